@@ -1,0 +1,1 @@
+"""What a shipped file costs and what it still knows: latency, size, accuracy, and the tables made of them."""

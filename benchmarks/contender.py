@@ -1,0 +1,143 @@
+"""One file that takes part in a benchmark, opened in the runtime that all contenders share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compress import checkpoint
+from compress.data import DataOptions, Dataset, load
+from compress.errors import DataError
+from compress.pipeline import check_fit
+from exports import EXPORTERS, Exported, format_of
+
+CHECKPOINT = ".safetensors"
+AS_GIVEN, EXPORTED_HERE = "as given", "exported to ONNX for this benchmark"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A file, ready to run.
+
+    Attributes:
+        given: Its path as the user wrote it.
+        exported: What runs; another file than `given` if that is a checkpoint.
+        made: How `exported` came to be.
+        image: (1, C, H, W) float32, what its latency is measured on.
+        data: What its accuracy is measured on, in the size, channels and normalisation that it wants; or None.
+    """
+
+    given: Path
+    exported: Exported
+    made: str
+    image: Tensor
+    data: Dataset | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many logits it gives."""
+        return self.exported(self.image).shape[-1]
+
+    @property
+    def task(self) -> str:
+        """What it was trained for; a file without a card is taken for a classifier."""
+        return self.exported.card.task if self.exported.card else "classification"
+
+    @property
+    def doubts(self) -> list[str]:
+        """Sentences about what makes its accuracy doubtful; none without data."""
+        card, data = self.exported.card, self.data
+        if data is None:
+            return []
+        if card is None:
+            return [f"{self.given}: does not say how its input is normalised; {data.name}'s own mean and std were used"]
+        if card.task != "classification":
+            return [f"{self.given}: was trained for {card.task}, not to name classes; its top-1 is not measured"]
+        return []
+
+
+def check_file(path: Path) -> Path:
+    """`path`, once it is sure that it is a file of a kind that can be benchmarked.
+
+    Raises:
+        DataError: It is missing, a folder, or has another suffix than a checkpoint or an edge format.
+    """
+    known = ", ".join((CHECKPOINT, *EXPORTERS))
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give a file ({known})")
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give a file ({known})")
+    if path.suffix not in (CHECKPOINT, *EXPORTERS):
+        raise DataError(f"{path}: {path.suffix or 'a name without a suffix'} cannot be benchmarked; known are {known}")
+    return path
+
+
+def open_contender(given: Path, folder: Path, *, data: str | None = None, threads: int = 1) -> Contender:
+    """The contender in a file; a checkpoint is exported into `folder` first.
+
+    Args:
+        given: A checkpoint or an exported file.
+        folder: For the files that are made on the way.
+        data: Name or path of the data set that its accuracy will be measured on.
+        threads: CPU threads of the runtime.
+
+    Raises:
+        DataError: The file cannot be benchmarked, or the data do not fit it.
+        CheckpointError, ExportError, GateError: The file is damaged, or cannot be exported.
+    """
+    if check_file(given).suffix == CHECKPOINT:
+        source = checkpoint.load(given)
+        dataset = _data_of_card(source.card, data)
+        exported, made = _export(source, folder, threads), EXPORTED_HERE
+    else:
+        exported, made = format_of(given).read(given, threads=threads), AS_GIVEN
+        dataset = _data_of_shape(exported, data) if exported.card is None else _data_of_card(exported.card, data)
+    if dataset is None:
+        image = torch.rand(1, *_sides(exported), generator=torch.Generator().manual_seed(0))
+    else:
+        image = next(dataset.test.batches(1)).image
+    contender = Contender(given, exported, made, image, dataset)
+    if dataset is not None and contender.classes != len(dataset.classes):
+        raise DataError(f"{given}: tells {contender.classes} classes apart; {dataset.name} has {len(dataset.classes)}")
+    return contender
+
+
+def _export(source: checkpoint.Checkpoint, folder: Path, threads: int) -> Exported:
+    file = folder / f"{len(list(folder.iterdir()))}.onnx"
+    ends = format_of(file)
+    ends.export(source, file)
+    return ends.read(file, threads=threads)
+
+
+def _data_of_card(card: checkpoint.Card, data: str | None) -> Dataset | None:
+    if data is None:
+        return None
+    shape = card.architecture
+    dataset = load(data, DataOptions(size=shape.size, channels=shape.channels, mean=card.mean, std=card.std))
+    check_fit(card, dataset)
+    return dataset
+
+
+def _data_of_shape(exported: Exported, data: str | None) -> Dataset | None:
+    if data is None:
+        return None
+    channels, height, width = _shape(exported)
+    if height != width:
+        raise DataError(f"{exported.path}: takes images of {height} x {width}; data sets give square images")
+    return load(data, DataOptions(size=height, channels=channels))
+
+
+def _sides(exported: Exported) -> tuple[int, ...]:
+    sides = tuple(side for side in _shape(exported) if side is not None)
+    if len(sides) != 3:
+        raise DataError(f"{exported.path}: leaves the size of its input open; pass --data to run it on real images")
+    return sides
+
+
+def _shape(exported: Exported) -> tuple[int | None, ...]:
+    if len(exported.image_shape) != 3:
+        raise DataError(f"{exported.path}: takes input of {len(exported.image_shape) + 1} dimensions; images have 4")
+    return exported.image_shape

@@ -1,0 +1,83 @@
+"""The machine a measurement was made on, as far as it bears on the numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+FLAGS = ("fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "neon", "asimd", "asimddp", "i8mm", "sve")
+PACKAGES = ("torch", "onnxruntime", "onnx", "numpy", "edgepress")
+CPUINFO = Path("/proc/cpuinfo")
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+def describe() -> dict[str, Any]:
+    """The machine as JSON-able data; what the system does not tell is None.
+
+    Keys: `cpu` (model), `flags` (of those that decide which kernels run), `cores_physical`, `cores_logical`,
+    `cores_usable` (of this process), `load_average` (1, 5 and 15 minutes), `governor`, `os`, `python` and one version
+    each for torch, onnxruntime, onnx, numpy and edgepress (None: not installed as a package).
+    """
+    processors = _processors(CPUINFO.read_text()) if CPUINFO.is_file() else []
+    first = processors[0] if processors else {}
+    present = set((first.get("flags") or first.get("Features") or "").split())
+    return {
+        "cpu": first.get("model name") or platform.processor() or platform.machine() or None,
+        "flags": [flag for flag in FLAGS if flag in present],
+        "cores_physical": _physical(processors),
+        "cores_logical": os.cpu_count(),
+        "cores_usable": usable_cores(),
+        "load_average": load_average(),
+        "governor": GOVERNOR.read_text().strip() if GOVERNOR.is_file() else None,
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+    }
+
+
+def usable_cores() -> int:
+    """The number of cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_average() -> list[float] | None:
+    """The load average over 1, 5 and 15 minutes, or None where the system keeps none."""
+    try:
+        return [round(load, 2) for load in os.getloadavg()]
+    except OSError:
+        return None
+
+
+def load_warning(description: dict[str, Any]) -> str | None:
+    """A sentence if more work was waiting than there are cores, else None.
+
+    Args:
+        description: What `describe` gave before the measurement began.
+    """
+    load, cores = description["load_average"], description["cores_usable"]
+    if load is None or load[0] <= cores:
+        return None
+    return f"the load average was {load[0]:.1f} on {cores} cores: other work ran meanwhile; trust the ratio, not the ms"
+
+
+def _processors(cpuinfo: str) -> list[dict[str, str]]:
+    blocks = (block for block in cpuinfo.split("\n\n") if block.strip())
+    return [
+        {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        for block in blocks
+    ]
+
+
+def _physical(processors: list[dict[str, str]]) -> int | None:
+    cores = {(one["physical id"], one["core id"]) for one in processors if "physical id" in one and "core id" in one}
+    return len(cores) or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,53 @@
+"""What a shipped file still knows: the accuracy of the file itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from compress.data import Split
+from compress.errors import ExportError
+from compress.metrics import wilson_interval
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 as a fraction, its 95 % Wilson interval, and the images it rests on."""
+
+    top1: float
+    low: float
+    high: float
+    samples: int
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The same as JSON-able data."""
+        return asdict(self)
+
+
+def accuracy(network: Callable[[Tensor], Tensor], split: Split) -> Accuracy:
+    """How many images of the split get their own label as the best class.
+
+    Args:
+        network: (B, C, H, W) normalised images to (B, classes) logits; an exported file. One that only takes a single
+            image at a time is given single images.
+        split: The images, as the network wants them.
+    """
+    correct = 0
+    for batch in split.batches(_batch_size(network, split)):
+        correct += int((network(batch.image).argmax(1) == batch.target).sum())
+    return Accuracy(correct / len(split), *wilson_interval(correct, len(split)), len(split))
+
+
+def _batch_size(network: Callable[[Tensor], Tensor], split: Split) -> int:
+    pair = next(split.batches(2)).image
+    try:
+        network(pair)
+    except ExportError:
+        return 1
+    return BATCH_SIZE

@@ -1,0 +1,40 @@
+"""`edgepress benchmark`: what a file costs and what it still knows, beside another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import options
+
+
+def benchmark(
+    file: Annotated[Path, typer.Argument(help="An .onnx file, or a .safetensors checkpoint.")],
+    against: Annotated[Path | None, typer.Option(help="Another one to hold it against, such as its teacher.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set whose test split gives the accuracy; none: no accuracy.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything that was measured to this file.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtime.")] = 1,
+    rounds: Annotated[int, typer.Option(min=10, help="How often each file has its turn.")] = 60,
+    force: options.Force = False,
+) -> None:
+    """Measure size, accuracy and latency of a file, and of another one in turn with it, in one runtime."""
+    from rich.console import Console
+
+    from benchmarks import report
+    from benchmarks.compare import Protocol, compare
+    from compress.files import check_target
+
+    if json is not None:
+        check_target(json, force=force)
+    console, errors = Console(), Console(stderr=True)
+    with errors.status("benchmark") as status:
+        protocol = Protocol(threads=threads, rounds=rounds)
+        document = compare(file, against, data=data, protocol=protocol, say=status.update)
+    console.print(report.render(document))
+    if json is not None:
+        report.save(document, json, force=force)
+        typer.echo(f"wrote {json}")

@@ -1,0 +1,32 @@
+"""edgepress evaluate"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from cli import options
+
+
+def evaluate(
+    checkpoint: options.CheckpointFile,
+    data: options.Data,
+    task: Annotated[str | None, typer.Option("--task", help="classification or retrieval. [default: its own]")] = None,
+    arch: options.Arch = None,
+    size: options.Size = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a network on the test split of a data set."""
+    from cli import inputs, progress
+    from compress.data import DataOptions
+
+    found, images = inputs.read_checkpoint(checkpoint, arch, data, DataOptions(size=size))
+    goal = inputs.read_task(task or found.card.task)
+    metrics = goal.evaluate(found.network, images)
+    if as_json:
+        typer.echo(json.dumps({"data": images.name, "task": goal.name, "images": len(images.test), "metrics": metrics}))
+        return
+    typer.echo(f"{checkpoint}: {goal.name} on the {len(images.test):,} test images of {images.name}")
+    progress.say_metrics(metrics)

@@ -1,0 +1,82 @@
+"""edgepress export"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compress.checkpoint import Card
+
+_PANEL = "Parity check"
+
+
+def export(
+    checkpoint: options.CheckpointFile,
+    output: options.Output,
+    opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 18 to 24.")] = 20,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Data set to compare on, by name or folder. [default: the one it was trained on]",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Images to compare on.", rich_help_panel=_PANEL)
+    ] = 256,
+    force: options.Force = False,
+) -> None:
+    """Write a checkpoint as an .onnx file that gives the same logits; without parity nothing is written."""
+    from compress.checkpoint import load
+    from exports import format_of
+    from exports.census import graph_census
+
+    target = format_of(output)
+    source = load(checkpoint)
+    images, origin = _parity_images(source.card, data, samples)
+    exported = target.export(source, output, images=images, opset=opset, force=force)
+    nodes = sum(graph_census(output).operators.values())
+    typer.echo(f"{output}: {exported.size_bytes:,} bytes, ONNX opset {opset}, {nodes} nodes")
+    typer.echo(f"compared on {origin}")
+    typer.echo(f"parity: {exported.parity}")
+
+
+def _parity_images(card: Card, data: str | None, samples: int) -> tuple[Tensor, str]:
+    """Normalised images, and what they are: of the data asked for, else of its training data if here, else noise."""
+    from compress.data import status
+    from compress.errors import DataError
+    from exports import noise
+
+    if data is not None:
+        return _test_images(card, data, samples)
+    trained_on = _training_data(card)
+    if trained_on is None:
+        return noise(card, samples), "uniform noise (the checkpoint names no data; pass --data for real images)"
+    if any(known.name == trained_on and known.path is None for known in status()):
+        return noise(card, samples), f"uniform noise ({trained_on} is not on this machine; pass --data to get it)"
+    try:
+        return _test_images(card, trained_on, samples)
+    except DataError as error:
+        return noise(card, samples), f"uniform noise (its training data cannot be used: {error})"
+
+
+def _training_data(card: Card) -> str | None:
+    """The name of the data set in the latest step of lineage that has one."""
+    named = (step["data"].get("name") for step in reversed(card.lineage) if isinstance(step.get("data"), Mapping))
+    return next((name for name in named if isinstance(name, str)), None)
+
+
+def _test_images(card: Card, data: str, samples: int) -> tuple[Tensor, str]:
+    from cli.inputs import data_for
+    from compress.data import DataOptions
+
+    images = next(data_for(card, data, DataOptions()).test.batches(samples)).image
+    return images, f"test images of {data}"

@@ -1,0 +1,164 @@
+"""edgepress inspect"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.checkpoint import Card
+
+_EXPORTED = ".onnx"
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors checkpoint, or any .onnx file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show what is in a file: network, input, classes, parameters, MACs, bytes, lineage."""
+    facts = _exported_facts(file) if file.suffix == _EXPORTED else _checkpoint_facts(file)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_summary(facts))
+    if "stages" in facts:
+        console.print(_stages(facts["stages"]))
+
+
+def _checkpoint_facts(path: Path) -> dict[str, Any]:
+    from compress.checkpoint import blank_image, load
+    from compress.stages import feature_shapes
+    from exports.census import network_census
+
+    checkpoint = load(path)
+    network, image = checkpoint.network, blank_image(checkpoint.card)
+    census = network_census(network, (image.shape[1], image.shape[2], image.shape[3]))
+    shapes = feature_shapes(network, image)
+    return {
+        "file": str(path),
+        "format": "edgepress checkpoint",
+        "size_bytes": path.stat().st_size,
+        "input_shape": list(image.shape[1:]),
+        "parameters": census.parameters,
+        "macs": census.macs,
+        "weight_bytes": census.weight_bytes,
+        **_card_facts(checkpoint.card),
+        "stages": [{"name": s.name, "tap": s.tap, "shape": list(shapes[s.name])} for s in network.stages],
+    }
+
+
+def _exported_facts(path: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from exports import format_of
+    from exports.census import graph_census
+
+    exported = format_of(path).read(path)
+    census = graph_census(path)
+    return {
+        "file": str(path),
+        "format": "ONNX",
+        "size_bytes": exported.size_bytes,
+        "input_shape": list(census.input_shape[1:]),
+        "output_shape": list(census.output_shape[1:]),
+        "parameters": exported.provenance.parameters if exported.provenance else None,
+        "values": census.parameters,
+        "macs": census.macs,
+        "opset": census.opset,
+        "ir_version": census.ir_version,
+        "operators": dict(census.operators),
+        **(_card_facts(exported.card) if exported.card else {}),
+        **({"provenance": asdict(exported.provenance)} if exported.provenance else {}),
+    }
+
+
+def _card_facts(card: Card) -> dict[str, Any]:
+    return {
+        "network": card.architecture.name,
+        "options": dict(card.architecture.options),
+        "task": card.task,
+        "mean": list(card.mean),
+        "std": list(card.std),
+        "classes": list(card.classes),
+        "surgery": {"cuts": len(card.surgery), "channels": sum(len(cut.channels) for cut in card.surgery)},
+        "lineage": [dict(step) for step in card.lineage],
+    }
+
+
+def _summary(facts: Mapping[str, Any]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(facts["file"]), show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _lines(facts):
+        table.add_row(name, escape(value))
+    return table
+
+
+def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = [("format", facts["format"])]
+    if "network" in facts:
+        options = "".join(f", {name} {value}" for name, value in facts["options"].items())
+        lines += [("network", facts["network"] + options), ("task", facts["task"])]
+    lines.append(("input", " x ".join(map(str, facts["input_shape"]))))
+    if "mean" in facts:
+        lines.append(("normalisation", f"(pixel - mean) / std of [0, 1]; mean {facts['mean']}, std {facts['std']}"))
+        lines.append(("classes", f"{len(facts['classes'])}: {_few(facts['classes'])}"))
+    macs = "unknown: the file leaves a shape open" if facts["macs"] is None else f"{facts['macs']:,}"
+    lines += [("parameters", _parameters(facts)), ("MACs", macs), ("bytes", f"{facts['size_bytes']:,}")]
+    if "operators" in facts:
+        operators = ", ".join(f"{kind} {count}" for kind, count in facts["operators"].items())
+        lines += [("opset", f"{facts['opset']} (IR {facts['ir_version']})"), ("operators", operators)]
+    if "surgery" in facts:
+        surgery = facts["surgery"]
+        lines.append(
+            ("surgery", f"{surgery['channels']} channels in {surgery['cuts']} cuts" if surgery["cuts"] else "none")
+        )
+        lines += [(f"step {number}", _step_line(step)) for number, step in enumerate(facts["lineage"], 1)]
+    if "provenance" in facts:
+        lines.append(("provenance", ", ".join(f"{name} {value}" for name, value in facts["provenance"].items())))
+    return lines
+
+
+def _parameters(facts: Mapping[str, Any]) -> str:
+    if "values" not in facts:
+        return f"{facts['parameters']:,}"
+    stored = f"{facts['values']:,} values in the file"
+    return stored if facts["parameters"] is None else f"{facts['parameters']:,} before export; {stored}"
+
+
+def _few(names: list[str], shown: int = 12) -> str:
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+
+
+def _step_line(step: Mapping[str, Any]) -> str:
+    """Command, data, seed and metrics of one step of lineage; whatever else it holds is in the JSON."""
+    parts = [str(step.get("command", "a step without a command"))]
+    if isinstance(step.get("data"), Mapping):
+        parts.append(f"data {step['data'].get('name')}")
+    if "seed" in step:
+        parts.append(f"seed {step['seed']}")
+    if isinstance(step.get("metrics"), Mapping):
+        parts += [f"{name} {value}" for name, value in step["metrics"].items()]
+    return "; ".join(parts)
+
+
+def _stages(stages: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table("stage", "tap", "shape", title="stages", title_justify="left")
+    for stage in stages:
+        table.add_row(stage["name"], stage["tap"], " x ".join(map(str, stage["shape"])))
+    return table

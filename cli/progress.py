@@ -1,0 +1,79 @@
+"""What a person sees while a network trains: one line an epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from compress.errors import CompressError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from compress.checkpoint import Checkpoint
+    from compress.engine import EpochReport
+
+Result = TypeVar("Result")
+
+
+class InterruptedRunError(CompressError):
+    """The user stopped a run; the message says how to go on with it."""
+
+    exit_code = 130
+
+
+def follow(training: Generator[EpochReport, None, Result], output: Path) -> Result:
+    """What the training returns, after a line on the terminal for each of its epochs.
+
+    Args:
+        training: Yields a report an epoch.
+        output: What it will write, for the message when it is interrupted.
+
+    Raises:
+        InterruptedRunError: Ctrl-C.
+    """
+    done = 0
+    try:
+        while True:
+            report = next(training)
+            done = report.epoch
+            typer.echo(_line(report))
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    except KeyboardInterrupt as error:
+        hint = f"epoch {done} is kept; repeat the command with --resume to go on" if done else "nothing was finished"
+        raise InterruptedRunError(f"interrupted on the way to {output}: {hint}") from error
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "1:02:03" or "2:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _line(report: EpochReport) -> str:
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
+    return (
+        f"{report.phase:<12} {report.epoch:>3}/{report.epochs}  {losses}  {report.metric} {100 * report.score:.2f} %  "
+        f"{report.images_per_s:,.0f} images/s  {duration(report.seconds_left)} left"
+    )
+
+
+def say_result(checkpoint: Checkpoint, output: Path) -> None:
+    """Print the test metrics of the last step and where the checkpoint is."""
+    say_metrics(checkpoint.card.lineage[-1].get("metrics", {}))
+    typer.echo(f"written: {output}")
+
+
+def say_metrics(metrics: dict[str, float]) -> None:
+    """Print the test metrics, in percent."""
+    for name, value in metrics.items():
+        if f"{name}_low" in metrics:
+            low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
+            typer.echo(f"{name} {100 * value:.2f} %  [95 %: {100 * low:.2f} to {100 * high:.2f}]")
+        elif not name.endswith(("_low", "_high")):
+            typer.echo(f"{name} {100 * value:.2f} %")

@@ -1,0 +1,74 @@
+"""edgepress prune"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options
+
+if TYPE_CHECKING:
+    from compress.checkpoint import Checkpoint
+    from compress.data import Dataset
+
+
+def prune(
+    checkpoint: options.CheckpointFile,
+    ratio: Annotated[float, typer.Option("--ratio", help="Share of the channels to cut, between 0 and 1.")],
+    data: options.Data,
+    output: options.Output,
+    recover: Annotated[
+        str | None, typer.Option("--recover", help="Recipe to train it with afterwards; the unpruned network teaches.")
+    ] = None,
+    knobs: options.Knobs = None,
+    epochs: options.Epochs = 2,
+    lr: options.Rate = 1e-3,
+    optimizer: options.Optimizer = "adam",
+    schedule: options.Schedule = "cosine",
+    batch_size: options.BatchSize = 128,
+    keep: options.Keep = "last",
+    augment: options.Augment = None,
+    fraction: options.Fraction = 1.0,
+    val_fraction: options.ValFraction = 0.0,
+    arch: options.Arch = None,
+    size: options.Size = None,
+    seed: options.Seed = 0,
+    resume: options.Resume = False,
+    force: options.Force = False,
+) -> None:
+    """Cut a network's least channels by L1 norm, and train it back."""
+    from cli import inputs, progress
+    from compress.journal import Journal
+    from compress.pipeline import Job, Recovery, cut, recovered
+    from compress.recipes import Method
+
+    fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+    recovery = Recovery(Method(recover, inputs.read_settings(knobs)), fit) if recover else None
+    journal = Journal(output, resume, force)
+    journal.check()
+    prepared = inputs.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
+    before, images = inputs.read_checkpoint(checkpoint, arch, data, prepared)
+    job = Job(inputs.command_line(), inputs.read_task(before.card.task), seed, journal)
+    small = cut(before, ratio, job.command)
+    after = progress.follow(recovered(small, before, recovery, images, job), output)
+    _say_table({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
+    typer.echo(f"written: {output}")
+
+
+def _say_table(networks: dict[str, Checkpoint], images: Dataset) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from compress.checkpoint import image_shape
+    from compress.tasks import TASKS
+    from exports.census import network_census
+
+    table = Table("", "parameters", "MACs", "weights", "test")
+    for name, checkpoint in networks.items():
+        cost = network_census(checkpoint.network, image_shape(checkpoint.card))
+        metrics = TASKS[checkpoint.card.task].evaluate(checkpoint.network, images)
+        metric, value = next(iter(metrics.items()))
+        counts = (f"{cost.parameters:,}", f"{cost.macs:,}", f"{cost.weight_bytes:,} B")
+        table.add_row(name, *counts, f"{metric} {100 * value:.2f} %")
+    Console().print(table)

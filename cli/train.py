@@ -1,0 +1,48 @@
+"""edgepress train"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import options
+
+
+def train(
+    network: Annotated[str, typer.Argument(help="cnn-s, cnn-a, resnet18 or any torchvision classification network.")],
+    data: options.Data,
+    output: options.Output,
+    epochs: options.Epochs = 70,
+    lr: options.Rate = 1e-3,
+    optimizer: options.Optimizer = "adam",
+    schedule: options.Schedule = "step",
+    batch_size: options.BatchSize = 128,
+    keep: options.Keep = "last",
+    size: options.Size = None,
+    channels: options.Channels = None,
+    augment: options.Augment = None,
+    fraction: options.Fraction = 1.0,
+    val_fraction: options.ValFraction = 0.0,
+    width: options.Width = None,
+    depth: options.Depth = None,
+    seed: options.Seed = 0,
+    resume: options.Resume = False,
+    force: options.Force = False,
+) -> None:
+    """Train a network on labels alone: a teacher, or a student without one."""
+    from cli import inputs, progress
+    from compress.data import load
+    from compress.journal import Journal
+    from compress.pipeline import Job, start
+    from compress.pipeline import train as run
+    from compress.recipes import no_teacher
+
+    task = inputs.read_task("classification")
+    fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+    job = Job(inputs.command_line(), task, seed, Journal(output, resume, force))
+    job.journal.check()
+    images = load(data, inputs.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))
+    checkpoint = start(network, images, seed=seed, options=inputs.read_options(width=width, depth=depth))
+    phases = no_teacher(checkpoint.network, None, task, fit)
+    progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output)

@@ -1,0 +1,63 @@
+"""The exceptions of edgepress: each knows the exit code its command ends with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CompressError(Exception):
+    """Something the user can mend: the message says where, what came, what is allowed and what to do."""
+
+    exit_code = 2
+
+
+class DataError(CompressError):
+    """A data set is missing, broken, or does not fit the network."""
+
+
+class CheckpointError(CompressError):
+    """A checkpoint cannot be read, or does not describe the network it claims to hold."""
+
+
+class PlanError(CompressError):
+    """A training plan cannot run as it stands; found before its first batch."""
+
+
+class OutputError(CompressError):
+    """A result cannot be written where it was asked for."""
+
+
+class ExportError(CompressError):
+    """A network cannot be written in an edge format, or an exported file cannot be read."""
+
+
+class GateError(CompressError):
+    """A result was made but does not hold what it must: parity, budget, a finite loss."""
+
+    exit_code = 3
+
+
+class DivergedError(GateError):
+    """A loss became NaN or infinite."""
+
+
+class MissingDependencyError(CompressError):
+    """An optional dependency is not installed; the message names the extra."""
+
+    exit_code = 4
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is not in a table, with the nearest known one.
+
+    Args:
+        kind: What was looked up, e.g. "data set".
+        name: What came.
+        known: Every allowed name.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(names) if len(names) <= 20 else ", ".join(names[:20]) + f" and {len(names) - 20} more"
+    return f"unknown {kind} {name!r}.{hint} Known: {shown}"

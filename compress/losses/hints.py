@@ -1,0 +1,27 @@
+"""Losses that match features one to one."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """The mean over all elements of the squared difference of two features.
+
+    Args:
+        student: Feature of any shape (B, ...).
+        teacher: Feature of the same shape.
+
+    Raises:
+        ValueError: The shapes differ; nothing is broadcast.
+
+    Reference: Sarridis et al., "InDistill: Information flow-preserving knowledge distillation", Eq. 1.
+    Deviates: the paper writes the squared norm; its released code, like this, divides by the number of elements.
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"feature_loss: student {tuple(student.shape)} and teacher {tuple(teacher.shape)}; the shapes "
+            "must be equal: narrow the teacher to the student's channels, or take maps of the same size"
+        )
+    return F.mse_loss(student, teacher)

@@ -1,0 +1,51 @@
+"""Losses on the logits: the labels, or what the teacher believes about all classes."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy_loss(student: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy of the student's logits and the labels, in nats.
+
+    Args:
+        student: Logits (B, C).
+        labels: Class of each image (B,), int64 in 0..C-1.
+
+    Raises:
+        ValueError: The logits are not a matrix, or there is not one label a row.
+    """
+    if student.ndim != 2 or labels.shape != student.shape[:1]:
+        raise ValueError(
+            f"cross_entropy_loss: logits {tuple(student.shape)} and labels {tuple(labels.shape)}; "
+            "expected (B, C) and (B,)"
+        )
+    return F.cross_entropy(student, labels)
+
+
+def kd_loss(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
+    """`tau`^2 times the Kullback-Leibler divergence from the student's to the teacher's softened classes.
+
+    The mean over the batch of tau^2 * sum_c p_c (ln p_c - ln q_c), with p = softmax(teacher / tau) and
+    q = softmax(student / tau); the factor keeps the gradient's size independent of tau.
+
+    Args:
+        student: Logits (B, C).
+        teacher: Logits (B, C).
+        tau: Temperature, above 0; 1 leaves the probabilities as they are.
+
+    Raises:
+        ValueError: The shapes differ or are not (B, C), or `tau` is not positive.
+
+    Reference: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
+    """
+    if not tau > 0:
+        raise ValueError(f"kd_loss: tau is {tau}; it must be above 0")
+    if student.ndim != 2 or student.shape != teacher.shape:
+        raise ValueError(
+            f"kd_loss: student {tuple(student.shape)} and teacher {tuple(teacher.shape)}; expected the same (B, C)"
+        )
+    log_p = F.log_softmax(teacher / tau, dim=1)
+    log_q = F.log_softmax(student / tau, dim=1)
+    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * tau**2

@@ -1,0 +1,199 @@
+"""What a network knows, as fractions in [0, 1]: top-1 accuracy with its interval, and retrieval by its features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PAPER_CHUNK = 128
+TOP = 100
+TENTHS = tuple(range(1, 11))
+BATCH_CELLS = 2**21
+ROUNDING = 1e-12
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The fraction of images whose largest logit is that of their label.
+
+    Args:
+        logits: (N, C), N at least 1.
+        labels: (N,) int64.
+
+    Raises:
+        ValueError: The shapes do not fit, or there is no image.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"accuracy: logits {tuple(logits.shape)} and labels {tuple(labels.shape)}; expected (N, C) and (N,)"
+        )
+    if not len(labels):
+        raise ValueError("accuracy: no image; at least 1 is needed")
+    return int((logits.argmax(dim=1) == labels).sum()) / len(labels)
+
+
+def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of a fraction, both ends in [0, 1].
+
+    Args:
+        correct: Successes, 0..total.
+        total: Trials, at least 1.
+        confidence: How often such an interval covers the truth, in (0, 1).
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Reference: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
+    if total < 1 or not 0 <= correct <= total:
+        raise ValueError(f"wilson_interval: {correct} of {total}; expected 0 <= correct <= total and total >= 1")
+    if not 0 < confidence < 1:
+        raise ValueError(f"wilson_interval: confidence {confidence}; it must be between 0 and 1")
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    centre = correct + z2 / 2
+    half = math.sqrt(z2 * (correct * (total - correct) / total + z2 / 4))
+    return max(0.0, (centre - half) / (total + z2)), min(1.0, (centre + half) / (total + z2))
+
+
+def retrieval_scores(
+    queries: Tensor, query_labels: Tensor, database: Tensor, database_labels: Tensor
+) -> dict[str, float]:
+    """How well the nearest database items share each query's class: eight means over the queries, in [0, 1].
+
+    The keys are `map` and `precision100`, each with `_e` (Euclidean distance) or `_c` (cosine), each with `_exact` (as
+    it is) or `_paper` (as published tables count it): "map_e_exact" to "precision100_c_paper".
+
+    The rank of an item is the number of database items at most as far from the query as it is: among equally far
+    items the worst rank counts. P(r) is the part of relevant items (of the query's class) among those of rank up to r,
+    that is their number divided by r. Distances are compared in float32, after being computed in float64.
+    The cosine of a zero vector with anything is 0.
+
+    - `exact`: `map`, the mean average precision, is the correct 11-point interpolated one: the mean over the recalls 0,
+      0.1, ..., 1 of the largest precision at that recall or a higher one; `precision100` is P(100).
+    - `paper`: what the published retrieval tables hold. The queries are taken 128 at a time, the last chunk may be
+      shorter; with B the size of the query's chunk, `map` is the mean of the largest P(r) with r in 1..B and of the
+      ten raw precisions at the first rank with recall 0.1, 0.2, ..., 1; `precision100` is the largest P(r) with
+      r in 100..B, and P(100) where B is below 100. So the order of the queries matters a little.
+
+    A database of less than 100 items counts as its own top 100.
+
+    Args:
+        queries: Features (Q, D) of the test set, Q at least 1.
+        query_labels: (Q,) int64.
+        database: Features (N, D) of the training set.
+        database_labels: (N,) int64.
+
+    Raises:
+        ValueError: Shapes do not fit, a feature is not finite, or the database has no item of a query's class.
+    """
+    _check_features("queries", queries, query_labels)
+    _check_features("database", database, database_labels)
+    if queries.shape[1] != database.shape[1]:
+        raise ValueError(f"retrieval: queries are {queries.shape[1]} wide, the database {database.shape[1]}")
+    missing = sorted(set(query_labels.tolist()) - set(database_labels.tolist()))
+    if missing:
+        raise ValueError(
+            f"retrieval: the database has no item of class {', '.join(map(str, missing))}; every query needs one"
+        )
+    order = database_labels.cpu().argsort(stable=True)
+    labels, query_labels = database_labels.cpu()[order], query_labels.cpu()
+    queries, database = queries.detach().cpu().double(), database.detach().cpu().double()[order]
+    groups = list(_groups(query_labels, labels))
+    return {
+        **_mean_scores("e", _euclidean, queries, database, groups=groups),
+        **_mean_scores("c", _cosine_distance, _unit(queries), _unit(database), groups=groups),
+    }
+
+
+def _check_features(name: str, features: Tensor, labels: Tensor) -> None:
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"retrieval: {name} {tuple(features.shape)} with labels {tuple(labels.shape)}; expected (N, D) and (N,)"
+        )
+    if not len(features):
+        raise ValueError(f"retrieval: {name} is empty; at least 1 item is needed")
+    if not features.isfinite().all():
+        raise ValueError(f"retrieval: {name} holds a feature that is NaN or infinite")
+
+
+def _groups(query_labels: Tensor, sorted_labels: Tensor) -> Iterator[tuple[Tensor, slice]]:
+    """Positions of queries of one class, few enough for one batch, and where that class lies in the database."""
+    batch = max(1, min(PAPER_CHUNK, BATCH_CELLS // len(sorted_labels)))
+    for label in sorted(set(query_labels.tolist())):
+        start = int(torch.searchsorted(sorted_labels, label))
+        stop = int(torch.searchsorted(sorted_labels, label, right=True))
+        for positions in (query_labels == label).nonzero().flatten().split(batch):
+            yield positions, slice(start, stop)
+
+
+def _mean_scores(
+    key: str,
+    distance: Callable[[Tensor, Tensor], Tensor],
+    queries: Tensor,
+    database: Tensor,
+    *,
+    groups: Iterable[tuple[Tensor, slice]],
+) -> dict[str, float]:
+    full = len(queries) // PAPER_CHUNK * PAPER_CHUNK
+    rows = []
+    for positions, relevant in groups:
+        far = distance(queries[positions], database)
+        near = _sorted(far[:, relevant])
+        ranks = torch.searchsorted(_sorted(far), near, right=True)
+        chunk = torch.where(positions < full, PAPER_CHUNK, len(queries) - full)
+        precision = torch.arange(1, near.shape[1] + 1) / ranks.double()
+        top = min(TOP, len(database))
+        precision_top = (ranks <= top).sum(dim=1).double() / top
+        exact = _interpolated(precision), precision_top
+        paper = _paper_map(near, ranks, precision, chunk), _paper_top(ranks, precision, chunk, precision_top)
+        rows.append(torch.stack([*exact, *paper], dim=1))
+    names = (f"map_{key}_exact", f"precision100_{key}_exact", f"map_{key}_paper", f"precision100_{key}_paper")
+    return dict(zip(names, torch.cat(rows).mean(dim=0).tolist(), strict=True))
+
+
+def _sorted(rows: Tensor) -> Tensor:
+    return torch.from_numpy(np.sort(rows.numpy(), axis=1))
+
+
+def _columns(relevant: int) -> list[int]:
+    """For recall 0.1, ..., 1 the position of the first relevant item that reaches it, in integers throughout."""
+    return [-(-tenth * relevant // 10) - 1 for tenth in TENTHS]
+
+
+def _interpolated(precision: Tensor) -> Tensor:
+    columns = [0, *_columns(precision.shape[1])]
+    return torch.stack([precision[:, column:].amax(dim=1) for column in columns]).mean(dim=0)
+
+
+def _paper_map(near: Tensor, ranks: Tensor, precision: Tensor, chunk: Tensor) -> Tensor:
+    columns = _columns(near.shape[1])
+    best = precision.where(ranks <= chunk[:, None], 0.0).amax(dim=1, keepdim=True)
+    raw = torch.searchsorted(near, near[:, columns].contiguous(), right=True) / ranks[:, columns].double()
+    return torch.cat([best, raw], dim=1).mean(dim=1)
+
+
+def _paper_top(ranks: Tensor, precision: Tensor, chunk: Tensor, precision_top: Tensor) -> Tensor:
+    beyond = (ranks > TOP) & (ranks <= chunk[:, None])
+    return torch.maximum(precision_top, precision.where(beyond, 0.0).amax(dim=1))
+
+
+def _euclidean(queries: Tensor, database: Tensor) -> Tensor:
+    """Squared distances in float32, which order like the distances; what is below rounding is 0."""
+    scale = (queries * queries).sum(dim=1, keepdim=True) + (database * database).sum(dim=1)
+    distance2 = torch.addmm(scale, queries, database.T, alpha=-2).float()
+    return distance2.masked_fill_(distance2 <= scale.float().mul_(ROUNDING), 0.0)
+
+
+def _unit(features: Tensor) -> Tensor:
+    norm = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return torch.where(norm > 0, features / norm, 0.0)
+
+
+def _cosine_distance(queries: Tensor, database: Tensor) -> Tensor:
+    """1 - cosine of unit or zero vectors in float32; what is below rounding is 0."""
+    distance = torch.addmm(queries.new_ones(1), queries, database.T, alpha=-1).float()
+    return torch.threshold_(distance, ROUNDING, 0.0)

@@ -1,0 +1,41 @@
+"""How to build a network: everything a checkpoint has to remember besides the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The arguments of a builder.
+
+    Attributes:
+        name: A known network, see `model_names`.
+        classes: Outputs, at least 1.
+        channels: Input channels, at least 1.
+        size: Input side in pixels, at least 1.
+        options: Further whole-number arguments of the builder ("width", "depth").
+    """
+
+    name: str
+    classes: int
+    channels: int
+    size: int
+    options: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("classes", self.classes, 100_000),
+            ("channels", self.channels, 1_024),
+            ("size", self.size, 8_192),
+        ):
+            if not 1 <= value <= most:
+                raise ValueError(f"{self.name}: {name} is {value}; allowed are 1 to {most}")
+
+    def option(self, name: str, default: int, most: int) -> int:
+        """The option `name`, or its default; ValueError outside 1..`most`."""
+        value = self.options.get(name, default)
+        if not 1 <= value <= most:
+            raise ValueError(f"{self.name}: {name} is {value}; allowed are 1 to {most}")
+        return value

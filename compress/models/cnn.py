@@ -1,0 +1,113 @@
+"""The tiny convolutional students and auxiliaries of InDistill."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from compress.models.architecture import Architecture
+from compress.stages import Stage, Staged
+
+OPTIONS = ("width", "depth")
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, batch-norm, ReLU and, where asked, 2x2 max-pooling: (B, C, H, W) to (B, out, H', W').
+
+    Args:
+        channels: Input channels.
+        out: Output channels.
+        kernel: Side of the kernel; without padding when pooled, with padding (the map keeps its size) when not.
+        pool: Halve the map.
+    """
+
+    def __init__(self, channels: int, out: int, kernel: int, pool: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, kernel, padding=0 if pool else kernel // 2)
+        self.norm = nn.BatchNorm2d(out)
+        self.relu = nn.ReLU()
+        if pool:
+            self.pool = nn.MaxPool2d(2)
+
+
+class ConvNet(nn.Module):
+    """Blocks of convolution, then an embedding and a linear classifier.
+
+    Args:
+        channels: Input channels.
+        size: Input side in pixels.
+        widths: Output channels of each block.
+        kernels: Kernel side of each block; as many as widths.
+        embedding: Width of the embedding.
+        classes: Outputs.
+
+    Raises:
+        ValueError: The input is too small for the blocks.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        widths: tuple[int, ...],
+        kernels: tuple[int, ...],
+        *,
+        embedding: int,
+        classes: int,
+    ) -> None:
+        super().__init__()
+        side, blocks = size, []
+        for number, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
+            pool = number < 3
+            side = (side - kernel + 1) // 2 if pool else side
+            blocks.append(ConvBlock(channels, width, kernel, pool))
+            channels = width
+        if side < 1:
+            raise ValueError(f"an input of {size} pixels is too small for {len(widths)} blocks; give a larger size")
+        self.blocks = nn.Sequential(*blocks)
+        self.embedding = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, embedding), nn.ReLU())
+        self.classifier = nn.Linear(embedding, classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) images to (B, classes) logits."""
+        logits: Tensor = self.classifier(self.embedding(self.blocks(image)))
+        return logits
+
+
+def cnn_s(architecture: Architecture) -> Staged:
+    """The student of InDistill: first block 8 wide; 15,050 parameters for 3x32x32 and 10 classes.
+
+    The first three blocks double the width and halve the map; further ones (`depth` > 3), for which the paper gives no
+    widths, keep both. Kernels are 3, and from 48 pixels on the paper's 9, 5, 5 (then 3).
+
+    Args:
+        architecture: Options: `width` of the first block (8), `depth` in blocks (3).
+
+    Reference: Sarridis et al., InDistill, Fig. 2 and Sec. 4.3.
+    """
+    return _cnn(architecture, width=8)
+
+
+def cnn_a(architecture: Architecture) -> Staged:
+    """The auxiliary of InDistill, twice as wide as `cnn_s`: 57,994 parameters for 3x32x32 and 10 classes.
+
+    Args:
+        architecture: Options: `width` of the first block (16), `depth` in blocks (3).
+
+    Reference: Sarridis et al., InDistill, Fig. 2 and Sec. 4.3.
+    """
+    return _cnn(architecture, width=16)
+
+
+def _cnn(architecture: Architecture, width: int) -> Staged:
+    width = architecture.option("width", width, 1_024)
+    depth = architecture.option("depth", 3, 32)
+    widths = tuple(width * 2 ** min(number, 2) for number in range(depth))
+    first = (9, 5, 5) if architecture.size >= 48 else (3, 3, 3)
+    kernels = (*first, *(3,) * max(depth - 3, 0))[:depth]
+    model = ConvNet(
+        architecture.channels, architecture.size, widths, kernels, embedding=8 * width, classes=architecture.classes
+    )
+    maps = (Stage(f"map{n + 1}", f"blocks.{n}", (f"blocks.{n}",), w) for n, w in enumerate(widths))
+    embedding = Stage("embedding", "embedding", ("embedding",), 8 * width)
+    logits = Stage("logits", "classifier", ("classifier",), architecture.classes)
+    return Staged(model, (*maps, embedding, logits))

@@ -1,0 +1,101 @@
+"""The classification networks of torchvision, as teachers and as networks to prune."""
+
+from __future__ import annotations
+
+import inspect
+
+import torchvision
+from torch import nn
+
+from compress.models.architecture import Architecture
+from compress.stages import Stage, Staged
+
+
+def vision_names() -> list[str]:
+    """The names of torchvision's classification networks."""
+    return [str(name) for name in torchvision.models.list_models(module=torchvision.models)]
+
+
+def vision(architecture: Architecture) -> Staged:
+    """Any torchvision classification network by name, with random weights, for any number of input channels.
+
+    Its stages are the embedding (what goes into the last layer) and the logits; a ResNet also has its stem, tapped after
+    the ReLU and before the pooling, and layer1 to layer4.
+    """
+    model = _plain_model(architecture)
+    head = _head(model)
+    _set_channels(model, architecture.channels)
+    body: tuple[Stage, ...] = ()
+    if isinstance(model, torchvision.models.ResNet):
+        body = _resnet_body(model)
+    taken = [path for stage in body for path in stage.owns]
+    rest = tuple(path for path in _around(model, head) if path not in taken)
+    width = _input_width(model.get_submodule(head))
+    embedding = Stage("embedding", head, rest, width, before=True)
+    return Staged(model, (*body, embedding, Stage("logits", "", (head,), architecture.classes)))
+
+
+def _plain_model(architecture: Architecture) -> nn.Module:
+    arguments: dict[str, object] = {"weights": None, "num_classes": architecture.classes}
+    accepted = inspect.signature(torchvision.models.get_model_builder(architecture.name)).parameters
+    if architecture.name.startswith("vit_"):
+        arguments["image_size"] = architecture.size
+    if "maxvit" in architecture.name:
+        arguments["input_size"] = (architecture.size, architecture.size)
+    if architecture.name in ("googlenet", "inception_v3"):
+        arguments |= {"aux_logits": False, "init_weights": True}
+    assert "weights" in accepted
+    model: nn.Module = torchvision.models.get_model(architecture.name, **arguments)
+    return model
+
+
+def _resnet_body(model: nn.Module) -> tuple[Stage, ...]:
+    stem = Stage("stem", "relu", ("conv1", "bn1"), model.get_submodule("bn1").num_features)  # type: ignore[arg-type]
+    layers = (f"layer{n}" for n in range(1, 5))
+    return (stem, *(Stage(name, name, (name,), _last_norm_width(model.get_submodule(name))) for name in layers))
+
+
+def _last_norm_width(module: nn.Module) -> int:
+    return [m.num_features for m in list(module.children())[-1].children() if isinstance(m, nn.BatchNorm2d)][-1]
+
+
+def _head(model: nn.Module) -> str:
+    heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    linear = [name for name in heads if isinstance(model.get_submodule(name), nn.Linear)]
+    return heads[-1] if not linear or not isinstance(model.get_submodule(heads[-1]), nn.Linear) else linear[-1]
+
+
+def _input_width(head: nn.Module) -> int:
+    return head.in_features if isinstance(head, nn.Linear) else head.in_channels  # type: ignore[return-value]
+
+
+def _set_channels(model: nn.Module, channels: int) -> None:
+    path, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if first.in_channels == channels:
+        return
+    conv = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    model.set_submodule(path, conv)
+
+
+def _around(model: nn.Module, head: str) -> tuple[str, ...]:
+    """The fewest dotted names that cover every parameter but the head's."""
+    names, prefix = [], ""
+    for part in head.split("."):
+        parent = model.get_submodule(prefix) if prefix else model
+        start = f"{prefix}." if prefix else ""
+        names += [start + name for name, _ in parent.named_parameters(recurse=False)]
+        names += [
+            start + name
+            for name, child in parent.named_children()
+            if name != part and any(True for _ in child.parameters())
+        ]
+        prefix = start + part
+    return tuple(names)

@@ -1,0 +1,171 @@
+"""Whole jobs on checkpoints: start a network, train it by a plan, prune it, and write down where it came from."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from compress.checkpoint import Card, Checkpoint, blank_image, save
+from compress.data import Dataset
+from compress.engine import EpochReport, Run, run
+from compress.errors import DataError
+from compress.journal import Journal, weights_digest
+from compress.models import Architecture, build
+from compress.phase import Fit, Phase
+from compress.pruning import prune
+from compress.recipes import Method
+from compress.stages import Staged
+from compress.tasks import Task
+
+Training = Generator[EpochReport, None, Checkpoint]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for around a training run.
+
+    Attributes:
+        command: What the user typed, for the lineage.
+        task: What the network is for.
+        seed: Of everything random.
+        journal: Where the result and the state on the way go.
+    """
+
+    command: str
+    task: Task
+    seed: int
+    journal: Journal
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a pruned network is trained back: a method and its schedule."""
+
+    method: Method
+    fit: Fit
+
+
+def start(name: str, data: Dataset, *, seed: int, options: Mapping[str, int]) -> Checkpoint:
+    """A new network for a data set, with random weights.
+
+    Args:
+        name: A known network.
+        data: Gives input shape, preprocessing and class names.
+        seed: Of the weights.
+        options: The builder's own, such as width and depth.
+    """
+    architecture = Architecture(name, len(data.classes), data.channels, data.size, options)
+    return Checkpoint(build(architecture, seed=seed), Card(architecture, data.mean, data.std, data.classes))
+
+
+def train(
+    checkpoint: Checkpoint, phases: Sequence[Phase], data: Dataset, job: Job, *, teacher: Staged | None = None
+) -> Training:
+    """A report for every epoch and, as the generator's return value, the trained checkpoint, which is saved by then.
+
+    Everything that can be wrong with the plan, the data or the target is found before the first batch.
+
+    Args:
+        checkpoint: Where to start; its network is trained in place.
+        phases: The plan.
+        data: Train, validation and test splits that fit the network.
+        job: Command, task, seed and target.
+        teacher: What the plan refers to.
+
+    Raises:
+        CompressError: See `compress.engine.run`; also a target that may not be written, or data that do not fit.
+    """
+    check_fit(checkpoint.card, data)
+    job.journal.check()
+    facts = {"teacher": weights_digest(teacher.model)} if teacher else {}
+    yield from run(phases, checkpoint.network, data, Run(job.task, job.seed, job.journal), teacher=teacher)
+    step = _step(job, data, job.task.evaluate(checkpoint.network, data), phases=phases, facts=facts)
+    result = replace(checkpoint, card=replace(checkpoint.card, task=job.task.name)).with_step(step)
+    save(result, job.journal.output, force=True)
+    job.journal.finish()
+    return result
+
+
+def check_fit(card: Card, data: Dataset) -> None:
+    """Nothing, once a data set has the classes and the input shape of a network.
+
+    Raises:
+        DataError: It has not.
+    """
+    shape = card.architecture
+    if (data.channels, data.size) != (shape.channels, shape.size):
+        raise DataError(
+            f"data set {data.name!r} gives {data.channels}x{data.size}x{data.size} images; the network takes "
+            f"{shape.channels}x{shape.size}x{shape.size}; pass --size and --channels to match"
+        )
+    if len(data.classes) != shape.classes:
+        raise DataError(
+            f"data set {data.name!r} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...); "
+            f"the network has {shape.classes} ({', '.join(card.classes[:3])}, ...)"
+        )
+    if data.classes != card.classes:
+        pair = next((a, b) for a, b in zip(data.classes, card.classes, strict=True) if a != b)
+        raise DataError(
+            f"data set {data.name!r} has other classes than the network: {pair[0]!r} stands where it learnt {pair[1]!r}"
+        )
+
+
+def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
+    """A smaller copy of a checkpoint's network, without its least channels by L1 norm; the cuts are on its card.
+
+    Args:
+        checkpoint: Left as it is.
+        ratio: Share of the channels to cut, in (0, 1).
+        command: What the user typed, for the lineage.
+    """
+    network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
+    card = replace(checkpoint.card, surgery=(*checkpoint.card.surgery, *cuts))
+    return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
+
+
+def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, data: Dataset, job: Job) -> Training:
+    """The training that gives a pruned network back what it lost, saved at the end; without a recovery, saved as it is.
+
+    Args:
+        small: Trained in place.
+        whole: The network before the cut; it teaches.
+        recovery: The plan of this training, or None.
+        data: Splits that fit both.
+        job: Command, task, seed and target.
+    """
+    if recovery is not None:
+        teacher = whole.network
+        phases = recovery.method.phases(small.network, teacher, job.task, recovery.fit)
+        return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
+    check_fit(small.card, data)
+    save(small, job.journal.output, force=job.journal.force)
+    return small
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    try:
+        own = version("edgepress")
+    except PackageNotFoundError:
+        own = "not installed"
+    return {"edgepress": own, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _step(
+    job: Job, data: Dataset, metrics: dict[str, float], *, phases: Sequence[Phase], facts: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "command": job.command,
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "train_images": len(data.train)},
+        "seed": job.seed,
+        "phases": [[phase.name, phase.fit.epochs] for phase in phases],
+        "metrics": {name: round(value, 6) for name, value in metrics.items()},
+        "versions": versions(),
+        **facts,
+    }

@@ -1,0 +1,68 @@
+"""The narrowed auxiliary as InDistill's released code evaluates it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from compress.errors import PlanError
+from compress.pruning.importance import filter_norms, largest
+from compress.stages import Stage, Staged
+
+
+class SideBranch(nn.Module):
+    """A block as it was, beside which a pruned copy of it reads the same input: (B, C, H, W) to the block's output."""
+
+    def __init__(self, block: nn.Module, shown: nn.Module) -> None:
+        super().__init__()
+        self.block, self.shown = block, shown
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """The block's own output; the pruned copy's can be tapped."""
+        self.shown(feature)
+        output: Tensor = self.block(feature)
+        return output
+
+
+def narrow_taps_release(network: Staged, widths: Mapping[str, int]) -> Staged:
+    """A copy of a cnn auxiliary that shows, at each named stage, its pruned block under a fresh batch-norm.
+
+    Args:
+        network: An auxiliary whose stages are single blocks of convolution and batch-norm.
+        widths: Stage to the number of filters it keeps, those with the largest L1 norm, in their order.
+
+    Raises:
+        PlanError: A stage is not such a block, or has fewer filters.
+
+    Reference: Sarridis et al., InDistill, Algorithm 1, as released.
+    Deviates: The paper's target is the auxiliary's own map; here the kept filters' outputs are normalised with the
+        statistics of the batch, without scale and shift.
+    """
+    model = copy.deepcopy(network.model)
+    stages = []
+    for stage in network.stages:
+        if stage.name not in widths:
+            stages.append(stage)
+            continue
+        block = model.get_submodule(stage.tap)
+        model.set_submodule(stage.tap, SideBranch(block, _pruned(stage, block, widths[stage.name])))
+        stages.append(replace(stage, tap=f"{stage.tap}.shown", width=widths[stage.name]))
+    return Staged(model, tuple(stages))
+
+
+def _pruned(stage: Stage, block: nn.Module, width: int) -> nn.Module:
+    pruned = copy.deepcopy(block)
+    conv, norm = getattr(pruned, "conv", None), getattr(pruned, "norm", None)
+    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+        raise PlanError(f"stage {stage.name!r}: follow=release needs a block of one convolution and one batch-norm")
+    if width > conv.out_channels:
+        raise PlanError(f"stage {stage.name!r}: cannot keep {width} of {conv.out_channels} filters")
+    kept = largest(filter_norms(conv.weight), width)
+    conv.weight = nn.Parameter(conv.weight[kept])
+    conv.bias = None if conv.bias is None else nn.Parameter(conv.bias[kept])
+    conv.out_channels = width
+    pruned.norm = nn.BatchNorm2d(width, affine=False, track_running_stats=False)  # type: ignore[assignment]
+    return pruned

@@ -1,0 +1,205 @@
+"""Narrowing a network for good, by cuts that can be written down and replayed, or only what its taps show."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_pruning import DependencyGraph
+from torchvision.models import MaxVit, ShuffleNetV2, SwinTransformer, VisionTransformer
+
+from compress.errors import CompressError, PlanError
+from compress.pruning.importance import filter_norms, largest
+from compress.stages import Staged, feature_shapes
+
+Graph = Any  # torch-pruning's DependencyGraph, which has no types
+
+UNFOLLOWED: dict[type[nn.Module], str] = {
+    MaxVit: "its attention over windows of the map",
+    ShuffleNetV2: "its channel shuffle",
+    SwinTransformer: "its attention over windows of the map",
+}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Channels removed from one layer, and with them from all layers that are coupled to it.
+
+    Attributes:
+        module: Dotted name of the layer.
+        out: Its output channels are meant, not its input channels.
+        channels: Positions in the layer as it was before this cut, ascending.
+    """
+
+    module: str
+    out: bool
+    channels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, str) or not self.module or not isinstance(self.out, bool):
+            raise ValueError(f"a cut of {self.module!r}, out={self.out!r}; expected a module name and true or false")
+        if not self.channels or not all(type(channel) is int and channel >= 0 for channel in self.channels):
+            raise ValueError(
+                f"the cut of {self.module!r} needs channels, whole numbers from 0; got {self.channels!r:.80}"
+            )
+        if any(low >= high for low, high in zip(self.channels, self.channels[1:], strict=False)):
+            raise ValueError(f"the cut of {self.module!r} names channels twice or not in ascending order")
+
+    def to_list(self) -> list[str | bool | list[int]]:
+        """The cut as JSON-able data; `from_list` reads it back."""
+        return [self.module, self.out, list(self.channels)]
+
+    @classmethod
+    def from_list(cls, data: object) -> Cut:
+        """The cut that `to_list` wrote.
+
+        Raises:
+            ValueError: The data is not a name, a truth value and a list of ascending channels.
+        """
+        if not isinstance(data, list | tuple) or len(data) != 3 or not isinstance(data[2], list | tuple):
+            raise ValueError(f"a cut is [module, out, channels]; got {data!r:.80}")
+        return cls(data[0], data[1], tuple(data[2]))
+
+
+def apply(network: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
+    """A copy of the network without the channels that were cut, its stages as wide as they then are.
+
+    The weights that stay keep their values; batch-norm statistics, modes and `requires_grad` flags are kept too.
+
+    Args:
+        network: As it was before the first cut; left as it is.
+        cuts: What to remove, in order.
+        image: One image (1, C, H, W) that the network takes.
+
+    Raises:
+        PlanError: The network shows only some channels at a tap; cut it before it is narrowed.
+        CompressError: A cut does not fit the network, or torch-pruning cannot follow the network's layers.
+    """
+    if network.keep:
+        raise PlanError(
+            f"stages {', '.join(network.keep)} are narrowed; cut the network first and narrow its taps then"
+        )
+    model = copy.deepcopy(network.model)
+    modes = {module: module.training for module in model.modules()}
+    learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    graph = trace(model, image)
+    for cut in cuts:
+        _remove(graph, cut)
+    with named_failures(model):
+        _refresh(model)
+        shapes = feature_shapes(replace(network, model=model), image)
+    for module, training in modes.items():
+        module.training = training
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(learns[name])
+    return Staged(model, tuple(replace(stage, width=shapes[stage.name][0]) for stage in network.stages))
+
+
+def narrow_taps(
+    network: Staged, widths: Mapping[str, int], *, score: Callable[[Tensor], Tensor] = filter_norms
+) -> Staged:
+    """The same network, showing at each named tap only its best channels, in their order; no parameter changes.
+
+    Args:
+        network: An auxiliary; each named stage ends in a convolution, whose filters make the channels of its tap.
+        widths: Stage to the number of channels that it shows.
+        score: The weight (out, in, ...) of that convolution to the scores (out,) of its filters.
+
+    Raises:
+        PlanError: A stage is unknown, has no convolution, or does not have so many channels.
+
+    Reference: Sarridis et al., InDistill, Algorithm 1.
+    """
+    kept = {name: _best_channels(network, name, width, score) for name, width in widths.items()}
+    return replace(network, keep={**network.keep, **kept})
+
+
+def trace(model: nn.Module, image: Tensor) -> Graph:
+    """Which channels of which layers depend on each other, found by one pass in eval mode; switches gradients on.
+
+    Args:
+        model: Left in eval mode, with every floating-point parameter requiring a gradient.
+        image: One image (1, C, H, W).
+
+    Raises:
+        CompressError: torch-pruning cannot follow the network's layers.
+    """
+    for kind, reason in UNFOLLOWED.items():
+        if any(isinstance(module, kind) for module in model.modules()):
+            raise CompressError(
+                f"torch-pruning cannot cut {kind.__name__}: it does not follow {reason}; choose another network"
+            )
+    with named_failures(model), torch.enable_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Unwrapped parameters detected", UserWarning)
+        warnings.filterwarnings("error", ".*(Unknown operation|Maximum recursive depth)", UserWarning)
+        model.requires_grad_(True)
+        graph: Graph = DependencyGraph()  # type: ignore[no-untyped-call]
+        graph.build_dependency(model, example_inputs=[image])
+    return graph
+
+
+def _remove(graph: Graph, cut: Cut) -> None:
+    try:
+        module = graph.model.get_submodule(cut.module)
+    except AttributeError as error:
+        raise CompressError(f"a cut names {cut.module!r}, which {_kind(graph.model)} does not have") from error
+    with named_failures(graph.model):
+        pruner = graph.get_pruner_of_module(module)
+        if pruner is None or module not in graph.module2node:
+            raise CompressError(f"a cut names {cut.module!r}, a {_kind(module)}, which has no channels to cut")
+        width = graph.get_out_channels(module) if cut.out else graph.get_in_channels(module)
+        if cut.channels[-1] >= width:
+            raise CompressError(f"a cut removes channel {cut.channels[-1]} of {cut.module!r}, which has {width}")
+        prune = pruner.prune_out_channels if cut.out else pruner.prune_in_channels
+        group = graph.get_pruning_group(module, prune, list(cut.channels))
+        if not graph.check_pruning_group(group):
+            raise CompressError(f"a cut would leave {cut.module!r}, or a layer coupled to it, without channels")
+        group.prune(record_history=False)
+
+
+@contextmanager
+def named_failures(model: nn.Module) -> Iterator[None]:
+    """A `with` whose failures come out as a CompressError that names the network."""
+    try:
+        yield
+    except CompressError:
+        raise
+    except Exception as error:  # torch-pruning raises whatever it met in a layer that it does not know
+        raise CompressError(
+            f"torch-pruning cannot cut {_kind(model)}: {type(error).__name__}: {error}; choose another network"
+        ) from error
+
+
+def _refresh(model: nn.Module) -> None:
+    """Bring the width that a vision transformer keeps beside its layers in step with them."""
+    if isinstance(model, VisionTransformer):
+        model.hidden_dim = model.conv_proj.out_channels  # type: ignore[assignment]
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def _best_channels(network: Staged, name: str, width: int, score: Callable[[Tensor], Tensor]) -> Tensor:
+    stage = network.stage(name)
+    owned = [module for path, module in network.model.named_modules() if network.owns([name], path)]
+    convolutions = [module for module in owned if isinstance(module, nn.Conv2d)]
+    if not convolutions:
+        raise PlanError(f"stage {name!r}: owns no convolution whose filters could be ranked; narrow another stage")
+    weight = convolutions[-1].weight
+    if len(weight) != stage.width:
+        raise PlanError(
+            f"stage {name!r}: its last convolution has {len(weight)} filters, its tap {stage.width} channels; "
+            "narrow a stage whose feature is that convolution's"
+        )
+    if not 1 <= width <= stage.width:
+        raise PlanError(
+            f"stage {name!r}: cannot show {width} of {stage.width} channels; allowed are 1 to {stage.width}"
+        )
+    return largest(score(weight.detach()), width)

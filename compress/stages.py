@@ -1,0 +1,142 @@
+"""The names that student, auxiliary and teacher share, and the hooks that read features at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from compress.errors import PlanError, unknown_name
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named place in a network.
+
+    Attributes:
+        name: Shared by student, auxiliary and teacher ("map1", "embedding", "logits").
+        tap: Dotted name of the module whose output is the feature; "" is the network itself.
+        owns: Dotted names of the modules (or lone parameters) whose parameters belong to this stage.
+        width: Channels of the feature.
+        before: The feature is what goes into the tap instead of what comes out of it.
+    """
+
+    name: str
+    tap: str
+    owns: tuple[str, ...]
+    width: int
+    before: bool = False
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A plain network and its named stages, in the order in which they fire.
+
+    Attributes:
+        model: (B, C, H, W) images to (B, classes) logits.
+        stages: Every stage, from the input to the logits.
+        keep: Stage name to the channels of its feature that are shown, in order; a narrowed teacher.
+    """
+
+    model: nn.Module
+    stages: tuple[Stage, ...]
+    keep: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def stage(self, name: str) -> Stage:
+        """The stage called `name`; PlanError if there is none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise PlanError(unknown_name("stage", name, (stage.name for stage in self.stages)))
+
+    def width(self, name: str) -> int:
+        """The number of channels that the stage shows."""
+        return len(self.keep[name]) if name in self.keep else self.stage(name).width
+
+    @property
+    def body(self) -> tuple[str, ...]:
+        """The names of the intermediate stages: all but the embedding and the logits."""
+        return tuple(stage.name for stage in self.stages if stage.name not in ("embedding", "logits"))
+
+    def owns(self, names: Iterable[str], path: str) -> bool:
+        """Whether the parameter or module at the dotted `path` belongs to one of the named stages."""
+        owned = (prefix for name in names for prefix in self.stage(name).owns)
+        return any(path == prefix or path.startswith(f"{prefix}.") for prefix in owned)
+
+
+class Taps:
+    """The features of the latest forward pass, by stage name."""
+
+    def __init__(self) -> None:
+        self._features: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._features[name]
+
+    def clear(self) -> None:
+        """Forget the latest pass; to be called before the next one."""
+        self._features.clear()
+
+    def put(self, name: str, feature: Tensor) -> None:
+        """Keep one feature of this pass; PlanError if it is there already."""
+        if name in self._features:
+            raise PlanError(f"stage {name!r}: its tap fired twice in one forward pass; tap a module that is used once")
+        self._features[name] = feature
+
+
+@contextmanager
+def tapped(network: Staged, names: Iterable[str]) -> Iterator[Taps]:
+    """The features of the named stages for each forward pass inside the `with`; no hook outlives it.
+
+    What flows on through the network is a copy, so that an in-place module behind a tap cannot change what was read.
+
+    Args:
+        network: Where to read.
+        names: The stages to read, each once.
+
+    Raises:
+        PlanError: A stage is unknown; or, in a pass, a tap fires twice or its output is not a tensor.
+    """
+    taps = Taps()
+    with ExitStack() as hooks:
+        for name in names:
+            stage = network.stage(name)
+            module = network.model.get_submodule(stage.tap)
+            keep = network.keep.get(name)
+            if stage.before:
+                handle = module.register_forward_pre_hook(_read_input(taps, name, keep))
+            else:
+                handle = module.register_forward_hook(_read_output(taps, name, keep))
+            hooks.callback(handle.remove)
+        yield taps
+
+
+def _show(taps: Taps, name: str, feature: object, keep: Tensor | None) -> Tensor:
+    if not isinstance(feature, Tensor):
+        raise PlanError(f"stage {name!r}: its tap gives a {type(feature).__name__}, not a tensor")
+    taps.put(name, feature if keep is None else feature.index_select(1, keep.to(feature.device)))
+    return feature.clone()
+
+
+def _read_output(taps: Taps, name: str, keep: Tensor | None):  # type: ignore[no-untyped-def]
+    return lambda _module, _args, output: _show(taps, name, output, keep)
+
+
+def _read_input(taps: Taps, name: str, keep: Tensor | None):  # type: ignore[no-untyped-def]
+    return lambda _module, args: (_show(taps, name, args[0], keep), *args[1:])
+
+
+@torch.no_grad()
+def feature_shapes(network: Staged, image: Tensor) -> dict[str, tuple[int, ...]]:
+    """Stage name to the shape of its feature, without the batch, for one image (1, C, H, W)."""
+    training = network.model.training
+    network.model.eval()
+    try:
+        with tapped(network, [stage.name for stage in network.stages]) as taps:
+            network.model(image)
+            return {stage.name: tuple(taps[stage.name].shape[1:]) for stage in network.stages}
+    finally:
+        network.model.train(training)

@@ -1,0 +1,193 @@
+"""What a network weighs and costs: parameters, multiply-accumulates and bytes, of a module or of an .onnx file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, inliner, shape_inference
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from compress.errors import ExportError
+from compress.stages import Staged
+from exports.base import evaluating
+from exports.strip import graphs
+
+Shape = tuple[int | str, ...]
+
+_CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_PRODUCTS = ("Gemm", "MatMul", "MatMulInteger")
+_INDEX_TYPES = (TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)
+
+
+@dataclass(frozen=True)
+class NetworkCensus:
+    """The size and cost of a network in torch.
+
+    Attributes:
+        parameters: Values that training sets; buffers are not counted.
+        macs: Multiply-accumulates of convolutions and matrix products for one image.
+        weight_bytes: Of all parameters and buffers.
+    """
+
+    parameters: int
+    macs: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class GraphCensus:
+    """The size and cost of an .onnx file.
+
+    Attributes:
+        parameters: Values stored in the file, but for shapes, axes and indices.
+        macs: Multiply-accumulates of convolutions and matrix products at batch 1; None where a shape is left open.
+        operators: Type to count, the most frequent first.
+        opset: Version of the standard operator set.
+        ir_version: Version of the file format.
+        input_shape: Of the first input; a name where a side is open, "?" where it has none.
+        output_shape: Of the first output, alike.
+    """
+
+    parameters: int
+    macs: int | None
+    operators: Mapping[str, int]
+    opset: int
+    ir_version: int
+    input_shape: Shape
+    output_shape: Shape
+
+
+def network_census(network: Staged, image_shape: tuple[int, int, int]) -> NetworkCensus:
+    """The census of a network in torch, counted in one forward pass in eval mode.
+
+    Args:
+        network: Left as it is.
+        image_shape: (C, H, W) of one image.
+    """
+    model = network.model
+    tensors = [*model.parameters(), *model.buffers()]
+    image = torch.zeros(1, *image_shape, device=tensors[0].device if tensors else None)
+    with evaluating(model), _plain_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    return NetworkCensus(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs=counter.get_total_flops() // 2,
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    )
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as plain matrix products inside the `with`: fused kernels hide them from the counter."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def graph_census(path: Path) -> GraphCensus:
+    """The census of an .onnx file.
+
+    Raises:
+        ExportError: The file is not an ONNX model.
+    """
+    model = _load(path)
+    parts = list(graphs(model.graph))
+    operators = Counter(node.op_type for graph in parts for node in graph.node)
+    return GraphCensus(
+        parameters=sum(_stored(graph) for graph in parts),
+        macs=_macs(_at_batch_one(model)),
+        operators=dict(operators.most_common()),
+        opset=next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0),
+        ir_version=model.ir_version,
+        input_shape=_shape(_inputs(model.graph)[0]),
+        output_shape=_shape(model.graph.output[0]),
+    )
+
+
+def _load(path: Path) -> ModelProto:
+    try:
+        model = onnx.load(path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise ExportError(f"{path}: is not an ONNX model, or is damaged; export it again") from error
+    if not model.graph.node or not model.graph.output or not _inputs(model.graph):
+        raise ExportError(f"{path}: holds no network: an ONNX model needs an input, nodes and an output")
+    return inliner.inline_local_functions(model) if model.functions else model
+
+
+def _inputs(graph: GraphProto) -> list[ValueInfoProto]:
+    stored = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in stored]
+
+
+def _stored(graph: GraphProto) -> int:
+    constants = (attribute.t for node in graph.node if node.op_type == "Constant" for attribute in node.attribute)
+    tensors = (tensor for tensor in (*graph.initializer, *constants) if tensor.data_type not in _INDEX_TYPES)
+    return sum(math.prod(tensor.dims) for tensor in tensors)
+
+
+def _shape(value: ValueInfoProto) -> Shape:
+    sides = value.type.tensor_type.shape.dim
+    return tuple(side.dim_value if side.HasField("dim_value") else side.dim_param or "?" for side in sides)
+
+
+def _at_batch_one(model: ModelProto) -> GraphProto:
+    fixed = ModelProto()
+    fixed.CopyFrom(model)
+    graph = fixed.graph
+    graph.ClearField("value_info")
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for value in _inputs(graph):
+        sides = value.type.tensor_type.shape.dim
+        if sides:
+            sides[0].dim_value = 1
+    return shape_inference.infer_shapes(fixed, data_prop=True).graph
+
+
+def _macs(graph: GraphProto) -> int | None:
+    shapes = {value.name: _shape(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    total = 0
+    for node in graph.node:
+        if node.op_type in _CONVOLUTIONS or node.op_type in _PRODUCTS:
+            cost = _node_macs(node, shapes)
+            if cost is None:
+                return None
+            total += cost
+    return total
+
+
+def _node_macs(node: NodeProto, shapes: Mapping[str, Shape]) -> int | None:
+    """One product for each output value and each input value it sums over."""
+    out = _known(shapes.get(node.output[0]))
+    if node.op_type in _CONVOLUTIONS:
+        weight = _known(shapes.get(node.input[_CONVOLUTIONS[node.op_type]]))
+        return None if out is None or weight is None else math.prod(out) * math.prod(weight[1:])
+    left = _known(shapes.get(node.input[0]))
+    if out is None or not left:
+        return None
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(out) * left[0 if transposed else -1]
+
+
+def _known(shape: Shape | None) -> tuple[int, ...] | None:
+    """The shape where each of its sides is a number, else None."""
+    if shape is None:
+        return None
+    sides = tuple(side for side in shape if isinstance(side, int))
+    return sides if len(sides) == len(shape) else None

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from compress.checkpoint import Card, Checkpoint, blank_image, save
+from compress.models import Architecture, build
+from compress.pruning import prune
+from exports import to_onnx
+
+STEPS = (
+    {
+        "command": "edgepress train cnn-s --data digits -o first.safetensors",
+        "data": {"name": "digits", "fingerprint": "f0"},
+        "seed": 3,
+        "metrics": {"top1": 0.875},
+    },
+    {"command": "edgepress prune first.safetensors", "ratio": 0.5},
+)
+
+
+def inspect(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["inspect", *map(str, words)], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    """A cnn-s with half of its channels cut."""
+    architecture = Architecture("cnn-s", 3, 1, 32)
+    card = Card(architecture, (0.25,), (0.5,), ("[red]", "green", "blue"), lineage=STEPS)
+    network, cuts = prune(build(architecture), blank_image(card), 0.5)
+    return Checkpoint(
+        network, Card(architecture, card.mean, card.std, card.classes, surgery=tuple(cuts), lineage=STEPS)
+    )
+
+
+@pytest.fixture(scope="module")
+def file(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(checkpoint, tmp_path_factory.mktemp("checkpoint") / "pruned.safetensors")
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return to_onnx.export(checkpoint, tmp_path_factory.mktemp("exported") / "pruned.onnx").path
+
+
+def test_a_checkpoint_as_json(checkpoint: Checkpoint, file: Path) -> None:
+    result = inspect(file, "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    parameters = sum(parameter.numel() for parameter in checkpoint.network.model.parameters())
+    assert (facts["network"], facts["task"]) == ("cnn-s", "classification")
+    assert (facts["input_shape"], facts["mean"], facts["std"]) == ([1, 32, 32], [0.25], [0.5])
+    assert facts["classes"] == ["[red]", "green", "blue"]
+    assert facts["parameters"] == parameters < 14_906
+    assert facts["size_bytes"] == file.stat().st_size
+    assert facts["macs"] > 0
+    assert facts["surgery"]["cuts"] == len(checkpoint.card.surgery) > 0
+    assert facts["lineage"] == list(STEPS)
+    assert [stage["name"] for stage in facts["stages"]] == ["map1", "map2", "map3", "embedding", "logits"]
+    assert facts["stages"][0]["shape"] == [4, 15, 15]
+
+
+def test_a_checkpoint_as_tables(file: Path) -> None:
+    result = inspect(file)
+    assert result.exit_code == 0
+    for text in (
+        "cnn-s",
+        "1 x 32 x 32",
+        "3: [red], green, blue",
+        "mean [0.25], std [0.5]",
+        f"{file.stat().st_size:,}",
+        "edgepress train cnn-s --data digits -o first.safetensors; data digits; seed 3; top1 0.875",
+        "edgepress prune first.safetensors",
+        "map1",
+        "4 x 15 x 15",
+    ):
+        assert text in result.stdout
+
+
+def test_an_exported_file_says_what_its_checkpoint_says(file: Path, exported: Path) -> None:
+    before, after = (json.loads(inspect(path, "--json").stdout) for path in (file, exported))
+    for name in (
+        "network",
+        "task",
+        "input_shape",
+        "mean",
+        "std",
+        "classes",
+        "surgery",
+        "lineage",
+        "parameters",
+        "macs",
+    ):
+        assert after[name] == before[name]
+    assert after["size_bytes"] == exported.stat().st_size
+    assert after["values"] < after["parameters"]
+    assert after["operators"]["Conv"] == 3
+    assert after["output_shape"] == [3]
+    assert after["provenance"]["parameters"] == before["parameters"]
+
+
+def test_an_exported_file_as_a_table(exported: Path) -> None:
+    text = inspect(exported).stdout
+    assert "20 (IR 10)" in text
+    assert "Relu 4, Conv 3, MaxPool 3, Gemm 2, Reshape 1" in text
+    assert "before export" in text
+    assert "weights_sha256" in text
+
+
+def test_a_foreign_onnx_file(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.onnx"
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", None]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "graph", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    facts = json.loads(inspect(path, "--json").stdout)
+    assert (facts["input_shape"], facts["parameters"], facts["values"]) == ([3, "h", "?"], None, 0)
+    assert (facts["opset"], facts["operators"]) == (18, {"Relu": 1})
+    assert "network" not in facts
+    assert "3 x h x ?" in inspect(path).stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.onnx", "missing.safetensors", "broken.onnx", "broken.safetensors", "pickle.pt"]
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_message(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.startswith("broken"):
+        path.write_bytes(b"neither")
+    if name.startswith("pickle"):
+        torch.save({"weight": torch.zeros(1)}, path)
+    result = inspect(path)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: {path}")

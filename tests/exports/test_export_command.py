@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import inspect as introspection
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from cli.export import export as command
+from cli.main import app
+from compress.checkpoint import Card, Checkpoint, save
+from compress.data import load
+from compress.models import Architecture, build
+from exports import to_onnx
+
+
+def export(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def student() -> Checkpoint:
+    """A network small enough to export in a blink, for the digits."""
+    digits = load("digits")
+    architecture = Architecture("cnn-s", 10, digits.channels, digits.size, {"width": 2, "depth": 1})
+    network = build(architecture)
+    network.model.eval()
+    return Checkpoint(network, Card(architecture, digits.mean, digits.std, digits.classes))
+
+
+def saved(checkpoint: Checkpoint, path: Path, *data: str) -> Path:
+    steps = tuple({"command": "edgepress train", "data": {"name": name}} for name in data)
+    return save(replace(checkpoint, card=replace(checkpoint.card, lineage=steps)), path)
+
+
+def test_export_compares_on_the_training_data_and_says_so(student: Checkpoint, tmp_path: Path) -> None:
+    output = tmp_path / "student.onnx"
+    result = export(saved(student, tmp_path / "s.safetensors", "nowhere", "digits"), "-o", output, "--samples", 40)
+    assert result.exit_code == 0, result.output
+    first, second, third = result.stdout.splitlines()
+    assert first.startswith(f"{output}: {output.stat().st_size:,} bytes, ONNX opset 20, ")
+    assert first.endswith(" nodes")
+    assert second == "compared on test images of digits"
+    assert third.startswith("parity: max |difference| ")
+    assert third.endswith("top-1 agreement 100.00%, 40 samples")
+    images = next(load("digits").test.batches(8)).image
+    with torch.no_grad():
+        assert torch.allclose(to_onnx.read(output)(images), student.network.model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [((), "names no data"), (("cifar10",), "cifar10 is not on this machine"), (("gone",), "cannot be used")],
+)
+def test_export_without_its_data_compares_on_noise_and_says_so(
+    student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: tuple[str, ...], reason: str
+) -> None:
+    monkeypatch.setenv("EDGEPRESS_DATA", str(tmp_path))
+    result = export(saved(student, tmp_path / "s.safetensors", *data), "-o", tmp_path / "s.onnx", "--samples", 5)
+    assert result.exit_code == 0, result.output
+    assert "compared on uniform noise" in result.stdout
+    assert reason in result.stdout
+
+
+def test_data_that_were_asked_for_must_be_there(student: Checkpoint, tmp_path: Path) -> None:
+    result = export(saved(student, tmp_path / "s.safetensors"), "-o", tmp_path / "s.onnx", "--data", tmp_path / "gone")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert not (tmp_path / "s.onnx").exists()
+
+
+def test_a_target_that_exists_needs_force(student: Checkpoint, tmp_path: Path) -> None:
+    output = tmp_path / "s.onnx"
+    output.write_bytes(b"older")
+    checkpoint = saved(student, tmp_path / "s.safetensors", "digits")
+    result = export(checkpoint, "-o", output)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert output.read_bytes() == b"older"
+    assert export(checkpoint, "-o", output, "--force", "--opset", 18).exit_code == 0
+    assert to_onnx.read(output).provenance is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["-o", "s.tflite"], ".onnx"),
+        (["-o", "s.onnx", "--opset", "17"], "18 to 24"),
+        (["-o", "nowhere/s.onnx"], "does not exist"),
+    ],
+)
+def test_bad_arguments_end_in_one_message(
+    student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], reason: str
+) -> None:
+    checkpoint = saved(student, tmp_path / "s.safetensors", "digits")
+    monkeypatch.chdir(tmp_path)
+    result = export(checkpoint, *words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert reason in result.stderr
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
+    result = export(tmp_path / "gone.safetensors", "-o", tmp_path / "s.onnx")
+    assert result.exit_code == 2
+    assert "does not exist" in result.stderr
+
+
+def test_the_default_opset_is_that_of_the_library() -> None:
+    assert introspection.signature(command).parameters["opset"].default == to_onnx.DEFAULT_OPSET
