@@ -14,13 +14,11 @@ def distill(
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="The trained network, a .safetensors file.")],
     data: options.Data,
     output: options.Output,
-    student: Annotated[
-        str, typer.Option("--student", help="A network by name, or a checkpoint to start from.")
-    ] = "cnn-s",
+    student: Annotated[str, typer.Option("--student", help="A network by name, or a checkpoint.")] = "cnn-s",
     method: Annotated[str, typer.Option("--method", help="no_teacher, okd, pkt or indistill.")] = "indistill",
     auxiliary: Annotated[
         Path | None,
-        typer.Option("--auxiliary", help="InDistill's, if it is there already. [default: made beside the output]"),
+        typer.Option("--auxiliary", help="InDistill's. [default: made beside the output]"),
     ] = None,
     auxiliary_epochs: Annotated[
         int, typer.Option("--auxiliary-epochs", min=1, help="Of the auxiliary: on the labels, then on the teacher.")

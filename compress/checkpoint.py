@@ -226,7 +226,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 f"{path}: is a PyTorch pickle, not a .safetensors checkpoint; name its network with --arch to read "
                 "its weights safely"
             )
-        with safetensors.safe_open(path, framework="pt") as opened:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:

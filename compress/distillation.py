@@ -93,8 +93,8 @@ def auxiliary_architecture(student: Checkpoint, ratio: float) -> Architecture:
     wide = width / (1 - ratio) if 0 < ratio < 1 else 0.0
     if abs(wide - round(wide)) > 1e-2 or round(wide) <= width:
         raise PlanError(
-            f"ratio {ratio}: an auxiliary {wide:.4g} wide for a student {width} wide; give a ratio in (0, 1) that makes a "
-            "whole number above it, such as 0.5 or 0.75"
+            f"ratio {ratio}: an auxiliary {wide:.4g} wide for a student {width} wide; give a ratio in (0, 1) that "
+            "makes a whole number above it, such as 0.5 or 0.75"
         )
     return replace(architecture, name="cnn-a", options={**architecture.options, "width": round(wide)})
 

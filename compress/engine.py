@@ -72,8 +72,8 @@ def run(
 ) -> Generator[EpochReport, None, None]:
     """A report for every epoch; once the generator is exhausted, the student is trained.
 
-    The randomness of an epoch is a function of the seed and the number of the epoch, so that a run which is resumed ends
-    with the same bytes as one that was not. The teacher is only read, in eval mode and without gradient.
+    The randomness of an epoch is a function of the seed and the number of the epoch, so that a run which is resumed
+    ends with the same bytes as one that was not. The teacher is only read, in eval mode and without gradient.
 
     Args:
         phases: The plan; checked whole before anything is trained.
@@ -138,7 +138,7 @@ class _Step:
             if resumed:
                 self._restore(state)
             if self.teacher is not None:
-                self.teacher.model.to(accelerator.device, memory_format=torch.channels_last)
+                self.teacher.model.to(accelerator.device).to(memory_format=torch.channels_last)
             wanted = phase.stages("teacher")
             reads = tuple(dict.fromkeys((*phase.stages("student"), self.run.task.reads)))
             with (

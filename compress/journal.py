@@ -74,15 +74,16 @@ class Journal:
         """Nothing, once the run may begin or go on.
 
         Raises:
-            OutputError: The output may not be written, or an interrupted run lies there and neither `resume` nor `force`
-                was given.
+            OutputError: The output may not be written, or an interrupted run lies there and neither `resume` nor
+                `force` was given.
         """
         if self.interrupted:
             return
         check_target(self.output, force=self.force)
         if self.state_path.exists() and not self.force:
             raise OutputError(
-                f"{self.state_path}: an interrupted run lies here; pass --resume to go on with it or --force to begin anew"
+                f"{self.state_path}: an interrupted run lies here; pass --resume to go on with it, or --force to "
+                "begin anew"
             )
 
     def begin(self, plan: Mapping[str, str]) -> State:
@@ -119,8 +120,8 @@ class Journal:
         differs = sorted(key for key in plan.keys() | state.plan.keys() if plan.get(key) != state.plan.get(key))
         if differs:
             raise CheckpointError(
-                f"{self.state_path}: the interrupted run differs in {', '.join(differs)}; repeat its command to resume it, "
-                "or begin anew with --force"
+                f"{self.state_path}: the interrupted run differs in {', '.join(differs)}; repeat its command to resume "
+                "it, or begin anew with --force"
             )
         return state
 

@@ -13,7 +13,7 @@ from torch import Tensor
 PAPER_CHUNK = 128
 TOP = 100
 TENTHS = tuple(range(1, 11))
-BATCH_CELLS = 2**21
+BATCH_CELLS = 2**22
 ROUNDING = 1e-12
 
 

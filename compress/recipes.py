@@ -21,9 +21,7 @@ Recipe = Callable[[Staged, Staged | None, Task, Fit], list[Phase]]
 def no_teacher(student: Staged, teacher: Staged | None, task: Task, fit: Fit) -> list[Phase]:
     """One phase on the task's own terms; the baseline every method must beat."""
     if not task.terms:
-        raise PlanError(
-            f"no_teacher: task {task.name!r} has no loss of its own; take --task classification or a teacher"
-        )
+        raise PlanError(f"no_teacher: task {task.name!r} has no loss of its own; take --task classification")
     return [Phase("task", task.terms, fit)]
 
 
@@ -54,8 +52,8 @@ def okd(
 def pkt(student: Staged, teacher: Staged | None, task: Task, fit: Fit, *, beta: float = 1_000.0) -> list[Phase]:
     """One phase: the task plus beta * PKT on the embedding, or PKT alone where the task has no terms.
 
-    The loss is a mean over B x B small numbers; the default weight, which no paper gives, makes it about as large as the
-    cross-entropy.
+    The loss is a mean over B x B small numbers; the default weight, which no paper gives, makes it about as large as
+    the cross-entropy.
 
     Args:
         student: The network to train.
@@ -111,7 +109,7 @@ def indistill(
 
 
 def auxiliary_phases(student: Staged, teacher: Staged | None, task: Task, fit: Fit) -> list[Phase]:
-    """Two phases, each of the whole fit, that make InDistill's auxiliary: the labels, then the teacher's embedding by PKT.
+    """Two phases, each of the whole fit, that make an auxiliary: the labels, then the teacher's embedding by PKT.
 
     Reference: Sarridis et al., InDistill, Sec. 3.3, with the pre-training of Passalis et al., Heterogeneous Knowledge
         Distillation Using Information Flow Modeling, 2020.

@@ -19,8 +19,8 @@ def vision_names() -> list[str]:
 def vision(architecture: Architecture) -> Staged:
     """Any torchvision classification network by name, with random weights, for any number of input channels.
 
-    Its stages are the embedding (what goes into the last layer) and the logits; a ResNet also has its stem, tapped after
-    the ReLU and before the pooling, and layer1 to layer4.
+    Its stages are the embedding (what goes into the last layer) and the logits; a ResNet also has its stem, tapped
+    after the ReLU and before the pooling, and layer1 to layer4.
     """
     model = _plain_model(architecture)
     head = _head(model)
@@ -60,9 +60,9 @@ def _last_norm_width(module: nn.Module) -> int:
 
 
 def _head(model: nn.Module) -> str:
-    heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    linear = [name for name in heads if isinstance(model.get_submodule(name), nn.Linear)]
-    return heads[-1] if not linear or not isinstance(model.get_submodule(heads[-1]), nn.Linear) else linear[-1]
+    """The dotted name of the last layer."""
+    heads: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    return heads[-1]
 
 
 def _input_width(head: nn.Module) -> int:

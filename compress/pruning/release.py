@@ -64,5 +64,5 @@ def _pruned(stage: Stage, block: nn.Module, width: int) -> nn.Module:
     conv.weight = nn.Parameter(conv.weight[kept])
     conv.bias = None if conv.bias is None else nn.Parameter(conv.bias[kept])
     conv.out_channels = width
-    pruned.norm = nn.BatchNorm2d(width, affine=False, track_running_stats=False)  # type: ignore[assignment]
+    pruned.norm = nn.BatchNorm2d(width, affine=False, track_running_stats=False)
     return pruned
