@@ -31,10 +31,6 @@ METRICS = {
     "map_c_paper": "mAP c",
     "map_e_exact": "mAP e (exact)",
     "map_c_exact": "mAP c (exact)",
-    "precision100_e_paper": "P@100 e",
-    "precision100_c_paper": "P@100 c",
-    "precision100_e_exact": "P@100 e (exact)",
-    "precision100_c_exact": "P@100 c (exact)",
 }
 
 Row = Mapping[str, Any]

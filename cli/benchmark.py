@@ -21,7 +21,10 @@ def benchmark(
     rounds: Annotated[int, typer.Option(min=10, help="How often each file has its turn.")] = 60,
     force: options.Force = False,
 ) -> None:
-    """Measure size, accuracy and latency of a file, and of another one in turn with it, in one runtime."""
+    """Measure a file against another.
+
+    Size, accuracy and latency, the two in turn and in one runtime; a checkpoint is exported for it.
+    """
     from rich.console import Console
 
     from benchmarks import report

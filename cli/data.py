@@ -6,7 +6,10 @@ import typer
 
 
 def data() -> None:
-    """List the data sets that are known, where they are looked for, and what is there."""
+    """List the data sets.
+
+    Which are known, where they are looked for, and what is there.
+    """
     from compress.data import data_root, status
 
     for row in status():

@@ -15,7 +15,10 @@ def demo(
     seed: options.Seed = 0,
     force: options.Force = False,
 ) -> None:
-    """Run the main job on the digits that ship with edgepress: teacher, student, ONNX, benchmark."""
+    """Run the main job on the digits.
+
+    They ship with edgepress: a teacher, a student, an .onnx file and its benchmark.
+    """
     from cli import benchmark, distill, export, train
     from compress.files import check_target
 

@@ -43,7 +43,7 @@ def distill(
     resume: options.Resume = False,
     force: options.Force = False,
 ) -> None:
-    """Teach a small student what a trained teacher knows."""
+    """Teach a student what a teacher knows."""
     from cli import inputs, progress
     from compress.distillation import Auxiliary, Distillation, distil
     from compress.journal import Journal

@@ -18,7 +18,7 @@ def evaluate(
     size: options.Size = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a network on the test split of a data set."""
+    """Measure a network on a test split."""
     from cli import inputs, progress
     from compress.data import DataOptions
 

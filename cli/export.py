@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from compress.checkpoint import Card
 
-_PANEL = "Parity check"
-
 
 def export(
     checkpoint: options.CheckpointFile,
@@ -26,21 +24,25 @@ def export(
         typer.Option(
             "--data",
             help="Data set to compare on, by name or folder. [default: the one it was trained on]",
-            rich_help_panel=_PANEL,
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Images to compare on.", rich_help_panel=_PANEL)
+        int, typer.Option("--samples", min=1, help="Images to compare on.")
     ] = 256,
+    arch: options.Arch = None,
+    size: options.Size = None,
     force: options.Force = False,
 ) -> None:
-    """Write a checkpoint as an .onnx file that gives the same logits; without parity nothing is written."""
-    from compress.checkpoint import load
+    """Write a checkpoint as an .onnx file.
+
+    The file gives the same logits as the network; without parity nothing is written.
+    """
+    from cli import inputs
     from exports import format_of
     from exports.census import graph_census
 
     target = format_of(output)
-    source = load(checkpoint)
+    source = inputs.read_source(checkpoint, arch, size, data)
     images, origin = _parity_images(source.card, data, samples)
     exported = target.export(source, output, images=images, opset=opset, force=force)
     nodes = sum(graph_census(output).operators.values())

@@ -125,6 +125,18 @@ def read_checkpoint(path: Path, arch: str | None, data: str, options: DataOption
     return replace(checkpoint, card=card), dataset
 
 
+def read_source(path: Path, arch: str | None, size: int | None, data: str | None) -> Checkpoint:
+    """A checkpoint, or with `arch` a plain state dict, whose preprocessing and classes are then those of `data`."""
+    from compress.checkpoint import load
+    from compress.data import DataOptions
+
+    if arch is None:
+        return load(path)
+    if data is None:
+        raise DataError(f"{path}: --arch needs --data too: a plain state dict has no class names and no normalisation")
+    return read_checkpoint(path, arch, data, DataOptions(size=size))[0]
+
+
 def read_student(name: str, data: Dataset, *, seed: int, options: Mapping[str, int]) -> Checkpoint:
     """A new student by the name of its network, or the one in a .safetensors file; either fits the data set."""
     from compress.checkpoint import load

@@ -20,7 +20,10 @@ def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors checkpoint, or any .onnx file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show what is in a file: network, input, classes, parameters, MACs, bytes, lineage."""
+    """Show what is in a file.
+
+    Of a checkpoint or an .onnx: network, input, classes, parameters, MACs, bytes, lineage.
+    """
     facts = _exported_facts(file) if file.suffix == _EXPORTED else _checkpoint_facts(file)
     if as_json:
         import json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,18 +35,18 @@ def follow(training: Generator[EpochReport, None, Result], output: Path) -> Resu
     Raises:
         InterruptedRunError: Ctrl-C.
     """
-    done = 0
     try:
         while True:
             report = next(training)
-            done = report.epoch
-            typer.echo(_line(report))
+            if os.environ.get("RANK", "0") == "0":
+                typer.echo(_line(report))
     except StopIteration as end:
         result: Result = end.value
         return result
     except KeyboardInterrupt as error:
-        hint = f"epoch {done} is kept; repeat the command with --resume to go on" if done else "nothing was finished"
-        raise InterruptedRunError(f"interrupted on the way to {output}: {hint}") from error
+        raise InterruptedRunError(
+            f"interrupted on the way to {output}; every finished epoch is kept: repeat the command with --resume to go on"
+        ) from error
 
 
 def duration(seconds: float) -> str:

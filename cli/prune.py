@@ -37,7 +37,10 @@ def prune(
     resume: options.Resume = False,
     force: options.Force = False,
 ) -> None:
-    """Cut a network's least channels by L1 norm, and train it back."""
+    """Cut the least channels and train back.
+
+    The channels are those with the least L1 norm; the unpruned network teaches.
+    """
     from cli import inputs, progress
     from compress.journal import Journal
     from compress.pipeline import Job, Recovery, cut, recovered

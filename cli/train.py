@@ -30,7 +30,7 @@ def train(
     resume: options.Resume = False,
     force: options.Force = False,
 ) -> None:
-    """Train a network on labels alone: a teacher, or a student without one."""
+    """Train a network on labels alone."""
     from cli import inputs, progress
     from compress.data import load
     from compress.journal import Journal

@@ -103,7 +103,7 @@ class Card:
                 tuple(Cut.from_list(cut) for cut in data["surgery"]),
                 tuple(dict(step) for step in data["lineage"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"its card is damaged: {type(error).__name__}: {error}") from error
 
 
@@ -152,8 +152,8 @@ def load(path: Path) -> Checkpoint:
 def load_plain(path: Path, name: str, size: int) -> Checkpoint:
     """The network in a plain torch state dict (read with `weights_only=True`, or .safetensors without a card).
 
-    Classes and input channels are read off the last and the first weight. The card has no lineage, classes by number
-    and no normalisation (mean 0, std 1).
+    Classes and input channels are read off the classifier and the first convolution. The card has no lineage, classes
+    by number and no normalisation (mean 0, std 1).
 
     Args:
         path: The file.
@@ -164,12 +164,14 @@ def load_plain(path: Path, name: str, size: int) -> Checkpoint:
         CheckpointError: The file cannot be read as tensors, or they do not fit the network.
     """
     tensors = _read(path)[0] if _is_safetensors(path) else _read_pickle(path)
-    weights = [value for value in tensors.values() if value.ndim >= 2]
-    first = next((value for value in weights if value.ndim == 4), None)
-    if first is None:
-        raise CheckpointError(f"{path}: holds no convolution weight; is it the state dict of a vision network?")
-    architecture = Architecture(name, weights[-1].shape[0], first.shape[1], size)
-    network = _fill(build(architecture), tensors, path)
+    try:
+        blank = build(Architecture(name, 10, 3, size))
+        first, head = (_named(tensors, key) for key in _ends(blank))
+        architecture = Architecture(name, head.shape[0], first.shape[1], size)
+        network = build(architecture)
+    except (CompressError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _fill(network, tensors, path)
     none, one = (0.0,) * architecture.channels, (1.0,) * architecture.channels
     return Checkpoint(network, Card(architecture, none, one, tuple(str(n) for n in range(architecture.classes))))
 
@@ -185,6 +187,18 @@ def image_shape(card: Card) -> tuple[int, int, int]:
     return (shape.channels, shape.size, shape.size)
 
 
+def _ends(network: Staged) -> tuple[str, str]:
+    """The keys of the first convolution's weight and of the classifier's."""
+    first = next(key for key, value in network.model.state_dict().items() if value.ndim == 4)
+    return first, f"{network.stage('logits').owns[0]}.weight"
+
+
+def _named(tensors: Mapping[str, Tensor], key: str) -> Tensor:
+    if key not in tensors or tensors[key].ndim < 2:
+        raise CheckpointError(f"it has no weight {key!r}; is it the state dict of another network?")
+    return tensors[key]
+
+
 def _fill(network: Staged, tensors: Mapping[str, Tensor], path: Path) -> Staged:
     expected = network.model.state_dict()
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
@@ -198,7 +212,9 @@ def _fill(network: Staged, tensors: Mapping[str, Tensor], path: Path) -> Staged:
             raise CheckpointError(
                 f"{path}: {key} has shape {tuple(tensors[key].shape)}; the network needs {tuple(value.shape)}"
             )
-        if not torch.isfinite(tensors[key]).all():
+        if tensors[key].is_floating_point() != value.is_floating_point():
+            raise CheckpointError(f"{path}: {key} is of type {tensors[key].dtype}; the network needs {value.dtype}")
+        if not torch.isfinite(tensors[key].to(value.dtype)).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinite values")
     network.model.load_state_dict(dict(tensors))
     network.model.eval()
@@ -216,20 +232,23 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path} does not exist; give a checkpoint that `edgepress train` or `distill` wrote")
 
 
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     _check_file(path)
     try:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start[:2] == b"PK" or start[:1] == b"\x80":
-            raise CheckpointError(
-                f"{path}: is a PyTorch pickle, not a .safetensors checkpoint; name its network with --arch to read "
-                "its weights safely"
-            )
         with safetensors.safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
+        if _is_pickle(path):
+            raise CheckpointError(
+                f"{path}: is a PyTorch pickle, not a .safetensors checkpoint; name its network with --arch to read "
+                "its weights safely"
+            ) from error
         raise CheckpointError(f"{path}: is damaged or not a .safetensors file: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error

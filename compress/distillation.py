@@ -132,7 +132,9 @@ def _make(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:
             return made
     card = what.student.card
     architecture = auxiliary_architecture(what.student, what.auxiliary.ratio)
-    start = Checkpoint(build(architecture, seed=job.seed), replace(card, architecture=architecture, lineage=()))
+    start = Checkpoint(
+        build(architecture, seed=job.seed), replace(card, architecture=architecture, surgery=(), lineage=())
+    )
     check_plan(phases, what.student.network, narrowed(start.network, what.student.network, follow="paper"), what.data)
     teacher = what.teacher.network
     plan = auxiliary_phases(start.network, teacher, CLASSIFICATION, what.auxiliary.fit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from compress.data import Batch, Dataset
 from compress.errors import DivergedError
 from compress.journal import Journal, State, weights_digest
-from compress.phase import Phase, Ref, Term, describe
+from compress.phase import Phase, Ref, describe
 from compress.plan_check import check_plan
 from compress.stages import Staged, Taps, tapped
 from compress.targets import teacher_targets
@@ -85,7 +86,7 @@ def run(
     Raises:
         PlanError: The plan cannot run.
         CheckpointError, OutputError: The journal cannot be resumed or written.
-        DivergedError: A loss became NaN or infinite; the journal keeps the last good epoch.
+        DivergedError: A loss or a weight became NaN or infinite; the journal keeps the last good epoch.
     """
     check_plan(phases, student, teacher, data)
     student.model.to(memory_format=torch.channels_last)
@@ -121,13 +122,12 @@ class _Step:
         self.phase, self.student, self.data, self.run = phase, student, data, run
         self.teacher = teacher
         self.accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
-        self.terms: list[Term] = []
 
     @contextmanager
     def ready(self, state: State, *, resumed: bool) -> Iterator[None]:
         phase, student, accelerator = self.phase, self.student, self.accelerator
         with _only_trained(student, phase.train):
-            modules = {term.name: term.loss for term in phase.terms if isinstance(term.loss, nn.Module)}
+            modules = {term.name: copy.deepcopy(term.loss) for term in phase.terms if isinstance(term.loss, nn.Module)}
             learned = [
                 p for module in (student.model, *modules.values()) for p in module.parameters() if p.requires_grad
             ]
@@ -140,11 +140,7 @@ class _Step:
             if self.teacher is not None:
                 self.teacher.model.to(accelerator.device).to(memory_format=torch.channels_last)
             wanted = phase.stages("teacher")
-            reads = tuple(dict.fromkeys((*phase.stages("student"), self.run.task.reads)))
-            with (
-                tapped(student, reads) as self.taps,
-                teacher_targets(self.teacher or student, wanted, self.data.train, phase.fit.epochs) as self.targets,
-            ):
+            with teacher_targets(self.teacher or student, wanted, self.data.train, phase.fit.epochs) as self.targets:
                 yield
         accelerator.free_memory()
 
@@ -153,10 +149,16 @@ class _Step:
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * self.phase.fit.schedule[epoch]
         start = time.perf_counter()
-        with torch.random.fork_rng(), _mode(self.student, self.phase.train):
+        reads = dict.fromkeys((*self.phase.stages("student"), self.run.task.reads))
+        with (
+            torch.random.fork_rng(),
+            _mode(self.student, self.phase.train),
+            tapped(self.student, reads) as self.taps,
+        ):
             torch.manual_seed(_seed(self.run.seed, state.done))
             losses, seen, score = self._train(state.done)
         seconds = time.perf_counter() - start
+        self._check_weights(state.done)
         metric = f"train_{self.run.task.metric}"
         if self.data.val is not None:
             metric = f"val_{self.run.task.metric}"
@@ -179,7 +181,8 @@ class _Step:
             values = self._losses(batch)
             total = torch.stack([values[term.name] * term.weight for term in self.phase.terms]).sum()
             if not torch.isfinite(total):
-                self._diverged(number, values)
+                shown = ", ".join(f"{name} = {value.item():.4g}" for name, value in values.items())
+                self._diverged(number, f"the loss is not finite ({shown})")
             self.optimizer.zero_grad()
             self.accelerator.backward(total)
             self.optimizer.step()
@@ -201,12 +204,17 @@ class _Step:
             values[term.name] = loss(*(_argument(ref, self.taps, targets, batch) for ref in term.args))
         return values
 
-    def _diverged(self, number: int, values: dict[str, Tensor]) -> None:
-        shown = ", ".join(f"{name} = {value.item():.4g}" for name, value in values.items())
+    def _check_weights(self, number: int) -> None:
+        for module in (self.student.model, *self.modules.values()):
+            for key, value in module.state_dict().items():
+                if not torch.isfinite(value).all():
+                    self._diverged(number, f"{key} is no longer finite")
+
+    def _diverged(self, number: int, what: str) -> None:
         kept = f"; epoch {number} is kept and --resume starts there" if self.run.journal and number else ""
         raise DivergedError(
-            f"phase {self.phase.name!r}, epoch {number + 1}: the loss is not finite ({shown}){kept}; "
-            "lower the learning rate or the weight of that term"
+            f"phase {self.phase.name!r}, epoch {number + 1}: {what}{kept}; "
+            "lower the learning rate or the weight of a term"
         )
 
     def _remember(self, state: State, report: EpochReport, *, last: bool) -> None:
@@ -272,6 +280,12 @@ def _mode(student: Staged, train: tuple[str, ...] | None) -> Iterator[None]:
 def _facts(phases: Sequence[Phase], student: Staged, data: Dataset, run: Run, teacher: Staged | None) -> dict[str, str]:
     plan = json.dumps(describe(phases), sort_keys=True)
     keep = {name: channels.tolist() for name, channels in (teacher.keep if teacher else {}).items()}
+    losses = {
+        f"initial {term.name} of phase {phase.name}": weights_digest(term.loss)
+        for phase in phases
+        for term in phase.terms
+        if isinstance(term.loss, nn.Module)
+    }
     return {
         "plan": hashlib.sha256(plan.encode()).hexdigest()[:16],
         "data": data.fingerprint,
@@ -279,6 +293,7 @@ def _facts(phases: Sequence[Phase], student: Staged, data: Dataset, run: Run, te
         "task": run.task.name,
         "initial student": weights_digest(student.model),
         "teacher": (weights_digest(teacher.model) + str(keep)) if teacher else "none",
+        **losses,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -98,8 +99,9 @@ class Journal:
 
     def write(self, state: State) -> None:
         """Keep the state and the metrics of every epoch so far."""
-        content = {"format": FORMAT, **vars(state), "plan": dict(state.plan)}
-        write_whole(self.state_path, lambda path: torch.save(content, path), force=True)
+        content = io.BytesIO()  # a full disk is an OSError for Python, but not for torch's own writer
+        torch.save({"format": FORMAT, **vars(state), "plan": dict(state.plan)}, content)
+        write_whole(self.state_path, lambda path: _write_bytes(path, content.getbuffer()), force=True)
         lines = "".join(json.dumps(record) + "\n" for record in state.history)
         write_whole(self.metrics_path, lambda path: _write_text(path, lines), force=True)
 
@@ -113,6 +115,7 @@ class Journal:
             if content.pop("format") != FORMAT:
                 raise CheckpointError(f"{self.state_path}: was written by another version; begin anew with --force")
             state = State(**content)
+            state.plan = dict(state.plan)
         except CheckpointError:
             raise
         except Exception as error:  # torch raises whatever the unpickler met in a damaged file
@@ -133,6 +136,10 @@ def weights_digest(model: nn.Module) -> str:
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _write_bytes(path: Path, content: memoryview) -> None:
+    path.write_bytes(content)
 
 
 def _write_text(path: Path, text: str) -> None:

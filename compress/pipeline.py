@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from compress.checkpoint import Card, Checkpoint, blank_image, save
 from compress.data import Dataset
@@ -18,7 +19,7 @@ from compress.errors import DataError
 from compress.journal import Journal, weights_digest
 from compress.models import Architecture, build
 from compress.phase import Fit, Phase
-from compress.pruning import prune
+from compress.pruning import prune, show_survivors
 from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import Task
@@ -87,8 +88,9 @@ def train(
     yield from run(phases, checkpoint.network, data, Run(job.task, job.seed, job.journal), teacher=teacher)
     step = _step(job, data, job.task.evaluate(checkpoint.network, data), phases=phases, facts=facts)
     result = replace(checkpoint, card=replace(checkpoint.card, task=job.task.name)).with_step(step)
-    save(result, job.journal.output, force=True)
-    job.journal.finish()
+    if PartialState().is_main_process:
+        save(result, job.journal.output, force=True)
+        job.journal.finish()
     return result
 
 
@@ -141,6 +143,9 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
     """
     if recovery is not None:
         teacher = whole.network
+        if recovery.method.narrows:
+            cuts = small.card.surgery[len(whole.card.surgery) :]
+            teacher = show_survivors(teacher, cuts, blank_image(whole.card))
         phases = recovery.method.phases(small.network, teacher, job.task, recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
     check_fit(small.card, data)

@@ -46,6 +46,9 @@ def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None,
 def _check_phase(phase: Phase, student: Staged, teacher: Staged | None, data: Dataset) -> None:
     if not phase.terms:
         raise PlanError("it has no loss terms")
+    for name, count in Counter(term.name for term in phase.terms).items():
+        if count > 1:
+            raise PlanError(f"{count} of its terms are called {name!r}; give each its own name")
     if phase.stages("teacher") and teacher is None:
         raise PlanError(f"it refers to the teacher's {', '.join(phase.stages('teacher'))}, but there is no teacher")
     if phase.fit.keep == "best" and data.val is None:

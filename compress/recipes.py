@@ -98,6 +98,8 @@ def indistill(
         raise PlanError(f"indistill: {unknown_name('last recipe', last, SINGLE_LAYER)}")
     if follow not in FOLLOW:
         raise PlanError(f"indistill: {unknown_name('source to follow', follow, FOLLOW)}")
+    if not student.body:
+        raise PlanError("indistill: the student has no intermediate stage to transfer; take cnn-s, cnn-a or a ResNet")
     epochs = l_cls_epochs(len(student.body), fit.epochs, a, b)
     phases, start = [], 0
     for stage, count in zip(student.body, epochs, strict=False):

@@ -48,5 +48,5 @@ def build(architecture: Architecture, *, seed: int = 0) -> Staged:
         torch.manual_seed(seed)
         try:
             return builder(architecture)
-        except (ValueError, AssertionError) as error:
+        except (ValueError, AssertionError, RuntimeError) as error:  # the last where memory does not suffice
             raise CompressError(f"network {architecture.name!r} cannot be built: {error}") from error

@@ -1,0 +1,50 @@
+"""Which channels of the whole network live on in its pruned copy, stage by stage."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from compress.errors import PlanError
+from compress.pruning.surgery import Cut, apply
+from compress.stages import Stage, Staged
+
+
+def show_survivors(whole: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
+    """The whole network, showing at each intermediate stage only the channels that the cuts leave, in their order.
+
+    So that a pruned network can be taught map by map by the network it came from, without an auxiliary.
+
+    Args:
+        whole: The network as it was before the cuts; left as it is.
+        cuts: What was removed from it.
+        image: One image (1, C, H, W) that the network takes.
+
+    Raises:
+        PlanError: A stage does not end in a batch-norm of its channels, which could be followed.
+    """
+    marked = replace(whole, model=copy.deepcopy(whole.model))
+    stages = [whole.stage(name) for name in whole.body]
+    for stage in stages:
+        norm = _last_norm(marked, stage)
+        if norm.num_features != stage.width:
+            raise PlanError(f"stage {stage.name!r}: shows {stage.width} channels, its last batch-norm {norm.num_features}")
+        norm.weight.data = torch.arange(stage.width, dtype=norm.weight.dtype, device=norm.weight.device)
+    left = apply(marked, cuts, image)
+    keep = {stage.name: _last_norm(left, stage).weight.detach().long() for stage in stages}
+    return replace(whole, keep=keep)
+
+
+def _last_norm(network: Staged, stage: Stage) -> nn.BatchNorm2d:
+    norms = [
+        module
+        for path, module in network.model.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and network.owns([stage.name], path)
+    ]
+    if not norms:
+        raise PlanError(f"stage {stage.name!r}: has no batch-norm whose channels could be followed")
+    return norms[-1]
