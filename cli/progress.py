@@ -45,7 +45,8 @@ def follow(training: Generator[EpochReport, None, Result], output: Path) -> Resu
         return result
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"interrupted on the way to {output}; every finished epoch is kept: repeat the command with --resume to go on"
+            f"interrupted on the way to {output}; every finished epoch is kept: repeat the command with --resume to "
+            "go on"
         ) from error
 
 

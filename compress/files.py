@@ -21,13 +21,14 @@ def check_target(path: Path, *, force: bool = False) -> Path:
         OutputError: The folder is missing or not writable, the path is a folder, or the file exists without `force`.
     """
     folder = path.parent
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give the name of a file to write")
-    if not folder.is_dir():
-        raise OutputError(f"{path}: its folder {folder} does not exist; make it first")
-    if path.exists() and not force:
-        raise OutputError(f"{path} already exists; pass --force to replace it")
     try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; give the name of a file to write")
+        if not folder.is_dir():
+            found = "is a file, not a folder" if folder.exists() else "does not exist; make it first"
+            raise OutputError(f"{path}: its folder {folder} {found}")
+        if path.exists() and not force:
+            raise OutputError(f"{path} already exists; pass --force to replace it")
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}-"):
             pass
     except OSError as error:

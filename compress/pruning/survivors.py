@@ -32,7 +32,9 @@ def show_survivors(whole: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
     for stage in stages:
         norm = _last_norm(marked, stage)
         if norm.num_features != stage.width:
-            raise PlanError(f"stage {stage.name!r}: shows {stage.width} channels, its last batch-norm {norm.num_features}")
+            raise PlanError(
+                f"stage {stage.name!r}: shows {stage.width} channels, but its last batch-norm has {norm.num_features}"
+            )
         norm.weight.data = torch.arange(stage.width, dtype=norm.weight.dtype, device=norm.weight.device)
     left = apply(marked, cuts, image)
     keep = {stage.name: _last_norm(left, stage).weight.detach().long() for stage in stages}
