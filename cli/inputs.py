@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from compress.phase import Fit
     from compress.tasks import Task
 
+LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
+
 _NOT_IN_LINEAGE = ("--resume", "--force")
 
 
@@ -26,7 +28,7 @@ def command_line() -> str:
 
 
 def read_fit(epochs: int, rate: float, optimizer: str, schedule: str, *, batch_size: int, keep: str = "last") -> Fit:
-    """The schedule of a training run; PlanError for an unknown name or a rate that is not above 0."""
+    """The schedule of a training run; PlanError for an unknown name or a rate out of range."""
     from compress.phase import OPTIMIZERS, SCHEDULES, Fit
 
     for kind, name, known in (("optimizer", optimizer, OPTIMIZERS), ("schedule", schedule, SCHEDULES)):
@@ -34,8 +36,8 @@ def read_fit(epochs: int, rate: float, optimizer: str, schedule: str, *, batch_s
             raise PlanError(unknown_name(kind, name, known))
     if keep not in ("last", "best"):
         raise PlanError(unknown_name("--keep", keep, ("last", "best")))
-    if not 0 < rate < float("inf"):
-        raise PlanError(f"--lr is {rate}; it must be above 0")
+    if not 0 < rate <= LARGEST_RATE:
+        raise PlanError(f"--lr is {rate}; it must be above 0 and at most {LARGEST_RATE:g}")
     return Fit(epochs, OPTIMIZERS[optimizer](rate), SCHEDULES[schedule](epochs), keep, batch_size)  # type: ignore[arg-type]
 
 
@@ -147,5 +149,8 @@ def read_student(name: str, data: Dataset, *, seed: int, options: Mapping[str, i
     if options:
         raise PlanError(f"--student {name}: a finished network has its width and depth; leave --width and --depth out")
     student = load(Path(name))
-    check_fit(student.card, data)
+    try:
+        check_fit(student.card, data)
+    except DataError as error:
+        raise DataError(f"--student {name}: {error}") from error
     return student

@@ -52,10 +52,12 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
+        except BrokenPipeError:
+            raise
         except Exception as error:
             from compress.errors import CompressError
 
-            if os.environ.get("EDGEPRESS_DEBUG") or not isinstance(error, CompressError | ValueError):
+            if os.environ.get("EDGEPRESS_DEBUG") or not isinstance(error, CompressError | ValueError | OSError):
                 raise
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 2)) from error

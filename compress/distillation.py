@@ -9,7 +9,7 @@ from pathlib import Path
 from compress.checkpoint import Checkpoint, load
 from compress.data import Dataset
 from compress.engine import EpochReport
-from compress.errors import PlanError
+from compress.errors import CompressError, PlanError
 from compress.models import Architecture, build
 from compress.phase import Fit, Phase
 from compress.pipeline import Job, Training, check_fit, train
@@ -115,12 +115,16 @@ def _narrowed_auxiliary(
     method: Method, phases: Sequence[Phase], what: Distillation, job: Job
 ) -> Generator[EpochReport, None, Staged]:
     student, follow = what.student.network, method.knobs()["follow"]
-    if what.auxiliary.path is not None:
-        made = load(what.auxiliary.path)
-        check_fit(made.card, what.data)
-    else:
+    path = what.auxiliary.path
+    if path is None:
         made = yield from _make(phases, what, job)
-    return narrowed(made.network, student, follow=follow)
+        return narrowed(made.network, student, follow=follow)
+    made = load(path)
+    try:
+        check_fit(made.card, what.data)
+        return narrowed(made.network, student, follow=follow)
+    except CompressError as error:
+        raise PlanError(f"{path} cannot be the auxiliary: {error}") from error
 
 
 def _make(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +38,8 @@ def check_target(path: Path, *, force: bool = False) -> Path:
 def write_whole(path: Path, write: Callable[[Path], None], *, force: bool = False) -> Path:
     """`path`, holding all of what `write` produced: it is written beside the target and then renamed.
 
+    A process that is killed meanwhile leaves a hidden `.partial` file, which the next attempt replaces.
+
     Args:
         path: The target file.
         write: Writes the whole content to the path it is given.
@@ -48,7 +49,7 @@ def write_whole(path: Path, write: Callable[[Path], None], *, force: bool = Fals
         OutputError: The target may not or cannot be written; an older file there is untouched.
     """
     check_target(path, force=force)
-    staged = path.with_name(f".{path.name}-{os.getpid()}")
+    staged = path.with_name(f".{path.name}.partial")
     try:
         write(staged)
         staged.replace(path)

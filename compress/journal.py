@@ -17,6 +17,7 @@ from compress.errors import CheckpointError, OutputError
 from compress.files import check_target, write_whole
 
 FORMAT = 1
+SUFFIX = ".safetensors"
 
 
 @dataclass
@@ -75,12 +76,14 @@ class Journal:
         """Nothing, once the run may begin or go on.
 
         Raises:
-            OutputError: The output may not be written, or an interrupted run lies there and neither `resume` nor
-                `force` was given.
+            OutputError: The output is not named as a checkpoint or may not be written, or an interrupted run lies there
+                and neither `resume` nor `force` was given.
         """
         if self.interrupted:
             return
         check_target(self.output, force=self.force)
+        if self.output.suffix != SUFFIX:
+            raise OutputError(f"{self.output}: a checkpoint is a {SUFFIX} file; give it a name that ends so")
         if self.state_path.exists() and not self.force:
             raise OutputError(
                 f"{self.state_path}: an interrupted run lies here; pass --resume to go on with it, or --force to "

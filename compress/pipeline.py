@@ -103,8 +103,8 @@ def check_fit(card: Card, data: Dataset) -> None:
     shape = card.architecture
     if (data.channels, data.size) != (shape.channels, shape.size):
         raise DataError(
-            f"data set {data.name!r} gives {data.channels}x{data.size}x{data.size} images; the network takes "
-            f"{shape.channels}x{shape.size}x{shape.size}; pass --size and --channels to match"
+            f"data set {data.name!r} is prepared as {data.channels}x{data.size}x{data.size} images; the network takes "
+            f"{shape.channels}x{shape.size}x{shape.size}; take one that was trained on images of that shape"
         )
     if len(data.classes) != shape.classes:
         raise DataError(

@@ -8,6 +8,7 @@ from compress.models.architecture import Architecture
 from compress.stages import Stage, Staged
 
 OPTIONS = ("width", "depth")
+MOST_WEIGHTS = 2**28  # 1 GiB; far above any use, and refused before memory is asked for
 
 
 class ConvBlock(nn.Sequential):
@@ -104,6 +105,11 @@ def _cnn(architecture: Architecture, width: int) -> Staged:
     widths = tuple(width * 2 ** min(number, 2) for number in range(depth))
     first = (9, 5, 5) if architecture.size >= 48 else (3, 3, 3)
     kernels = (*first, *(3,) * max(depth - 3, 0))[:depth]
+    weights = _count_weights(architecture, widths, kernels, 8 * width)
+    if weights > MOST_WEIGHTS:
+        raise ValueError(
+            f"it would have {weights:,} weights; allowed are {MOST_WEIGHTS:,}: give a smaller size or width"
+        )
     model = ConvNet(
         architecture.channels, architecture.size, widths, kernels, embedding=8 * width, classes=architecture.classes
     )
@@ -111,3 +117,14 @@ def _cnn(architecture: Architecture, width: int) -> Staged:
     embedding = Stage("embedding", "embedding", ("embedding",), 8 * width)
     logits = Stage("logits", "classifier", ("classifier",), architecture.classes)
     return Staged(model, (*maps, embedding, logits))
+
+
+def _count_weights(
+    architecture: Architecture, widths: tuple[int, ...], kernels: tuple[int, ...], embedding: int
+) -> int:
+    """Weights of a `ConvNet`, without biases and batch-norm."""
+    count, channels, side = 0, architecture.channels, architecture.size
+    for number, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
+        count += channels * width * kernel**2
+        channels, side = width, max((side - kernel + 1) // 2, 0) if number < 3 else side
+    return count + channels * side**2 * embedding + embedding * architecture.classes

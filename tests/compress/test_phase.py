@@ -1,0 +1,156 @@
+"""Phases: plans as plain data."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress.losses import cross_entropy_loss, kd_loss
+from compress.phase import (
+    INDEX,
+    LABELS,
+    OPTIMIZERS,
+    SCHEDULES,
+    Fit,
+    Phase,
+    S,
+    T,
+    Term,
+    constant_schedule,
+    cosine_schedule,
+    describe,
+    step_schedule,
+)
+
+ADAM = OPTIMIZERS["adam"](1e-3)
+FIT = Fit(4, ADAM, (1.0, 0.5, 0.25, 0.125), "best", 16)
+TERM = Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "early", "late"), [(70, 60, 10), (7, 6, 1), (14, 12, 2), (100, 86, 14), (2, 1, 1), (3, 2, 1), (1, 1, 0)]
+)
+def test_step_schedule_ends_with_a_seventh_at_a_tenth(epochs: int, early: int, late: int) -> None:
+    assert step_schedule(epochs) == (1.0,) * early + (0.1,) * late
+
+
+def test_cosine_schedule_falls_from_one_and_stays_above_zero() -> None:
+    factors = cosine_schedule(10)
+    assert factors[0] == 1
+    assert factors[5] == pytest.approx(0.5)
+    assert factors[2] == pytest.approx((1 + math.cos(math.pi / 5)) / 2)
+    assert list(factors) == sorted(factors, reverse=True)
+    assert factors[-1] > 0
+
+
+def test_constant_schedule_is_one() -> None:
+    assert constant_schedule(3) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("epochs", [1, 2, 9])
+def test_every_schedule_fits_its_epochs(name: str, epochs: int) -> None:
+    assert Fit(epochs, ADAM, SCHEDULES[name](epochs)).epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("epochs", "schedule", "batch_size", "message"),
+    [
+        (0, (), 8, "epochs: got 0"),
+        (-1, (), 8, "epochs: got -1"),
+        (2, (1.0,), 8, "1 factors for 2 epochs"),
+        (1, (1.0, 1.0), 8, "2 factors for 1 epochs"),
+        (1, (1.0,), 1, "batch size: got 1"),
+    ],
+)
+def test_a_fit_that_cannot_be_is_refused(
+    epochs: int, schedule: tuple[float, ...], batch_size: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Fit(epochs, ADAM, schedule, batch_size=batch_size)
+
+
+def test_a_window_is_a_part_of_the_schedule_and_the_rest_as_it_was() -> None:
+    assert FIT.window(1, 3) == Fit(2, ADAM, (0.5, 0.25), "best", 16)
+    assert FIT.window(0, 4) == FIT
+
+
+@pytest.mark.parametrize(("start", "stop"), [(2, 2), (3, 2), (3, 5)])
+def test_a_window_outside_the_schedule_is_refused(start: int, stop: int) -> None:
+    with pytest.raises(ValueError, match="epochs|factors"):
+        FIT.window(start, stop)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "settings"),
+    [
+        ("adam", torch.optim.Adam, {"weight_decay": 0}),
+        ("adamw", torch.optim.AdamW, {"weight_decay": 0.05}),
+        ("sgd", torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}),
+    ],
+)
+def test_optimizers_take_the_rate(name: str, kind: type, settings: dict[str, float]) -> None:
+    optimizer = OPTIMIZERS[name](0.25)([nn.Parameter(torch.zeros(1))])
+    assert type(optimizer) is kind
+    assert optimizer.param_groups[0].items() >= ({"lr": 0.25} | settings).items()
+
+
+def test_stages_are_named_once_in_the_order_of_their_use() -> None:
+    terms = (
+        TERM,
+        Term(kd_loss, (S("logits"), T("logits")), 1.0, "kd"),
+        Term(kd_loss, (S("map1"), T("embedding")), 1.0, "x"),
+        Term(kd_loss, (T("logits"), INDEX), 1.0, "y"),
+    )
+    phase = Phase("p", terms, FIT)
+    assert phase.stages("student") == ("logits", "map1")
+    assert phase.stages("teacher") == ("logits", "embedding")
+
+
+def _phase(**changes: object) -> Phase:
+    facts = {"name": "p", "terms": (TERM,), "fit": FIT, "train": None} | changes
+    return Phase(**facts)  # type: ignore[arg-type]
+
+
+def _other_loss(student: Tensor, labels: Tensor) -> Tensor:
+    return student.sum() + labels.sum()
+
+
+def test_equal_plans_have_equal_descriptions() -> None:
+    assert describe([_phase()]) == describe([_phase(fit=Fit(4, OPTIMIZERS["adam"](1e-3), FIT.schedule, "best", 16))])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        _phase(name="q"),
+        _phase(train=("logits",)),
+        _phase(train=()),
+        _phase(terms=(TERM, TERM)),
+        _phase(terms=(Term(cross_entropy_loss, (S("logits"), LABELS), 2.0, "ce"),)),
+        _phase(terms=(Term(_other_loss, (S("logits"), LABELS), 1.0, "ce"),)),
+        _phase(terms=(Term(cross_entropy_loss, (S("embedding"), LABELS), 1.0, "ce"),)),
+        _phase(terms=(Term(cross_entropy_loss, (T("logits"), LABELS), 1.0, "ce"),)),
+        _phase(fit=Fit(4, OPTIMIZERS["adam"](2e-3), FIT.schedule, "best", 16)),
+        _phase(fit=Fit(4, OPTIMIZERS["adamw"](1e-3), FIT.schedule, "best", 16)),
+        _phase(fit=Fit(4, ADAM, (1.0,) * 4, "best", 16)),
+        _phase(fit=Fit(4, ADAM, FIT.schedule, "last", 16)),
+        _phase(fit=Fit(4, ADAM, FIT.schedule, "best", 17)),
+    ],
+)
+def test_plans_that_train_otherwise_have_other_descriptions(other: Phase) -> None:
+    assert describe([other]) != describe([_phase()])
+
+
+def test_the_knobs_of_a_loss_are_in_its_description() -> None:
+    def text(tau: float) -> object:
+        return describe([_phase(terms=(Term(partial(kd_loss, tau=tau), (S("logits"), T("logits")), 1.0, "kd"),))])
+
+    assert text(4.0) == text(4.0)
+    assert text(4.0) != text(2.0)
+    adapters = [_phase(terms=(Term(nn.Linear(2, width), (S("logits"),), 1.0, "x"),)) for width in (3, 4)]
+    assert describe(adapters[:1]) != describe(adapters[1:])

@@ -1,0 +1,88 @@
+"""What most tests of the library stand on: few and small digits, a trained teacher, a new student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from compress.checkpoint import Checkpoint, save
+from compress.data import DataOptions, Dataset, load
+from compress.engine import Run, run
+from compress.phase import OPTIMIZERS, SCHEDULES, Fit
+from compress.pipeline import start
+from compress.recipes import Method
+from compress.stages import Staged
+from compress.tasks import CLASSIFICATION
+
+MakeFit = Callable[..., Fit]
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """130 training images of 24 x 24 that never change, and no validation split."""
+    return load("digits", DataOptions(size=24, fraction=0.1, augment=()))
+
+
+@pytest.fixture(scope="session")
+def varied_digits() -> Dataset:
+    """About 130 training images of 24 x 24, cropped anew in every epoch, and a validation split."""
+    return load("digits", DataOptions(size=24, fraction=0.12, val_fraction=0.2, augment=("crop",)))
+
+
+@pytest.fixture(scope="session")
+def make_fit() -> MakeFit:
+    """Epochs to a short fit with Adam; `rate`, `schedule` (a name), `keep` and `batch_size` may be given."""
+
+    def fit(
+        epochs: int, *, rate: float = 3e-3, schedule: str = "constant", keep: str = "last", batch_size: int = 32
+    ) -> Fit:
+        return Fit(epochs, OPTIMIZERS["adam"](rate), SCHEDULES[schedule](epochs), keep, batch_size)  # type: ignore[arg-type]
+
+    return fit
+
+
+@pytest.fixture(scope="session")
+def teacher(digits: Dataset, make_fit: MakeFit) -> Checkpoint:
+    """A cnn-a, half as wide as the paper's, that has learnt something; only to be read."""
+    made = start("cnn-a", digits, seed=11, options={"width": 8})
+    phases = Method("no_teacher").phases(made.network, None, CLASSIFICATION, make_fit(6))
+    for _ in run(phases, made.network, digits, Run(CLASSIFICATION)):
+        pass
+    return made.with_step({"command": "edgepress train cnn-a --data digits", "seed": 11})
+
+
+@pytest.fixture(scope="session")
+def teacher_path(teacher: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of `teacher`."""
+    return save(teacher, tmp_path_factory.mktemp("teacher") / "teacher.safetensors")
+
+
+@pytest.fixture
+def student(digits: Dataset) -> Checkpoint:
+    """A new cnn-s of width 4, to be trained at will."""
+    return start("cnn-s", digits, seed=3, options={"width": 4})
+
+
+@pytest.fixture(scope="session")
+def count_hooks() -> Callable[[Staged], int]:
+    """A network to the number of hooks on all of its modules."""
+
+    def count(network: Staged) -> int:
+        return sum(_hooks(module) for module in network.model.modules())
+
+    return count
+
+
+def _hooks(module: nn.Module) -> int:
+    return sum(
+        len(hooks)
+        for hooks in (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    )

@@ -1,0 +1,218 @@
+"""The floor plan and the house rules that can be read off the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = ("compress", "exports", "benchmarks", "cli")
+LEAVES = {"compress.losses": (), "compress.metrics": (), "compress.errors": (), "compress.stages": ("compress.errors",)}
+HEAVY = ("torch", "rich", "numpy")
+UNPICKLERS = ("pickle.load", "pickle.loads", "pickle.Unpickler")
+MOST_LINES_A_FILE = 400
+MOST_LINES_A_FUNCTION = 60
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Imports = dict[str, set[str]]
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for floor in FLOORS:
+        yield from sorted((root / floor).rglob("*.py"))
+
+
+def _module(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Every dotted name that is imported anywhere; `from a import b` gives a and a.b, a relative one starts with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = "." * node.level + (node.module or "")
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def _own_imports(root: Path) -> Imports:
+    """Module to the own modules that it imports."""
+    trees = {_module(path, root): _tree(path) for path in _sources(root)}
+    return {module: {name for name in _imported(tree) if name in trees} for module, tree in trees.items()}
+
+
+def _arrows_back(imports: Imports) -> list[str]:
+    floor = {module: FLOORS.index(module.split(".")[0]) for module in imports}
+    return [f"{a} -> {b}" for a, names in imports.items() for b in sorted(names) if floor[b] > floor[a]]
+
+
+def _within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _stray_leaves(imports: Imports) -> list[str]:
+    return [
+        f"{module} -> {name}"
+        for leaf, allowed in LEAVES.items()
+        for module, names in imports.items()
+        if _within(module, (leaf,))
+        for name in sorted(names)
+        if not _within(name, (leaf, *allowed))
+    ]
+
+
+def _reached(module: str, imports: Imports) -> set[str]:
+    seen: set[str] = set()
+    ahead = [module]
+    while ahead:
+        new = imports[ahead.pop()] - seen
+        seen |= new
+        ahead += new
+    return seen
+
+
+def _calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
+    return ((ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def _is_safe(load: ast.Call) -> bool:
+    return any(key.arg == "weights_only" and ast.unparse(key.value) == "True" for key in load.keywords)
+
+
+def _long_functions(tree: ast.Module, most: int) -> list[str]:
+    functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
+    return [f"{node.name}:{node.lineno}" for node in functions if (node.end_lineno or 0) - node.lineno >= most]
+
+
+def _broken_rules(tree: ast.Module) -> list[str]:
+    calls = list(_calls(tree))
+    broken = [f"print:{node.lineno}" for name, node in calls if name == "print"]
+    broken += [f"torch.load:{node.lineno}" for name, node in calls if name == "torch.load" and not _is_safe(node)]
+    attributes = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    broken += [f"{name} is used" for name in (*_imported(tree), *attributes) if name in UNPICKLERS]
+    broken += [f"relative import {name}" for name in _imported(tree) if name.startswith(".")]
+    handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+    return broken + [f"bare except:{node.lineno}" for node in handlers if node.type is None]
+
+
+@pytest.fixture(scope="module")
+def imports() -> Imports:
+    return _own_imports(ROOT)
+
+
+def test_imports_run_down_the_floors(imports: Imports) -> None:
+    assert len(imports) > 50
+    assert any(name.startswith("compress") for name in imports["cli.distill"])
+    assert _arrows_back(imports) == []
+
+
+def test_leaves_import_nothing_else(imports: Imports) -> None:
+    assert all(any(_within(module, (leaf,)) for module in imports) for leaf in LEAVES)
+    assert _stray_leaves(imports) == []
+
+
+def test_recipes_and_engine_do_not_know_each_other(imports: Imports) -> None:
+    assert "compress.phase" in imports["compress.recipes"] & imports["compress.engine"]
+    assert "compress.engine" not in _reached("compress.recipes", imports)
+    assert "compress.recipes" not in _reached("compress.engine", imports)
+
+
+def test_nothing_imports_the_tests() -> None:
+    roots = {name.split(".")[0] for path in _sources(ROOT) for name in _imported(_tree(path))}
+    assert "torch" in roots
+    assert not roots & {"tests", "conftest", "pytest"}
+
+
+def test_an_arrow_that_runs_back_is_seen(tmp_path: Path) -> None:
+    for floor in FLOORS:
+        (tmp_path / floor).mkdir()
+    (tmp_path / "cli/main.py").write_text("import compress.losses\n")
+    (tmp_path / "compress/losses.py").write_text(
+        "def f():\n    from exports import to_onnx\n    import compress.phase\n"
+    )
+    (tmp_path / "compress/phase.py").write_text("")
+    (tmp_path / "exports/to_onnx.py").write_text("")
+    imports = _own_imports(tmp_path)
+    assert _arrows_back(imports) == ["compress.losses -> exports.to_onnx"]
+    assert _stray_leaves(imports) == ["compress.losses -> compress.phase", "compress.losses -> exports.to_onnx"]
+    assert _reached("cli.main", imports) == {"compress.losses", "compress.phase", "exports.to_onnx"}
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_house_rules_hold(floor: str) -> None:
+    broken = {str(path): found for path in (ROOT / floor).rglob("*.py") if (found := _broken_rules(_tree(path)))}
+    assert broken == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("print('x')", ["print:1"]),
+        ("torch.load(f)", ["torch.load:1"]),
+        ("torch.load(f, weights_only=False)", ["torch.load:1"]),
+        ("torch.load(f, weights_only=True)", []),
+        ("try:\n    f()\nexcept:\n    g()", ["bare except:3"]),
+        ("from pickle import loads", ["pickle.loads is used"]),
+        ("import pickle\npickle.Unpickler(f)", ["pickle.Unpickler is used"]),
+        ("from . import stages", ["relative import .", "relative import ..stages"]),
+    ],
+)
+def test_a_broken_rule_is_seen(source: str, found: list[str]) -> None:
+    assert _broken_rules(ast.parse(source)) == found
+
+
+def test_files_and_functions_are_short() -> None:
+    long_files = [str(path) for path in _sources(ROOT) if len(path.read_text("utf-8").splitlines()) > MOST_LINES_A_FILE]
+    long_functions = [
+        f"{path}:{name}" for path in _sources(ROOT) for name in _long_functions(_tree(path), MOST_LINES_A_FUNCTION)
+    ]
+    assert long_files == []
+    assert long_functions == []
+
+
+def test_a_long_function_is_seen() -> None:
+    tree = ast.parse("def f():\n" + "    x = 1\n" * 3)
+    assert _long_functions(tree, 3) == ["f:1"]
+    assert _long_functions(tree, 4) == []
+
+
+def test_files_say_what_they_hold() -> None:
+    vague = {"utils", "util", "helpers", "helper", "common", "misc"}
+    named = [path for path in ROOT.glob("[!.]*/**/*.py") if path.stem in vague or path.parent.name in vague]
+    assert named == []
+
+
+def test_packages_of_the_project_are_those_on_disk() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    on_disk = {".".join(path.parent.relative_to(ROOT).parts) for path in _sources(ROOT)}
+    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(on_disk)
+    assert all((ROOT / package.replace(".", "/") / "__init__.py").exists() for package in on_disk)
+
+
+def test_test_files_have_their_own_names_and_are_no_package() -> None:
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
+    assert names["test_architecture.py"] == 1
+    assert "__init__.py" not in names
+    assert [name for name, count in names.items() if count > 1 and name != "conftest.py"] == []
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    script = "import sys, cli.main; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"cli", "typer"} <= loaded
+    assert not loaded & set(HEAVY)
