@@ -217,7 +217,8 @@ def _fill(network: Staged, tensors: Mapping[str, Tensor], path: Path) -> Staged:
             raise CheckpointError(f"{path}: {key} is of type {tensors[key].dtype}; the network needs {value.dtype}")
         if not torch.isfinite(tensors[key].to(value.dtype)).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinite values")
-    network.model.load_state_dict(dict(tensors))
+    expected.update(tensors)  # and keeps the versions that some networks ask for
+    network.model.load_state_dict(expected)
     network.model.eval()
     return network
 

@@ -10,6 +10,7 @@ from compress.checkpoint import Checkpoint, load
 from compress.data import Dataset
 from compress.engine import EpochReport
 from compress.errors import CompressError, PlanError
+from compress.journal import weights_digest
 from compress.models import Architecture, build
 from compress.phase import Fit, Phase
 from compress.pipeline import Job, Training, check_fit, train
@@ -130,9 +131,11 @@ def _narrowed_auxiliary(
 def _make(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:
     """The training of the auxiliary, or the finished one where an interrupted run of this very job left it."""
     journal = replace(job.journal, output=job.journal.output.with_suffix(".auxiliary.safetensors"))
+    teacher = what.teacher.network
     if journal.resume and journal.output.exists() and not journal.interrupted:
         made = load(journal.output)
-        if made.card.lineage and made.card.lineage[-1].get("command") == job.command:
+        step = made.card.lineage[-1] if made.card.lineage else {}
+        if (step.get("command"), step.get("teacher")) == (job.command, weights_digest(teacher.model)):
             return made
     card = what.student.card
     architecture = auxiliary_architecture(what.student, what.auxiliary.ratio)
@@ -140,7 +143,6 @@ def _make(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:
         build(architecture, seed=job.seed), replace(card, architecture=architecture, surgery=(), lineage=())
     )
     check_plan(phases, what.student.network, narrowed(start.network, what.student.network, follow="paper"), what.data)
-    teacher = what.teacher.network
     plan = auxiliary_phases(start.network, teacher, CLASSIFICATION, what.auxiliary.fit)
     own = replace(job, task=RETRIEVAL, journal=journal)
     return (yield from train(start, plan, what.data, own, teacher=teacher))

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -100,7 +100,7 @@ def _run_phases(
 ) -> Generator[EpochReport, None, None]:
     total = sum(phase.fit.epochs for phase in phases)
     if state.done:
-        student.model.load_state_dict(state.model)
+        _load(student.model, state.model)
     first = 0
     for phase in phases:
         if state.done < first + phase.fit.epochs:
@@ -211,10 +211,11 @@ class _Step:
                     self._diverged(number, f"{key} is no longer finite")
 
     def _diverged(self, number: int, what: str) -> None:
-        kept = f"; epoch {number} is kept and --resume starts there" if self.run.journal and number else ""
+        kept = f"; epoch {number} is kept in {self.run.journal.state_path}" if self.run.journal and number else ""
+        again = ", and begin anew with --force" if kept else ""
         raise DivergedError(
             f"phase {self.phase.name!r}, epoch {number + 1}: {what}{kept}; "
-            "lower the learning rate or the weight of a term"
+            f"lower the learning rate or the weight of a term{again}"
         )
 
     def _remember(self, state: State, report: EpochReport, *, last: bool) -> None:
@@ -225,7 +226,7 @@ class _Step:
             if state.best is None or report.score > state.best[0]:
                 state.best = (report.score, _copy(model))
             if last:
-                model.load_state_dict(state.best[1])
+                _load(model, state.best[1])
         state.model = model.state_dict()
         state.best = None if last else state.best
         state.optimizer = None if last else self.optimizer.state_dict()
@@ -299,6 +300,12 @@ def _facts(phases: Sequence[Phase], student: Staged, data: Dataset, run: Run, te
 
 def _seed(seed: int, epoch: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}".encode()).digest()[:7], "big")
+
+
+def _load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    state = model.state_dict()
+    state.update(weights)  # and keeps the versions that some networks ask for
+    model.load_state_dict(state)
 
 
 def _copy(model: nn.Module) -> dict[str, Any]:

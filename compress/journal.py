@@ -122,7 +122,9 @@ class Journal:
         except CheckpointError:
             raise
         except Exception as error:  # torch raises whatever the unpickler met in a damaged file
-            raise CheckpointError(f"{self.state_path}: is damaged ({error}); begin anew with --force") from error
+            raise CheckpointError(
+                f"{self.state_path}: is damaged ({type(error).__name__}); begin anew with --force"
+            ) from error
         differs = sorted(key for key in plan.keys() | state.plan.keys() if plan.get(key) != state.plan.get(key))
         if differs:
             raise CheckpointError(

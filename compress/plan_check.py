@@ -38,7 +38,8 @@ def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None,
     for phase in phases:
         try:
             _check_phase(phase, student, teacher, data)
-            _dry_run(phase, student, teacher, batch)
+            with torch.random.fork_rng():
+                _dry_run(phase, student, teacher, batch)
         except PlanError as error:
             raise PlanError(f"phase {phase.name!r}: {error}") from error
 

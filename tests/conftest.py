@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,13 @@ from compress.stages import Staged
 from compress.tasks import CLASSIFICATION
 
 MakeFit = Callable[..., Fit]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_are_not_garbage() -> None:
+    """Every phase ends with a collection of garbage, which is quick once it passes over all that was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +85,36 @@ def count_hooks() -> Callable[[Staged], int]:
         return sum(_hooks(module) for module in network.model.modules())
 
     return count
+
+
+class _Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture(scope="session")
+def make_bomb() -> Callable[[Path], object]:
+    """A path to an object that, once pickled, makes a folder there when it is opened without care."""
+    return _Bomb
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """A number of bytes to a `with` in which no file can grow beyond them."""
+
+    @contextmanager
+    def limit(size_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 def _hooks(module: nn.Module) -> int:

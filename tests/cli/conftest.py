@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,7 @@ def run_here(line: str, folder: Path) -> Result:
     words = shlex.split(line)
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["edgepress", *words])
-        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+        return CliRunner().invoke(app, words, env={"COLUMNS": "200", "EDGEPRESS_DEBUG": ""})
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -87,7 +88,7 @@ def succeeds(edgepress: Callable[[str, Path], Result]) -> Callable[[str, Path], 
 
 @pytest.fixture(scope="session")
 def refused(edgepress: Callable[[str, Path], Result]) -> Callable[..., str]:
-    """The message of a command that must end with a certain exit code, say certain things and leave every file as it is."""
+    """The message of a command that must fail with an exit code, say certain things and leave every file as it is."""
 
     def run(line: str, folder: Path, *mentions: str, code: int = 2) -> str:
         before = file_digests(folder)
@@ -126,8 +127,12 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(
-        line: str, folder: Path, *, stdout: int = subprocess.PIPE, preexec_fn: Callable[[], None] | None = None
+        line: str, folder: Path, *, stdout: int = subprocess.PIPE, limit: Callable[[], None] = lambda: None
     ) -> subprocess.Popen[str]:
+        def prepare() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell may have started pytest deaf to Ctrl-C
+            limit()
+
         started.append(
             subprocess.Popen(
                 [sys.executable, "-m", "cli.main", *shlex.split(line)],
@@ -136,7 +141,7 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 text=True,
-                preexec_fn=preexec_fn,
+                preexec_fn=prepare,
             )
         )
         return started[-1]

@@ -81,7 +81,7 @@ def test_a_window_is_a_part_of_the_schedule_and_the_rest_as_it_was() -> None:
 
 @pytest.mark.parametrize(("start", "stop"), [(2, 2), (3, 2), (3, 5)])
 def test_a_window_outside_the_schedule_is_refused(start: int, stop: int) -> None:
-    with pytest.raises(ValueError, match="epochs|factors"):
+    with pytest.raises(ValueError, match=r"epochs|factors"):
         FIT.window(start, stop)
 
 

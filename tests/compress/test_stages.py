@@ -90,7 +90,7 @@ def test_a_loss_on_a_tap_trains_what_is_before_it_and_nothing_after(network: Sta
 
 def test_a_tap_that_fires_twice_in_a_pass_is_an_error() -> None:
     network = Staged(Twice(), (Stage("embedding", "layer", ("layer",), 3),))
-    with pytest.raises(PlanError, match="stage 'embedding'.*twice"), tapped(network, ["embedding"]):
+    with pytest.raises(PlanError, match=r"stage 'embedding'.*twice"), tapped(network, ["embedding"]):
         network.model(torch.zeros(2, 3))
 
 
@@ -107,7 +107,7 @@ def test_a_second_pass_needs_a_clear_in_between(network: Staged, image: Tensor) 
 
 def test_a_feature_that_is_no_tensor_is_an_error() -> None:
     network = Staged(Twice(), (Stage("embedding", "pair", ("pair",), 3),))
-    with pytest.raises(PlanError, match="stage 'embedding'.*tuple"), tapped(network, ["embedding"]):
+    with pytest.raises(PlanError, match=r"stage 'embedding'.*tuple"), tapped(network, ["embedding"]):
         network.model(torch.zeros(2, 3))
 
 
@@ -143,7 +143,7 @@ def test_only_the_named_stages_are_hooked(network: Staged, image: Tensor, count_
 
 
 def test_an_unknown_stage_names_the_nearest(network: Staged) -> None:
-    with pytest.raises(PlanError, match="unknown stage 'embeding'. Did you mean 'embedding'"):
+    with pytest.raises(PlanError, match=r"unknown stage 'embeding'. Did you mean 'embedding'"):
         network.stage("embeding")
 
 

@@ -1,0 +1,118 @@
+"""What is written of the commands is so: every line of the README and of the demo parses, every make target exists."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import Result
+
+from cli.main import app
+from compress.data import DATASETS
+from compress.models import MODELS
+from compress.recipes import RECIPES
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = ("", "sh", "bash", "shell", "console")
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def shell_lines(text: str) -> list[list[str]]:
+    """The words of every line in the fenced shell blocks, without prompts and comments; continued lines are joined."""
+    blocks = "".join(block for language, block in FENCE.findall(text) if language in SHELL).replace("\\\n", " ")
+    lines = (shlex.split(line.removeprefix("$ "), comments=True) for line in blocks.splitlines())
+    return [words for words in lines if words]
+
+
+def parse(words: list[str]) -> dict[str, Any]:
+    """The values of every argument and option of `edgepress WORDS`; an error where the command does not take them."""
+    assert words[0] in COMMANDS, f"no command {words[0]!r}"
+    values: dict[str, Any] = COMMANDS[words[0]].make_context(words[0], words[1:]).params
+    return {name: None if value == () else value for name, value in values.items()}
+
+
+README = shell_lines((ROOT / "README.md").read_text("utf-8"))
+TYPED = [words[1:] for words in README if words[0] == "edgepress"]
+
+
+def test_blocks_are_read_with_comments_prompts_and_continued_lines() -> None:
+    text = (
+        "words\n```\n$ edgepress data  # all\n\nedgepress train \\\n  a\n```\n"
+        "```python\nimport edgepress\n```\n```sh\nmake demo\n```\n"
+    )
+    assert shell_lines(text) == [["edgepress", "data"], ["edgepress", "train", "a"], ["make", "demo"]]
+
+
+@pytest.mark.parametrize("words", TYPED, ids=[" ".join(words[:4]) for words in TYPED])
+def test_the_readme_s_command_can_be_typed(words: list[str]) -> None:
+    values = parse(words)
+    for name, known in (("method", RECIPES), ("recover", RECIPES), ("arch", MODELS), ("network", MODELS)):
+        assert values.get(name) in {None, *known}
+    assert values.get("data") in {None, *DATASETS}
+
+
+def test_the_readme_shows_every_command() -> None:
+    assert {words[0] for words in TYPED} == set(COMMANDS)
+
+
+def test_a_line_with_a_wrong_option_would_be_found() -> None:
+    with pytest.raises(Exception, match="No such option: --colour"):
+        parse(["train", "cnn-s", "--data", "digits", "-o", "x", "--colour", "red"])
+
+
+def test_the_readme_s_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = {word for words in README if words[0] == "make" for word in words[1:]}
+    named |= set(re.findall(r"`make ([a-z]+)`", (ROOT / "README.md").read_text("utf-8")))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_the_readme_s_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_demo_does_what_it_says(
+    tmp_path: Path, edgepress: Callable[[str, Path], Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line that the demo shows parses to the very call that it makes in its place."""
+    called: list[tuple[str, dict[str, Any]]] = []
+
+    def recorder(name: str, command: Callable[..., None]) -> Callable[..., None]:
+        def record(*args: Any, **kwargs: Any) -> None:
+            bound = inspect.signature(command).bind(*args, **kwargs)
+            bound.apply_defaults()
+            called.append((name, bound.arguments))
+
+        return record
+
+    for name in ("train", "distill", "export", "benchmark"):
+        module = import_module(f"cli.{name}")
+        monkeypatch.setattr(module, name, recorder(name, getattr(module, name)))
+    result = edgepress("demo -o out --seed 3", tmp_path)
+    assert result.exit_code == 0, result.output
+    shown = [line.removeprefix("$ edgepress ") for line in result.stdout.splitlines() if line.startswith("$ ")]
+    assert (
+        [name for name, _ in called]
+        == [line.split()[0] for line in shown]
+        == ["train", "distill", "export", "benchmark"]
+    )
+    for line, (_, arguments) in zip(shown, called, strict=True):
+        assert parse(shlex.split(line)) == dict(arguments)
+    assert (tmp_path / "out").is_dir()
+
+
+def test_the_demo_does_not_overwrite(tmp_path: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "benchmark.json").write_text("old")
+    refused("demo", tmp_path, "demo/benchmark.json already exists", "--force")

@@ -1,0 +1,152 @@
+"""A plan that cannot run is refused before its first batch, and before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress.data import DataOptions, Dataset, load
+from compress.engine import Run, run
+from compress.errors import PlanError
+from compress.journal import Journal
+from compress.losses import cross_entropy_loss, feature_loss, kd_loss, pkt_loss
+from compress.models import Architecture, build
+from compress.phase import INDEX, LABELS, OPTIMIZERS, Fit, Phase, S, T, Term
+from compress.plan_check import check_plan
+from compress.stages import Stage, Staged
+from compress.tasks import CLASSIFICATION
+
+CountHooks = Callable[[Staged], int]
+
+FIT = Fit(1, OPTIMIZERS["adam"](1e-3), (1.0,), batch_size=32)
+CE = Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce")
+GOOD = Phase("good", (CE,), FIT)
+
+
+def _term(loss: Callable[..., Tensor], *args: object, name: str = "x") -> Term:
+    return Term(loss, args, 1.0, name)  # type: ignore[arg-type]
+
+
+def _no_scalar(logits: Tensor) -> Tensor:
+    return logits.mean(dim=1)
+
+
+@pytest.fixture(scope="module")
+def guide() -> Staged:
+    """Wider than the student, and with other classes."""
+    return build(Architecture("cnn-a", 7, 1, 24, {"width": 8}), seed=1)
+
+
+@pytest.fixture
+def pupil() -> Staged:
+    network = build(Architecture("cnn-s", 10, 1, 24, {"width": 4}), seed=1)
+    unowned = Stage("nothing", "blocks.0.relu", (), 4)
+    return replace(network, stages=(unowned, *network.stages))
+
+
+BROKEN = [
+    ([], r"^the plan has no phases"),
+    ([GOOD, GOOD], r"^phase 'good' is in the plan 2 times; give each its own name"),
+    ([Phase("empty", (), FIT)], r"phase 'empty': it has no loss terms"),
+    ([Phase("twins", (CE, CE), FIT)], r"phase 'twins': 2 of its terms are called 'ce'"),
+    ([Phase("p", (_term(pkt_loss, S("embeding"), T("logits")),), FIT)], r"unknown stage 'embeding'. Did you mean"),
+    ([Phase("p", (_term(pkt_loss, S("logits"), T("map4")),), FIT)], r"unknown stage 'map4'. Did you mean 'map"),
+    ([Phase("p", (CE,), FIT, train=("map1", "layer1"))], r"unknown stage 'layer1'"),
+    ([Phase("p", (CE,), FIT, train=())], r"the stages it trains own no parameters"),
+    ([Phase("p", (CE,), FIT, train=("nothing",))], r"the stages it trains own no parameters"),
+    ([Phase("p", (CE,), replace(FIT, keep="best"))], r"keep=\"best\" needs a validation split"),
+    (
+        [Phase("p", (_term(partial(kd_loss, tau=4.0), S("logits"), T("logits"), name="kd"),), FIT)],
+        r"term 'kd' cannot be computed from student logits \(2, 10\), teacher logits \(2, 7\): kd_loss",
+    ),
+    (
+        [Phase("p", (_term(feature_loss, S("map1"), T("map1")),), FIT)],
+        r"student map1 \(2, 4, 11, 11\), teacher map1 \(2, 8, 11, 11\).*narrow the teacher",
+    ),
+    ([Phase("p", (_term(cross_entropy_loss, S("map1"), LABELS),), FIT)], r"student map1 .*, labels \(2,\)"),
+    ([Phase("p", (_term(nn.Linear(3, 1), S("embedding")),), FIT)], r"student embedding \(2, 32\)"),
+    ([Phase("p", (_term(_no_scalar, S("logits")),), FIT)], r"term 'x' gives shape \(2,\); a loss must be a scalar"),
+]
+
+
+@pytest.mark.parametrize(("phases", "message"), BROKEN)
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_broken_plan_is_refused_before_anything_happens(
+    phases: list[Phase],
+    message: str,
+    place: str,
+    pupil: Staged,
+    guide: Staged,
+    digits: Dataset,
+    tmp_path: Path,
+    count_hooks: CountHooks,
+) -> None:
+    before = {key: value.clone() for key, value in pupil.model.state_dict().items()}
+    start = [replace(GOOD, name="start")] if place == "last" and phases else []
+    journal = Journal(tmp_path / "student.safetensors")
+    with pytest.raises(PlanError, match=message):
+        run([*start, *phases], pupil, digits, Run(CLASSIFICATION, journal=journal), teacher=guide)
+    assert list(tmp_path.iterdir()) == []
+    assert all(torch.equal(value, before[key]) for key, value in pupil.model.state_dict().items())
+    assert count_hooks(pupil) == count_hooks(guide) == 0
+
+
+def test_a_plan_without_the_teacher_it_names_is_refused(pupil: Staged, digits: Dataset) -> None:
+    phase = Phase("p", (_term(pkt_loss, S("embedding"), T("embedding")),), FIT)
+    with pytest.raises(PlanError, match=r"phase 'p': it refers to the teacher's embedding, but there is no teacher"):
+        check_plan([phase], pupil, None, digits)
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_network_that_cannot_take_the_images_is_refused(
+    side: str, pupil: Staged, guide: Staged, digits: Dataset
+) -> None:
+    other = build(Architecture("cnn-a", 10, 3, 24))
+    networks = {"student": pupil, "teacher": guide} | {side: other}
+    phase = Phase("p", (_term(pkt_loss, S("embedding"), T("embedding")),), FIT)
+    with pytest.raises(PlanError, match=rf"the {side} cannot take images of shape \(1, 24, 24\)"):
+        check_plan([phase], networks["student"], networks["teacher"], digits)
+
+
+def test_a_plan_that_can_run_passes_and_leaves_no_trace(pupil: Staged, guide: Staged, digits: Dataset) -> None:
+    adapter = nn.BatchNorm1d(32)
+
+    def score(embedding: Tensor) -> Tensor:
+        return embedding.sum() * torch.rand(())
+
+    terms = (
+        CE,
+        _term(nn.Sequential(adapter, _Scalar()), S("embedding")),
+        _term(pkt_loss, S("embedding"), T("embedding"), name="pkt"),
+        _term(lambda logits, index: logits.sum() + index.sum(), S("logits"), INDEX, name="index"),
+        _term(score, S("embedding"), name="random"),
+    )
+    pupil.model.train()
+    guide.model.eval()
+    before = {key: value.clone() for key, value in pupil.model.state_dict().items()}
+    state = torch.get_rng_state()
+    check_plan([Phase("p", terms, FIT)], pupil, guide, digits)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[key]) for key, value in pupil.model.state_dict().items())
+    assert adapter.num_batches_tracked == 0
+    assert pupil.model.training
+    assert not guide.model.training
+
+
+class _Scalar(nn.Module):
+    def forward(self, feature: Tensor) -> Tensor:
+        return feature.sum()
+
+
+def test_best_is_accepted_with_a_validation_split(pupil: Staged) -> None:
+    data = load("digits", DataOptions(size=24, fraction=0.1, val_fraction=0.2))
+    best = [Phase("p", (CE,), replace(FIT, keep="best"))]
+    check_plan(best, pupil, None, data)
+    with pytest.raises(PlanError, match="hold one out"):
+        check_plan(best, pupil, None, replace(data, val=None))

@@ -1,0 +1,73 @@
+"""Tasks: features of a split, the score of an epoch, the evaluation of a network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from compress.checkpoint import Checkpoint
+from compress.data import Dataset
+from compress.metrics import retrieval_scores, wilson_interval
+from compress.tasks import CLASSIFICATION, RETRIEVAL, TASKS, features, nearest_neighbour_precision
+
+
+def _forward(checkpoint: Checkpoint, data: Dataset) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.cat([checkpoint.network.model(batch.image) for batch in data.test.batches(1000)])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_features_are_those_of_every_image_in_order_in_eval_mode(
+    student: Checkpoint, digits: Dataset, training: bool
+) -> None:
+    student.network.model.eval()
+    expected = _forward(student, digits)
+    student.network.model.train(training)
+    found = features(student.network, digits.test, "logits", batch_size=64)
+    assert found.shape == (450, 10)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not found.requires_grad
+    assert student.network.model.training is training
+
+
+def test_features_are_flat(student: Checkpoint, digits: Dataset) -> None:
+    assert features(student.network, digits.test, "map1").shape == (450, 4 * 11 * 11)
+
+
+def test_the_nearest_neighbour_is_never_the_image_itself() -> None:
+    feature = torch.tensor([[0.0], [1.0], [3.0], [3.5], [9.0]])
+    assert nearest_neighbour_precision(feature, torch.tensor([0, 0, 1, 1, 1])) == pytest.approx(1.0)
+    assert nearest_neighbour_precision(feature, torch.tensor([0, 1, 0, 0, 0])) == pytest.approx(3 / 5)
+    assert nearest_neighbour_precision(feature, torch.tensor([0, 1, 2, 3, 4])) == 0.0
+
+
+def test_classification_is_evaluated_on_the_whole_test_split(teacher: Checkpoint, digits: Dataset) -> None:
+    found = CLASSIFICATION.evaluate(teacher.network, digits)
+    correct = int((_forward(teacher, digits).argmax(1) == digits.test.labels).sum())
+    low, high = wilson_interval(correct, 450)
+    assert found == {"top1": correct / 450, "top1_low": low, "top1_high": high}
+    assert 0.3 < low < found["top1"] < high < 1
+
+
+def test_retrieval_is_evaluated_with_test_queries_against_the_training_images(
+    teacher: Checkpoint, digits: Dataset
+) -> None:
+    found = RETRIEVAL.evaluate(teacher.network, digits)
+    queries, database = (features(teacher.network, split, "embedding") for split in (digits.test, digits.train))
+    assert found == retrieval_scores(queries, digits.test.labels, database, digits.train.labels)
+    assert all(0 < value <= 1 for value in found.values())
+
+
+def test_the_score_of_an_epoch(teacher: Checkpoint, digits: Dataset) -> None:
+    logits = features(teacher.network, digits.test, CLASSIFICATION.reads)
+    assert CLASSIFICATION.score(logits, digits.test.labels) == pytest.approx(
+        CLASSIFICATION.evaluate(teacher.network, digits)["top1"]
+    )
+    embedding = features(teacher.network, digits.test, RETRIEVAL.reads)
+    assert RETRIEVAL.score(embedding, digits.test.labels) == nearest_neighbour_precision(embedding, digits.test.labels)
+
+
+def test_the_tasks_by_name() -> None:
+    assert {name: task.name for name, task in TASKS.items()} == {name: name for name in ("classification", "retrieval")}
+    assert [len(task.terms) for task in TASKS.values()] == [1, 0]
+    assert [(task.metric, task.reads) for task in TASKS.values()] == [("top1", "logits"), ("precision_1", "embedding")]
