@@ -26,9 +26,7 @@ def export(
             help="Data set to compare on, by name or folder. [default: the one it was trained on]",
         ),
     ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Images to compare on.")
-    ] = 256,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Images to compare on.")] = 256,
     arch: options.Arch = None,
     size: options.Size = None,
     force: options.Force = False,
