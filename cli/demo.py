@@ -32,9 +32,9 @@ def demo(
     train.train("resnet18", "digits", teacher, epochs=6, schedule="cosine", seed=seed, force=force)
     _say(
         f"edgepress distill {teacher} --student cnn-s --method indistill --data digits -o {student} "
-        f"--epochs 60 --auxiliary-epochs 30 --batch-size 64 --seed {seed}"
+        f"--epochs 60 --auxiliary-epochs 20 --batch-size 64 --seed {seed}"
     )
-    distill.distill(teacher, "digits", student, epochs=60, auxiliary_epochs=30, batch_size=64, seed=seed, force=force)
+    distill.distill(teacher, "digits", student, epochs=60, auxiliary_epochs=20, batch_size=64, seed=seed, force=force)
     _say(f"edgepress export {student} -o {exported}")
     export.export(student, exported, force=force)
     _say(f"edgepress benchmark {exported} --against {teacher} --data digits --json {report}")

@@ -149,7 +149,7 @@ def test_the_shell_sees_exit_code_and_message(
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
     run = process(line, tmp_path, limit=limit)
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=600)
     assert (run.returncode, out) == (code, "")
     assert err.startswith("error: ")
     assert message in err
