@@ -16,6 +16,7 @@ from exports import EXPORTERS, Exported, format_of
 
 CHECKPOINT = ".safetensors"
 AS_GIVEN, EXPORTED_HERE = "as given", "exported to ONNX for this benchmark"
+PARITY_IMAGES = 256
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def open_contender(given: Path, folder: Path, *, data: str | None = None, thread
     if check_file(given).suffix == CHECKPOINT:
         source = checkpoint.load(given)
         dataset = _data_of_card(source.card, data)
-        exported, made = _export(source, folder, threads), EXPORTED_HERE
+        exported, made = _export(source, folder, dataset, threads), EXPORTED_HERE
     else:
         exported, made = format_of(given).read(given, threads=threads), AS_GIVEN
         dataset = _data_of_shape(exported, data) if exported.card is None else _data_of_card(exported.card, data)
@@ -100,15 +101,16 @@ def open_contender(given: Path, folder: Path, *, data: str | None = None, thread
     else:
         image = next(dataset.test.batches(1)).image
     contender = Contender(given, exported, made, image, dataset)
-    if dataset is not None and contender.classes != len(dataset.classes):
+    classifies = contender.task == "classification"
+    if dataset is not None and classifies and contender.classes != len(dataset.classes):
         raise DataError(f"{given}: tells {contender.classes} classes apart; {dataset.name} has {len(dataset.classes)}")
     return contender
 
 
-def _export(source: checkpoint.Checkpoint, folder: Path, threads: int) -> Exported:
+def _export(source: checkpoint.Checkpoint, folder: Path, dataset: Dataset | None, threads: int) -> Exported:
     file = folder / f"{len(list(folder.iterdir()))}.onnx"
     ends = format_of(file)
-    ends.export(source, file)
+    ends.export(source, file, images=None if dataset is None else next(dataset.test.batches(PARITY_IMAGES)).image)
     return ends.read(file, threads=threads)
 
 

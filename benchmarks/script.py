@@ -15,7 +15,7 @@ def run(command: Callable[..., None]) -> NoReturn:
     """Never returns: `command` reads the command line, runs, and the process ends with the matching exit code."""
     try:
         typer.run(command)
-    except CompressError as error:
+    except (CompressError, OSError) as error:
         typer.secho(f"error: {error}", err=True, fg="red")
-        sys.exit(error.exit_code)
+        sys.exit(getattr(error, "exit_code", 2))
     sys.exit(0)

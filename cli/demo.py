@@ -28,6 +28,7 @@ def demo(
     made = (teacher, output / "student.auxiliary.safetensors", student, exported, report)
     for path in made:
         check_target(path, force=force)
+    typer.echo("Each step is a command of its own; after an interruption, `edgepress demo --force` begins anew.")
     _say(f"edgepress train resnet18 --data digits -o {teacher} --epochs 6 --schedule cosine --seed {seed}")
     train.train("resnet18", "digits", teacher, epochs=6, schedule="cosine", seed=seed, force=force)
     _say(

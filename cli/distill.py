@@ -46,11 +46,16 @@ def distill(
     """Teach a student what a teacher knows."""
     from cli import inputs, progress
     from compress.distillation import Auxiliary, Distillation, distil
+    from compress.errors import PlanError
     from compress.journal import Journal
     from compress.pipeline import Job
     from compress.recipes import Method
 
     plan = Method(method, inputs.read_settings(knobs))
+    if auxiliary is not None and not plan.narrows:
+        raise PlanError(f"--auxiliary: method {method!r} takes none; leave it out, or take --method indistill")
+    if not student.endswith(".safetensors"):
+        inputs.check_network(student)
     fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     job = Job(inputs.command_line(), inputs.read_task(task), seed, Journal(output, resume, force))
     job.journal.check()

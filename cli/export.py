@@ -60,7 +60,10 @@ def _parity_images(card: Card, data: str | None, samples: int) -> tuple[Tensor, 
     trained_on = _training_data(card)
     if trained_on is None:
         return noise(card, samples), "uniform noise (the checkpoint names no data; pass --data for real images)"
-    if any(known.name == trained_on and known.path is None for known in status()):
+    known = {row.name: row.path for row in status()}
+    if trained_on not in known:
+        return noise(card, samples), f"uniform noise (trained on a folder of images, {trained_on}: pass it with --data)"
+    if known[trained_on] is None:
         return noise(card, samples), f"uniform noise ({trained_on} is not on this machine; pass --data to get it)"
     try:
         return _test_images(card, trained_on, samples)

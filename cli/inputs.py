@@ -41,6 +41,14 @@ def read_fit(epochs: int, rate: float, optimizer: str, schedule: str, *, batch_s
     return Fit(epochs, OPTIMIZERS[optimizer](rate), SCHEDULES[schedule](epochs), keep, batch_size)  # type: ignore[arg-type]
 
 
+def check_network(name: str) -> None:
+    """Nothing, once the network is known; PlanError with the nearest known name otherwise."""
+    from compress.models import MODELS
+
+    if name not in MODELS:
+        raise PlanError(unknown_name("network", name, MODELS))
+
+
 def read_task(name: str) -> Task:
     """The named task; PlanError if there is none."""
     from compress.tasks import TASKS

@@ -29,7 +29,7 @@ ValFraction = Annotated[
     typer.Option("--val-fraction", help="Share of the training images to hold out for validation."),
 ]
 
-TaskName = Annotated[str, typer.Option("--task", help="classification, or retrieval (no labels).")]
+TaskName = Annotated[str, typer.Option("--task", help="classification, or retrieval (labels are not used).")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the images.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")]

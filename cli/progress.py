@@ -35,10 +35,14 @@ def follow(training: Generator[EpochReport, None, Result], output: Path) -> Resu
     Raises:
         InterruptedRunError: Ctrl-C.
     """
+    shown = ""
     try:
         while True:
             report = next(training)
             if os.environ.get("RANK", "0") == "0":
+                if report.output != shown:
+                    shown = report.output
+                    typer.secho(f"{shown}:", bold=True)
                 typer.echo(_line(report))
     except StopIteration as end:
         result: Result = end.value

@@ -42,12 +42,17 @@ def prune(
     The channels are those with the least L1 norm; the unpruned network teaches.
     """
     from cli import inputs, progress
+    from compress.errors import PlanError
     from compress.journal import Journal
     from compress.pipeline import Job, Recovery, cut, recovered
     from compress.recipes import Method
 
     fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     recovery = Recovery(Method(recover, inputs.read_settings(knobs)), fit) if recover else None
+    if knobs and not recover:
+        raise PlanError("--set: there is no method to set knobs of; name one with --recover")
+    if not 0 < ratio < 1:
+        raise PlanError(f"--ratio is {ratio}; it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force)
     journal.check()
     prepared = inputs.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)

@@ -42,6 +42,7 @@ def train(
     fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     job = Job(inputs.command_line(), task, seed, Journal(output, resume, force))
     job.journal.check()
+    inputs.check_network(network)
     images = load(data, inputs.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))
     checkpoint = start(network, images, seed=seed, options=inputs.read_options(width=width, depth=depth))
     phases = no_teacher(checkpoint.network, None, task, fit)

@@ -139,7 +139,9 @@ def load(path: Path) -> Checkpoint:
     """
     tensors, metadata = _read(path)
     if KEY not in metadata:
-        raise CheckpointError(f"{path}: holds weights but no card of edgepress; name its network with --arch")
+        raise CheckpointError(
+            f"{path}: holds weights but no card of edgepress; commands with --arch read it when its network is named"
+        )
     try:
         card = Card.from_json(metadata[KEY])
         network = build(card.architecture)
@@ -248,7 +250,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except safetensors.SafetensorError as error:
         if _is_pickle(path):
             raise CheckpointError(
-                f"{path}: is a PyTorch pickle, not a .safetensors checkpoint; name its network with --arch to read "
+                f"{path}: is a PyTorch pickle, not a .safetensors checkpoint; commands with --arch can read "
                 "its weights safely"
             ) from error
         raise CheckpointError(f"{path}: is damaged or not a .safetensors file: {error}") from error

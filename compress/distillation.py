@@ -71,7 +71,9 @@ def distil(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
     student, guide = what.student.network, what.teacher.network
     phases = method.phases(student, guide, job.task, fit)
     if method.narrows:
+        facts = {"teacher": weights_digest(guide.model)}
         guide = yield from _narrowed_auxiliary(method, phases, what, job)
+        job = replace(job, facts=facts | {"narrowed_auxiliary": weights_digest(guide.model)})
     return (yield from train(what.student, phases, what.data, job, teacher=guide))
 
 

@@ -33,6 +33,7 @@ class EpochReport:
     """How an epoch went.
 
     Attributes:
+        output: Name of the file that the run makes, or nothing.
         phase: Name of the phase.
         epoch: Number of the epoch over all phases, from 1.
         epochs: Epochs of the whole plan.
@@ -43,6 +44,7 @@ class EpochReport:
         seconds_left: What the rest of the plan will take at the pace of this epoch.
     """
 
+    output: str
     phase: str
     epoch: int
     epochs: int
@@ -167,7 +169,10 @@ class _Step:
             )
         pace = time.perf_counter() - start
         left = (total - state.done - 1) * pace
-        report = EpochReport(self.phase.name, state.done + 1, total, losses, metric, score, seen / seconds, left)
+        output = self.run.journal.output.name if self.run.journal else ""
+        report = EpochReport(
+            output, self.phase.name, state.done + 1, total, losses, metric, score, seen / seconds, left
+        )
         self._remember(state, report, last=epoch + 1 == self.phase.fit.epochs)
         return report
 

@@ -42,12 +42,6 @@ class DivergedError(GateError):
     """A loss became NaN or infinite."""
 
 
-class MissingDependencyError(CompressError):
-    """An optional dependency is not installed; the message names the extra."""
-
-    exit_code = 4
-
-
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that is not in a table, with the nearest known one.
 

@@ -81,7 +81,12 @@ class Journal:
         """
         if self.interrupted:
             return
-        check_target(self.output, force=self.force)
+        if self.resume and self.output.exists() and not self.force:
+            raise OutputError(
+                f"{self.output} is finished: there is no interrupted run to resume; --force makes it anew"
+            )
+        for path in (self.output, self.metrics_path):
+            check_target(path, force=self.force or self.state_path.exists())
         if self.output.suffix != SUFFIX:
             raise OutputError(f"{self.output}: a checkpoint is a {SUFFIX} file; give it a name that ends so")
         if self.state_path.exists() and not self.force:

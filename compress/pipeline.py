@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -36,12 +36,14 @@ class Job:
         task: What the network is for.
         seed: Of everything random.
         journal: Where the result and the state on the way go.
+        facts: Further entries for the lineage.
     """
 
     command: str
     task: Task
     seed: int
     journal: Journal
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def train(
     """
     check_fit(checkpoint.card, data)
     job.journal.check()
-    facts = {"teacher": weights_digest(teacher.model)} if teacher else {}
+    facts = ({"teacher": weights_digest(teacher.model)} if teacher else {}) | dict(job.facts)
     yield from run(phases, checkpoint.network, data, Run(job.task, job.seed, job.journal), teacher=teacher)
     step = _step(job, data, job.task.evaluate(checkpoint.network, data), phases=phases, facts=facts)
     result = replace(checkpoint, card=replace(checkpoint.card, task=job.task.name)).with_step(step)
@@ -149,8 +151,10 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
         phases = recovery.method.phases(small.network, teacher, job.task, recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
     check_fit(small.card, data)
-    save(small, job.journal.output, force=job.journal.force)
-    return small
+    metrics = job.task.evaluate(small.network, data)
+    result = small.with_step(_step(job, data, metrics, phases=(), facts={}))
+    save(result, job.journal.output, force=job.journal.force)
+    return result
 
 
 def versions() -> dict[str, str]:

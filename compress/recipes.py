@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -79,6 +79,9 @@ def indistill(
     b: int = 1,
     last: str = "pkt",
     follow: str = "paper",
+    alpha: float = 0.1,
+    tau: float = 4.0,
+    beta: float = 1_000.0,
 ) -> list[Phase]:
     """One phase for each intermediate stage, on the error to the narrowed auxiliary alone, then a single-layer recipe.
 
@@ -89,8 +92,10 @@ def indistill(
         fit: The whole schedule; the phases share it out.
         a: Epochs of every intermediate stage (l-CLS).
         b: Further epochs for each later stage (l-CLS).
-        last: The single-layer recipe of the final phase.
+        last: The single-layer recipe of the final phase; what the fit says of `keep` holds there.
         follow: "paper", or "release" for the released code's new optimizer in every epoch of a stage.
+        alpha, tau: Knobs of the last recipe where it is okd.
+        beta: Knob of the last recipe where it is pkt.
 
     Reference: Sarridis et al., InDistill, Sec. 3 and Eq. 2.
     """
@@ -99,15 +104,18 @@ def indistill(
     if follow not in FOLLOW:
         raise PlanError(f"indistill: {unknown_name('source to follow', follow, FOLLOW)}")
     if not student.body:
-        raise PlanError("indistill: the student has no intermediate stage to transfer; take cnn-s, cnn-a or a ResNet")
+        raise PlanError(
+            "indistill: the student has no intermediate stages; take cnn-s or cnn-a, or --method okd or pkt"
+        )
     epochs = l_cls_epochs(len(student.body), fit.epochs, a, b)
     phases, start = [], 0
     for stage, count in zip(student.body, epochs, strict=False):
         term = Term(feature_loss, (S(stage), T(stage)), 1.0, "mse")
-        phase = Phase(stage, (term,), fit.window(start, start + count))
+        phase = Phase(stage, (term,), replace(fit.window(start, start + count), keep="last"))
         phases += _one_epoch_each(phase) if follow == "release" else [phase]
         start += count
-    return phases + SINGLE_LAYER[last](student, teacher, task, fit.window(start, fit.epochs))
+    knobs = {"okd": {"alpha": alpha, "tau": tau}, "pkt": {"beta": beta}}.get(last, {})
+    return phases + SINGLE_LAYER[last](student, teacher, task, fit.window(start, fit.epochs), **knobs)
 
 
 def auxiliary_phases(student: Staged, teacher: Staged | None, task: Task, fit: Fit) -> list[Phase]:
@@ -172,5 +180,5 @@ def _one_epoch_each(phase: Phase) -> list[Phase]:
 
 _KIND = {int: "a whole number", float: "a number", str: "a text"}
 FOLLOW = ("paper", "release")
-SINGLE_LAYER: dict[str, Recipe] = {"no_teacher": no_teacher, "okd": okd, "pkt": pkt}
+SINGLE_LAYER: dict[str, Callable[..., list[Phase]]] = {"no_teacher": no_teacher, "okd": okd, "pkt": pkt}
 RECIPES: dict[str, Callable[..., list[Phase]]] = {**SINGLE_LAYER, "indistill": indistill}

@@ -129,6 +129,24 @@ def _read_input(taps: Taps, name: str, keep: Tensor | None):  # type: ignore[no-
     return lambda _module, args: (_show(taps, name, args[0], keep), *args[1:])
 
 
+class Embedder(nn.Module):
+    """A network without its classifier: (B, C, H, W) images to the (B, F) embedding.
+
+    Args:
+        network: Read at its stage "embedding".
+    """
+
+    def __init__(self, network: Staged) -> None:
+        super().__init__()
+        self.model, self._network = network.model, network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) images to (B, F) features."""
+        with tapped(self._network, ["embedding"]) as taps:
+            self.model(image)
+            return taps["embedding"].flatten(1)
+
+
 @torch.no_grad()
 def feature_shapes(network: Staged, image: Tensor) -> dict[str, tuple[int, ...]]:
     """Stage name to the shape of its feature, without the batch, for one image (1, C, H, W)."""

@@ -12,8 +12,10 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, defs, helper
 
 _DEBUG_FIELDS = ("doc_string", "metadata_props")
 _FOLDER = r"(?:(?:[A-Za-z]:|~\w*|\.\.)?[/\\])"
-_QUOTED_PATH = re.compile(rf"(?P<quote>['\"]){_FOLDER}[^'\"]*[/\\](?P<name>[^'\"/\\]*)(?P=quote)")
-_BARE_PATH = re.compile(rf"(?<![^\s=,('\"]){_FOLDER}(?:[^\s'\"/\\]*[/\\])*(?=[^\s/\\])")
+_QUOTED_PATH = re.compile(
+    rf"(?P<quote>['\"])(?P<option>--?[\w-]+=?)?{_FOLDER}[^'\"]*[/\\](?P<name>[^'\"/\\]*)(?P=quote)"
+)
+_BARE_PATH = re.compile(rf"(?:(?<![^\s=,('\"])|(?<=\s-\w))(?:file://)?{_FOLDER}(?:[^\s'\"/\\]*[/\\])*(?=[^\s/\\])")
 
 
 def strip(model: ModelProto) -> ModelProto:
@@ -68,7 +70,11 @@ def without_folders(value: Any) -> Any:
         return value
     if "\n" not in value and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
         return PureWindowsPath(value).name
-    return _BARE_PATH.sub("", _QUOTED_PATH.sub(r"\g<quote>\g<name>\g<quote>", value))
+    return _BARE_PATH.sub("", _QUOTED_PATH.sub(_quoted_name, value))
+
+
+def _quoted_name(match: re.Match[str]) -> str:
+    return f"{match['quote']}{match['option'] or ''}{match['name']}{match['quote']}"
 
 
 def _messages(message: Message) -> Iterator[Message]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from compress.checkpoint import Card, Checkpoint
 from compress.errors import ExportError
 from compress.files import check_target, write_whole
+from compress.stages import Embedder
 from exports.base import Exported, Provenance, noise, verify
 from exports.onnx_file import KEY, read
 from exports.strip import strip, without_folders
@@ -43,6 +44,8 @@ def export(
 ) -> Exported:
     """The network as an .onnx file that gives the same logits, for any batch size; its input is the normalised image.
 
+    A network that was trained for retrieval, whose logits nothing has taught, gives its embedding instead.
+
     The file is written only once the checker of ONNX and a parity check in ONNX Runtime have passed. Its metadata hold
     under "edgepress" the card (classes, input, normalisation, lineage with paths cut to file names) and the provenance.
 
@@ -61,10 +64,11 @@ def export(
     if opset not in OPSETS:
         raise ExportError(f"opset {opset} is not supported; allowed are {OPSETS[0]} to {OPSETS[-1]}")
     check_target(path, force=force)
-    network = copy.deepcopy(checkpoint.network.model).cpu().eval()
+    staged = replace(checkpoint.network, model=copy.deepcopy(checkpoint.network.model).cpu().eval())
+    network = Embedder(staged) if checkpoint.card.task == "retrieval" else staged.model
     card = replace(checkpoint.card, lineage=tuple(without_folders(step) for step in checkpoint.card.lineage))
     model = strip(_convert(network, noise(card, 2), opset))
-    _describe(model, card, _provenance(network, opset))
+    _describe(model, card, _provenance(staged.model, opset))
     _check(model, opset)
     checked: list[Exported] = []
 
@@ -98,7 +102,7 @@ def _convert(network: nn.Module, image: Tensor, opset: int) -> ModelProto:
                 verbose=False,
                 opset_version=opset,
                 input_names=["input"],
-                output_names=["logits"],
+                output_names=["embedding" if isinstance(network, Embedder) else "logits"],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import torchvision
 from torch import nn
 
@@ -37,14 +35,12 @@ def vision(architecture: Architecture) -> Staged:
 
 def _plain_model(architecture: Architecture) -> nn.Module:
     arguments: dict[str, object] = {"weights": None, "num_classes": architecture.classes}
-    accepted = inspect.signature(torchvision.models.get_model_builder(architecture.name)).parameters
     if architecture.name.startswith("vit_"):
         arguments["image_size"] = architecture.size
     if "maxvit" in architecture.name:
         arguments["input_size"] = (architecture.size, architecture.size)
     if architecture.name in ("googlenet", "inception_v3"):
         arguments |= {"aux_logits": False, "init_weights": True}
-    assert "weights" in accepted
     model: nn.Module = torchvision.models.get_model(architecture.name, **arguments)
     return model
 

@@ -123,6 +123,13 @@ def test_a_state_of_another_make_is_refused(journal: Journal, content: object) -
         replace(journal, resume=True).begin(PLAN)
 
 
+def test_a_state_of_another_format_is_refused(interrupted: Journal) -> None:
+    content = torch.load(interrupted.state_path, weights_only=True)
+    torch.save(content | {"format": content["format"] + 1}, interrupted.state_path)
+    with pytest.raises(CheckpointError, match="was written by another version; begin anew with --force"):
+        replace(interrupted, resume=True).begin(PLAN)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_hostile_state_is_not_executed(
     journal: Journal, tmp_path: Path, make_bomb: Callable[[Path], object], zipped: bool
