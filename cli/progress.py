@@ -35,7 +35,7 @@ def follow(training: Generator[EpochReport, None, Result], output: Path) -> Resu
     Raises:
         InterruptedRunError: Ctrl-C.
     """
-    shown = ""
+    shown = output.name
     try:
         while True:
             report = next(training)

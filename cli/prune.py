@@ -52,7 +52,7 @@ def prune(
     if knobs and not recover:
         raise PlanError("--set: there is no method to set knobs of; name one with --recover")
     if not 0 < ratio < 1:
-        raise PlanError(f"--ratio is {ratio}; it must be between 0 and 1, both excluded")
+        raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force)
     journal.check()
     prepared = inputs.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)

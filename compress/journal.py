@@ -83,7 +83,7 @@ class Journal:
             return
         if self.resume and self.output.exists() and not self.force:
             raise OutputError(
-                f"{self.output} is finished: there is no interrupted run to resume; --force makes it anew"
+                f"{self.output} already exists, finished: there is nothing to resume; pass --force to make it anew"
             )
         for path in (self.output, self.metrics_path):
             check_target(path, force=self.force or self.state_path.exists())

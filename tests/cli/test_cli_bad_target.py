@@ -74,7 +74,8 @@ def test_a_checkpoint_must_be_called_so(workshop: Path, refused: Refused, name: 
 
 
 def test_an_auxiliary_is_not_overwritten(workshop: Path, refused: Refused) -> None:
-    (workshop / "student.safetensors").unlink()
+    for name in ("student.safetensors", "student.metrics.jsonl"):
+        (workshop / name).unlink()
     line = f"{DISTIL} -o student.safetensors"
     refused(line, workshop, "student.auxiliary.safetensors already exists", "--force")
 

@@ -75,8 +75,9 @@ def test_the_lineage_says_how_a_network_was_made(trio: Any) -> None:
 
 def test_indistill_makes_its_auxiliary_and_then_the_student(trio: Any) -> None:
     lines = trio.results["student"].stdout.splitlines()
-    phases = [line.split()[0] for line in lines[:10]]
-    assert phases == ["task"] * 2 + ["embedding"] * 2 + ["map1"] + ["map2"] * 2 + ["embedding"] * 3
+    made, training = lines[0], [line.split()[0] for line in lines if "images/s" in line]
+    assert (made, lines[5]) == ("student.auxiliary.safetensors:", "student.safetensors:")
+    assert training == ["task"] * 2 + ["embedding"] * 2 + ["map1"] + ["map2"] * 2 + ["embedding"] * 3
     auxiliary, student = (load(trio.folder / f"student{kind}.safetensors") for kind in (".auxiliary", ""))
     assert auxiliary.card.architecture.name == "cnn-a"
     assert auxiliary.network.width("map1") == 2 * student.network.width("map1") == 8

@@ -287,7 +287,7 @@ def test_the_card_of_the_damage_tests_is_good(student: Checkpoint, path: Path) -
 
 def test_weights_without_a_card_name_the_way_out(student: Checkpoint, path: Path) -> None:
     _write(path, _tensors(student), None)
-    with pytest.raises(CheckpointError, match="holds weights but no card of edgepress; name its network with --arch"):
+    with pytest.raises(CheckpointError, match="holds weights but no card of edgepress; commands with --arch read it"):
         load(path)
 
 

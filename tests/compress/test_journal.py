@@ -85,11 +85,24 @@ def test_resume_without_an_interrupted_run_begins_one(journal: Journal) -> None:
 
 def test_an_output_that_exists_needs_force(journal: Journal) -> None:
     journal.output.write_bytes(b"finished")
-    for flags in ({}, {"resume": True}):
-        with pytest.raises(OutputError, match="already exists; pass --force"):
-            replace(journal, **flags).check()
+    with pytest.raises(OutputError, match="already exists; pass --force"):
+        journal.check()
+    with pytest.raises(OutputError, match="already exists, finished: there is nothing to resume; pass --force to make it anew"):
+        replace(journal, resume=True).check()
     replace(journal, force=True).check()
     assert journal.output.read_bytes() == b"finished"
+
+
+def test_the_metrics_of_a_finished_run_are_not_replaced_without_force(journal: Journal) -> None:
+    journal.metrics_path.write_text("{}")
+    with pytest.raises(OutputError, match=r"student.metrics.jsonl already exists; pass --force"):
+        journal.check()
+    replace(journal, force=True).check()
+
+
+def test_a_checkpoint_is_a_safetensors_file(journal: Journal) -> None:
+    with pytest.raises(OutputError, match=r"student.pt: a checkpoint is a .safetensors file"):
+        replace(journal, output=journal.output.with_suffix(".pt")).check()
 
 
 def test_an_interrupted_run_over_an_output_goes_on(interrupted: Journal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,6 +16,7 @@ from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
 
 FIT = Fit(70, OPTIMIZERS["adam"](1e-3), step_schedule(70), "best", 64)
+LAST = replace(FIT, keep="last")
 CE = Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce")
 
 
@@ -66,9 +68,9 @@ def test_pkt_is_the_task_and_the_embedding(student: Staged, teacher: Staged) -> 
 
 def test_indistill_is_a_phase_a_map_and_then_the_last_recipe(student: Staged, teacher: Staged) -> None:
     assert _plan(student, teacher, "indistill") == [
-        Phase("map1", _maps("map1"), FIT.window(0, 3)),
-        Phase("map2", _maps("map2"), FIT.window(3, 7)),
-        Phase("map3", _maps("map3"), FIT.window(7, 12)),
+        Phase("map1", _maps("map1"), LAST.window(0, 3)),
+        Phase("map2", _maps("map2"), LAST.window(3, 7)),
+        Phase("map3", _maps("map3"), LAST.window(7, 12)),
         Phase("embedding", (CE, _pkt(1000.0)), FIT.window(12, 70)),
     ]
 
@@ -80,12 +82,23 @@ def test_indistill_ends_in_any_single_layer_recipe(student: Staged, teacher: Sta
     assert _same(plan[3:], *RECIPES[last](student, teacher, CLASSIFICATION, FIT.window(12, 70)))
 
 
+@pytest.mark.parametrize(
+    ("last", "knobs"), [("okd", {"alpha": "0.5", "tau": "2"}), ("okd", {"tau": "3"}), ("pkt", {"beta": "7"})]
+)
+def test_indistill_passes_its_knobs_on_to_the_last_recipe(
+    student: Staged, teacher: Staged, last: str, knobs: dict[str, str]
+) -> None:
+    plan = _plan(student, teacher, "indistill", last=last, **knobs)
+    expected = Method(last, knobs).phases(student, teacher, CLASSIFICATION, FIT.window(12, 70))
+    assert _same(plan[3:], *expected)
+
+
 def test_indistill_as_released_has_a_new_optimizer_in_every_epoch_of_a_map(student: Staged, teacher: Staged) -> None:
     plan = _plan(student, teacher, "indistill", follow="release")
     numbers = [(stage, n) for stage, count in (("map1", 3), ("map2", 4), ("map3", 5)) for n in range(1, count + 1)]
     assert [phase.name for phase in plan] == [*(f"{stage}.{n}" for stage, n in numbers), "embedding"]
     assert plan[:-1] == [
-        Phase(f"{stage}.{n}", _maps(stage), FIT.window(at, at + 1)) for at, (stage, n) in enumerate(numbers)
+        Phase(f"{stage}.{n}", _maps(stage), LAST.window(at, at + 1)) for at, (stage, n) in enumerate(numbers)
     ]
     assert plan[-1] == _plan(student, teacher, "indistill")[-1]
 
@@ -98,7 +111,8 @@ def test_indistill_freezes_nothing(student: Staged, teacher: Staged) -> None:
 def test_every_recipe_uses_the_whole_schedule(student: Staged, teacher: Staged, name: str) -> None:
     plan = _plan(student, teacher, name)
     assert tuple(factor for phase in plan for factor in phase.fit.schedule) == FIT.schedule
-    assert {(phase.fit.keep, phase.fit.batch_size) for phase in plan} == {("best", 64)}
+    assert {phase.fit.batch_size for phase in plan} == {64}
+    assert plan[-1].fit.keep == "best"
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - {"no_teacher"}))
@@ -166,7 +180,8 @@ def test_a_method_that_cannot_be_read_is_an_error_at_once(name: str, settings: d
 
 def test_knobs_have_their_defaults_and_their_types() -> None:
     assert Method("okd", {"tau": "2"}).knobs() == {"alpha": 0.1, "tau": 2.0}
-    assert Method("indistill", {"b": "0"}).knobs() == {"a": 2, "b": 0, "last": "pkt", "follow": "paper"}
+    defaults = {"a": 2, "b": 1, "last": "pkt", "follow": "paper", "alpha": 0.1, "tau": 4.0, "beta": 1000.0}
+    assert Method("indistill", {"b": "0"}).knobs() == defaults | {"b": 0}
     assert type(Method("pkt", {"beta": "3"}).knobs()["beta"]) is float
     assert Method("no_teacher").knobs() == {}
     assert FOLLOW == ("paper", "release")

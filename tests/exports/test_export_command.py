@@ -52,7 +52,11 @@ def test_export_compares_on_the_training_data_and_says_so(student: Checkpoint, t
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [((), "names no data"), (("cifar10",), "cifar10 is not on this machine"), (("gone",), "cannot be used")],
+    [
+        ((), "names no data"),
+        (("cifar10",), "cifar10 is not on this machine"),
+        (("gone",), "trained on a folder of images, gone"),
+    ],
 )
 def test_export_without_its_data_compares_on_noise_and_says_so(
     student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: tuple[str, ...], reason: str
