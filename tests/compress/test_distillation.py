@@ -154,7 +154,9 @@ def test_the_auxiliary_of_another_command_is_not_taken_for_ones_own(
 ) -> None:
     _auxiliary_path(job).write_bytes(finished.with_name("student.auxiliary.safetensors").read_bytes())
     other = replace(job, command="edgepress distill --seed 7", journal=replace(job.journal, resume=True))
-    with pytest.raises(CompressError, match=r"student.auxiliary.safetensors already exists, finished: .*; pass --force to make it anew"):
+    with pytest.raises(
+        CompressError, match=r"student.auxiliary.safetensors already exists, finished: .*; pass --force"
+    ):
         next(distil(METHOD, make_fit(8), what, other))
     reports, _ = _follow(
         distil(METHOD, make_fit(8), what, replace(other, journal=Journal(job.journal.output, force=True)))
@@ -169,7 +171,9 @@ def test_the_auxiliary_of_another_teacher_is_not_taken_for_ones_own(
     _auxiliary_path(job).write_bytes(finished.with_name("student.auxiliary.safetensors").read_bytes())
     retrained = replace(what, teacher=start("cnn-a", what.data, seed=5, options={"width": 8}))
     again = replace(job, journal=replace(job.journal, resume=True))
-    with pytest.raises(CompressError, match=r"student.auxiliary.safetensors already exists, finished: .*; pass --force to make it anew"):
+    with pytest.raises(
+        CompressError, match=r"student.auxiliary.safetensors already exists, finished: .*; pass --force"
+    ):
         next(distil(METHOD, make_fit(8), retrained, again))
 
 

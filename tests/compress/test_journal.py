@@ -87,7 +87,7 @@ def test_an_output_that_exists_needs_force(journal: Journal) -> None:
     journal.output.write_bytes(b"finished")
     with pytest.raises(OutputError, match="already exists; pass --force"):
         journal.check()
-    with pytest.raises(OutputError, match="already exists, finished: there is nothing to resume; pass --force to make it anew"):
+    with pytest.raises(OutputError, match="already exists, finished: there is nothing to resume; pass --force"):
         replace(journal, resume=True).check()
     replace(journal, force=True).check()
     assert journal.output.read_bytes() == b"finished"
