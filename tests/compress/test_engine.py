@@ -216,14 +216,11 @@ def test_best_keeps_the_best_epoch_on_the_validation_split(
 
 def test_the_best_epoch_of_a_phase_is_sought_in_that_phase(varied_digits: Dataset) -> None:
     student = _student()
-    fits = (Fit(2, OPTIMIZERS["adam"](1e-2), (1.0, factor), "best", 16) for factor in (1.0, 0.5))
-    plan = [
-        Phase("good", (CE,), next(fits)),
-        Phase("bad", (Term(_noisy_loss, (S("embedding"),), 1.0, "x"),), next(fits)),
-    ]
+    learn, unlearn = (Fit(epochs, OPTIMIZERS["adam"](1e-2), (1.0,) * epochs, "best", 16) for epochs in (6, 2))
+    plan = [Phase("good", (CE,), learn), Phase("bad", (replace(CE, weight=-1.0),), unlearn)]
     reports, states = _follow(run(plan, student, varied_digits, Run(CLASSIFICATION)), student)
-    assert max(report.score for report in reports[:2]) > max(report.score for report in reports[2:])
-    assert not any(_same(_state(student), state) for state in states[:2])
+    assert max(report.score for report in reports[:6]) > max(report.score for report in reports[6:])
+    assert not any(_same(_state(student), state) for state in states[:6])
 
 
 def test_last_keeps_the_last_epoch(varied_digits: Dataset) -> None:
