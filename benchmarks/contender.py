@@ -11,7 +11,7 @@ from torch import Tensor
 from compress import checkpoint
 from compress.data import DataOptions, Dataset, load
 from compress.errors import DataError
-from compress.pipeline import check_fit
+from compress.jobs import check_fit
 from exports import EXPORTERS, Exported, format_of
 
 CHECKPOINT = ".safetensors"

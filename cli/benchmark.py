@@ -27,8 +27,8 @@ def benchmark(
     """
     from rich.console import Console
 
-    from benchmarks import report
-    from benchmarks.compare import Protocol, compare
+    from benchmarks.bench import Protocol, compare
+    from benchmarks.pages import terminal
     from compress.files import check_target
 
     if json is not None:
@@ -37,7 +37,7 @@ def benchmark(
     with errors.status("benchmark") as status:
         protocol = Protocol(threads=threads, rounds=rounds)
         document = compare(file, against, data=data, protocol=protocol, say=status.update)
-    console.print(report.render(document))
+    console.print(terminal.render(document))
     if json is not None:
-        report.save(document, json, force=force)
+        terminal.save(document, json, force=force)
         typer.echo(f"wrote {json}")

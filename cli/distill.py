@@ -47,9 +47,9 @@ def distill(
     from cli import inputs, progress
     from compress.distillation import Auxiliary, Distillation, distil
     from compress.errors import PlanError
-    from compress.journal import Journal
-    from compress.pipeline import Job
+    from compress.jobs import Job
     from compress.recipes import Method
+    from compress.training.journal import Journal
 
     plan = Method(method, inputs.read_settings(knobs))
     if auxiliary is not None and not plan.narrows:

@@ -37,7 +37,7 @@ def export(
     """
     from cli import inputs
     from exports import format_of
-    from exports.census import graph_census
+    from exports.graph.census import graph_census
 
     target = format_of(output)
     source = inputs.read_source(checkpoint, arch, size, data)

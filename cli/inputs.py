@@ -96,7 +96,7 @@ def data_for(card: Card, name: str, options: DataOptions) -> Dataset:
         DataError: Its classes or the size asked for are not the network's.
     """
     from compress.data import load
-    from compress.pipeline import check_fit
+    from compress.jobs import check_fit
 
     shape = card.architecture
     fitted = replace(options, size=shape.size, channels=shape.channels, mean=card.mean, std=card.std)
@@ -150,7 +150,7 @@ def read_source(path: Path, arch: str | None, size: int | None, data: str | None
 def read_student(name: str, data: Dataset, *, seed: int, options: Mapping[str, int]) -> Checkpoint:
     """A new student by the name of its network, or the one in a .safetensors file; either fits the data set."""
     from compress.checkpoint import load
-    from compress.pipeline import check_fit, start
+    from compress.jobs import check_fit, start
 
     if not name.endswith(".safetensors"):
         return start(name, data, seed=seed, options=options)

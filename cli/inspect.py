@@ -41,7 +41,7 @@ def inspect(
 def _checkpoint_facts(path: Path) -> dict[str, Any]:
     from compress.checkpoint import blank_image, load
     from compress.stages import feature_shapes
-    from exports.census import network_census
+    from exports.graph.census import network_census
 
     checkpoint = load(path)
     network, image = checkpoint.network, blank_image(checkpoint.card)
@@ -64,7 +64,7 @@ def _exported_facts(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from exports import format_of
-    from exports.census import graph_census
+    from exports.graph.census import graph_census
 
     exported = format_of(path).read(path)
     census = graph_census(path)

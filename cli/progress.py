@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from compress.checkpoint import Checkpoint
-    from compress.engine import EpochReport
+    from compress.training.engine import EpochReport
 
 Result = TypeVar("Result")
 

@@ -43,9 +43,9 @@ def prune(
     """
     from cli import inputs, progress
     from compress.errors import PlanError
-    from compress.journal import Journal
-    from compress.pipeline import Job, Recovery, cut, recovered
+    from compress.jobs import Job, Recovery, cut, recovered
     from compress.recipes import Method
+    from compress.training.journal import Journal
 
     fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     recovery = Recovery(Method(recover, inputs.read_settings(knobs)), fit) if recover else None
@@ -70,7 +70,7 @@ def _say_table(networks: dict[str, Checkpoint], images: Dataset) -> None:
 
     from compress.checkpoint import image_shape
     from compress.tasks import TASKS
-    from exports.census import network_census
+    from exports.graph.census import network_census
 
     table = Table("", "parameters", "MACs", "weights", "test")
     for name, checkpoint in networks.items():

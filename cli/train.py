@@ -33,10 +33,10 @@ def train(
     """Train a network on labels alone."""
     from cli import inputs, progress
     from compress.data import load
-    from compress.journal import Journal
-    from compress.pipeline import Job, start
-    from compress.pipeline import train as run
+    from compress.jobs import Job, start
+    from compress.jobs import train as run
     from compress.recipes import no_teacher
+    from compress.training.journal import Journal
 
     task = inputs.read_task("classification")
     fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from compress.checkpoint import Checkpoint, load
 from compress.data import Dataset
-from compress.engine import EpochReport
 from compress.errors import CompressError, PlanError
-from compress.journal import weights_digest
+from compress.jobs import Job, Training, check_fit, train
 from compress.models import Architecture, build
 from compress.phase import Fit, Phase
-from compress.pipeline import Job, Training, check_fit, train
-from compress.plan_check import check_plan
 from compress.pruning import narrow_taps
 from compress.pruning.release import narrow_taps_release
 from compress.recipes import Method, auxiliary_phases
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL
+from compress.training.check import check_plan
+from compress.training.engine import EpochReport
+from compress.training.journal import weights_digest
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def distil(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
         job: Command, task, seed and where the student goes.
 
     Raises:
-        CompressError: See `compress.pipeline.train`.
+        CompressError: See `compress.jobs.train`.
     """
     student, guide = what.student.network, what.teacher.network
     phases = method.phases(student, guide, job.task, fit)

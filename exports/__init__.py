@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compress.errors import ExportError
 from exports import to_onnx
-from exports.base import Exported, Parity, Provenance, noise, verify
+from exports.artefact import Exported, Parity, Provenance, noise, verify
 
 __all__ = ["EXPORTERS", "Exported", "Format", "Parity", "Provenance", "format_of", "noise", "verify"]
 

@@ -24,9 +24,9 @@ from compress.checkpoint import Card, Checkpoint
 from compress.errors import ExportError
 from compress.files import check_target, write_whole
 from compress.stages import Embedder
-from exports.base import Exported, Provenance, noise, verify
-from exports.onnx_file import KEY, read
-from exports.strip import strip, without_folders
+from exports.artefact import Exported, Provenance, noise, verify
+from exports.graph.strip import strip, without_folders
+from exports.run_onnx import KEY, read
 
 __all__ = ["DEFAULT_OPSET", "OPSETS", "export", "read", "weights_sha256"]
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions, Dataset, load
-from compress.engine import Run, run
+from compress.jobs import start
 from compress.phase import OPTIMIZERS, SCHEDULES, Fit
-from compress.pipeline import start
 from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION
+from compress.training.engine import Run, run
 
 MakeFit = Callable[..., Fit]
 

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from compress.checkpoint import Card, Checkpoint, load, save
 from compress.data import Dataset
 from compress.distillation import narrowed
-from compress.engine import Run, run
+from compress.jobs import start
 from compress.losses import cross_entropy_loss
 from compress.models import MODELS, Architecture, build
 from compress.phase import LABELS, Fit, Phase, S, Term
-from compress.pipeline import start
 from compress.recipes import RECIPES, Method
 from compress.stages import Staged, feature_shapes, tapped
 from compress.tasks import CLASSIFICATION
+from compress.training.engine import Run, run
 from exports import to_onnx
 
 MakeFit = Callable[..., Fit]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from compress.data.parts import Parts
-from compress.data.sources import (
+from compress.data.found import Parts
+from compress.data.known import (
     DataStatus,
     Defaults,
     Source,
@@ -107,7 +107,7 @@ def load(
         DataError: There is no such data set; it cannot be had; it is damaged; or it does not fit the options.
     """
     from compress.data.assemble import assemble
-    from compress.data.view import View, to_channels
+    from compress.data.prepare import View, to_channels
 
     options = options or DataOptions()
     name, defaults, parts = _find(name_or_path)

@@ -9,12 +9,12 @@ from dataclasses import replace
 import torch
 
 from compress.data.decode import read_listing
+from compress.data.found import Listing, Part, Parts, Pixels
 from compress.data.memory import MemorySplit
-from compress.data.parts import Listing, Part, Parts, Pixels
+from compress.data.prepare import View
 from compress.data.split import DataOptions, Dataset, Split
 from compress.data.stream import StreamSplit
 from compress.data.subset import hold_out, keep_fraction
-from compress.data.view import View
 
 FIT_CHUNK = 4096
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from compress.data.draws import Draws
-from compress.data.parts import Listing, Pixels
-from compress.data.view import View
+from compress.data.found import Listing, Pixels
+from compress.data.prepare import View
 from compress.errors import DataError
 
 DEEP_MODES = ("F", "I")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from compress.data.parts import Listing, Parts
+from compress.data.found import Listing, Parts
 from compress.errors import DataError
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 
 from compress.data.draws import Draws, draw_augmentation
+from compress.data.found import Pixels
 from compress.data.order import plan_batches
-from compress.data.parts import Pixels
+from compress.data.prepare import View
 from compress.data.split import Batch
-from compress.data.view import View
 
 
 class MemorySplit:

@@ -11,10 +11,10 @@ import torch
 
 from compress.data.decode import check_listing, read_batches
 from compress.data.draws import Draws, draw_augmentation
+from compress.data.found import Listing
 from compress.data.order import plan_batches
-from compress.data.parts import Listing
+from compress.data.prepare import View
 from compress.data.split import Batch
-from compress.data.view import View
 
 WORKERS = min(8, (os.cpu_count() or 1) // 2)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 
 from compress.errors import CompressError, unknown_name
-from compress.models.architecture import Architecture
 from compress.models.cnn import OPTIONS as CNN_OPTIONS
 from compress.models.cnn import cnn_a, cnn_s
+from compress.models.source import Architecture
 from compress.models.vision import vision, vision_names
 from compress.stages import Staged
 

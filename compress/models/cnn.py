@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compress.models.architecture import Architecture
+from compress.models.source import Architecture
 from compress.stages import Stage, Staged
 
 OPTIONS = ("width", "depth")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torchvision
 from torch import nn
 
-from compress.models.architecture import Architecture
+from compress.models.source import Architecture
 from compress.stages import Stage, Staged
 
 

@@ -14,11 +14,11 @@ from onnx import TensorProto, helper
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import report
-from benchmarks.compare import Protocol, compare
+from benchmarks.bench import Protocol, compare
 from benchmarks.contender import AS_GIVEN, EXPORTED_HERE, open_contender
-from benchmarks.quality import accuracy
-from benchmarks.table import markdown
+from benchmarks.measure.quality import accuracy
+from benchmarks.pages import terminal
+from benchmarks.studies.table import markdown
 from cli.main import app
 from compress.checkpoint import Card, Checkpoint, save
 from compress.data import DataOptions, load
@@ -196,10 +196,10 @@ def test_unknown_data(folder: Path) -> None:
         compare(folder / "student.onnx", data="digit", protocol=QUICK)
 
 
-def _shown(document: report.Document, width: int = 200) -> str:
+def _shown(document: terminal.Document, width: int = 200) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(report.render(document))
+        console.print(terminal.render(document))
     return capture.get()
 
 
@@ -245,7 +245,7 @@ def test_table_says_when_faster_is_unsure(document: dict[str, Any]) -> None:
     ],
 )
 def test_amounts(value: float | None, text: str) -> None:
-    assert report.amount(value) == text
+    assert terminal.amount(value) == text
 
 
 def _run(*arguments: object) -> Any:

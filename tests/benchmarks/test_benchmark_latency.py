@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.latency import MAX_CALLS, MIN_CALLS, Samples, measure, ratio
+from benchmarks.measure.latency import MAX_CALLS, MIN_CALLS, Samples, measure, ratio
 
 
 def _samples(*rounds: list[float]) -> Samples:

@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from benchmarks.machine import describe, load_warning
+from compress.evidence import describe, load_warning
 
 KEYS = {"cpu", "flags", "cores_physical", "cores_logical", "cores_usable", "load_average", "governor", "os", "python"}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import speed_distillation, speed_startup
-from benchmarks.speed_distillation import FixedSplit
+from benchmarks.speed import distillation, startup
+from benchmarks.speed.distillation import FixedSplit
 from compress.data import Batch
 from compress.errors import DataError, OutputError
 
@@ -27,7 +27,7 @@ def test_fixed_split_has_the_steps_of_the_real_one(images: int, sizes: list[int]
 
 
 def test_distillation_document() -> None:
-    result = speed_distillation.compare("digits", fraction=0.2, rounds=3)
+    result = distillation.compare("digits", fraction=0.2, rounds=3)
     assert result["schema"] == "edgepress-speed-distillation/1"
     assert (result["data"], result["batch_size"], result["augment"]) == ("digits", 128, ["flip", "crop"])
     times = result["ratio"]
@@ -39,12 +39,12 @@ def test_distillation_document() -> None:
 
 def test_distillation_needs_a_batch_of_images() -> None:
     with pytest.raises(DataError, match="at least one batch"):
-        speed_distillation.compare("digits", fraction=0.05, rounds=2)
+        distillation.compare("digits", fraction=0.05, rounds=2)
 
 
 def test_startup_document(tmp_path: Path) -> None:
     target = tmp_path / "startup.json"
-    speed_startup.main(target, rounds=2)
+    startup.main(target, rounds=2)
     result = json.loads(target.read_text(encoding="utf-8"))
     assert result["schema"] == "edgepress-speed-startup/1"
     assert result["help_ms"]["median"] > result["empty_ms"]["median"]
@@ -53,7 +53,7 @@ def test_startup_document(tmp_path: Path) -> None:
     assert result["met"] is (more["median"] <= result["goal_s"])
 
 
-@pytest.mark.parametrize("main", [speed_startup.main, lambda json: speed_distillation.main("digits", json)])
+@pytest.mark.parametrize("main", [startup.main, lambda json: distillation.main("digits", json)])
 def test_an_existing_result_is_kept(tmp_path: Path, main) -> None:
     target = tmp_path / "result.json"
     target.write_text("kept", encoding="utf-8")

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import study
-from benchmarks.compare import Protocol, compare
-from benchmarks.report import save
-from benchmarks.table import aggregate, markdown
+from benchmarks.bench import Protocol, compare
+from benchmarks.pages.terminal import save
+from benchmarks.studies import gather
+from benchmarks.studies.table import aggregate, markdown
 from compress.checkpoint import load
 from compress.data import Dataset
 from compress.errors import DataError
-from compress.journal import Journal
-from compress.pipeline import Job, start, train
+from compress.jobs import Job, start, train
 from compress.recipes import Method
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
+from compress.training.journal import Journal
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def runs(digits: Dataset, make_fit, tmp_path_factory: pytest.TempPathFactory) ->
 def test_study_holds_measured_and_recorded_scores(runs: Path, tmp_path: Path, digits: Dataset) -> None:
     teacher = runs / "teacher.safetensors"
     output = tmp_path / "study.json"
-    study.main("digits", teacher, [f"pkt={runs / 'pkt.safetensors'}"], runs / "bench.json", output)
+    gather.main("digits", teacher, [f"pkt={runs / 'pkt.safetensors'}"], runs / "bench.json", output)
     document = json.loads(output.read_text())
     lines = {(line.task, line.method): line.scores for line in aggregate(document["rows"])}
     measured = RETRIEVAL.evaluate(load(teacher).network, digits)
@@ -58,5 +58,5 @@ def test_study_holds_measured_and_recorded_scores(runs: Path, tmp_path: Path, di
 
 def test_study_refuses_a_run_without_a_method(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="METHOD=PATH"):
-        study.main("digits", runs / "teacher.safetensors", ["pkt"], runs / "bench.json", tmp_path / "study.json")
+        gather.main("digits", runs / "teacher.safetensors", ["pkt"], runs / "bench.json", tmp_path / "study.json")
     assert not (tmp_path / "study.json").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.table import BEGIN, END, aggregate, markdown, replace_section
+from benchmarks.studies.table import BEGIN, END, aggregate, markdown, replace_section
 from compress.errors import DataError
 
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
@@ -101,7 +101,7 @@ def test_section_refuses_a_page_without_its_markers(page: str) -> None:
 
 
 def _command(*arguments: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.table", *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.studies.table", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compress.checkpoint import Checkpoint, blank_image, image_shape, load, load_plain, save
 from compress.errors import CheckpointError, OutputError
-from compress.pipeline import cut
+from compress.jobs import cut
 
 KEY = "edgepress"
 

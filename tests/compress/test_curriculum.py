@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compress.curriculum import l_cls_epochs
+from compress.recipes.curriculum import l_cls_epochs
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from PIL import Image
 
 from compress.data import DATASETS, DataOptions, load
 from compress.data.folder import scan
-from compress.data.parts import Listing
+from compress.data.found import Listing
+from compress.data.prepare import View
 from compress.data.stream import StreamSplit
-from compress.data.view import View
 from compress.errors import DataError
 
 LIMITS = pytest.mark.parametrize("memory_limit_bytes", [2**30, 0], ids=["memory", "stream"])

@@ -15,10 +15,10 @@ from compress.data import Batch, DataOptions, Split, load
 from compress.data.decode import read_listing
 from compress.data.draws import draw_augmentation
 from compress.data.folder import scan
+from compress.data.found import Listing, Pixels
 from compress.data.memory import MemorySplit
-from compress.data.parts import Listing, Pixels
+from compress.data.prepare import View
 from compress.data.stream import StreamSplit
-from compress.data.view import View
 
 SIZE = 16
 VIEW = View(size=SIZE, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), augment=("flip", "crop"))

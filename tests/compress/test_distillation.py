@@ -14,15 +14,15 @@ from torch.nn import functional as F
 from compress.checkpoint import Checkpoint, load, save
 from compress.data import Dataset
 from compress.distillation import Auxiliary, Distillation, auxiliary_architecture, distil, narrowed
-from compress.engine import EpochReport
 from compress.errors import CompressError, DataError, PlanError
-from compress.journal import Journal
+from compress.jobs import Job, cut, start
 from compress.models import Architecture, build
 from compress.phase import Fit
-from compress.pipeline import Job, cut, start
 from compress.recipes import Method
 from compress.stages import Staged, tapped
 from compress.tasks import CLASSIFICATION, RETRIEVAL
+from compress.training.engine import EpochReport
+from compress.training.journal import Journal
 
 MakeFit = Callable[..., Fit]
 METHOD = Method("indistill", {"a": "0"})

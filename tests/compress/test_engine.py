@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from compress.data import DataOptions, Dataset, load
-from compress.engine import EpochReport, Run, run
 from compress.errors import DivergedError
-from compress.journal import Journal
 from compress.losses import cross_entropy_loss, kd_loss
 from compress.models import Architecture, build
 from compress.phase import INDEX, LABELS, OPTIMIZERS, Fit, Phase, S, T, Term
 from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL
+from compress.training.engine import EpochReport, Run, run
+from compress.training.journal import Journal
 
 MakeFit = Callable[..., Fit]
 State = dict[str, Tensor]

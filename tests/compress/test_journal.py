@@ -13,14 +13,14 @@ import torch
 
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
-from compress.engine import Run, run
 from compress.errors import CheckpointError, OutputError
-from compress.journal import Journal, State, weights_digest
+from compress.jobs import start
 from compress.phase import Fit, Phase
-from compress.pipeline import start
 from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
+from compress.training.engine import Run, run
+from compress.training.journal import Journal, State, weights_digest
 
 MakeFit = Callable[..., Fit]
 PLAN = {"plan": "1", "seed": "2"}

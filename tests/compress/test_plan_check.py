@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from compress.data import DataOptions, Dataset, load
-from compress.engine import Run, run
 from compress.errors import PlanError
-from compress.journal import Journal
 from compress.losses import cross_entropy_loss, feature_loss, kd_loss, pkt_loss
 from compress.models import Architecture, build
 from compress.phase import INDEX, LABELS, OPTIMIZERS, Fit, Phase, S, T, Term
-from compress.plan_check import check_plan
 from compress.stages import Stage, Staged
 from compress.tasks import CLASSIFICATION
+from compress.training.check import check_plan
+from compress.training.engine import Run, run
+from compress.training.journal import Journal
 
 CountHooks = Callable[[Staged], int]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from compress.data import Batch, Dataset
 from compress.models import Architecture, build
 from compress.stages import Staged
-from compress.targets import teacher_targets
+from compress.training.features import teacher_targets
 
 
 @pytest.fixture(scope="module")

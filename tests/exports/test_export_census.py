@@ -14,7 +14,7 @@ from compress.errors import ExportError
 from compress.models import Architecture, build
 from compress.stages import Staged
 from exports import Exported
-from exports.census import graph_census, network_census
+from exports.graph.census import graph_census, network_census
 
 CNN_S_MACS = 30 * 30 * 8 * 27 + 13 * 13 * 16 * 72 + 4 * 4 * 32 * 144 + 128 * 64 + 64 * 10
 

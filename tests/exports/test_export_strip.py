@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from exports.strip import strip, without_folders
+from exports.graph.strip import strip, without_folders
 
 
 def run(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What reading and augmenting images adds to an epoch of distillation: `python -m benchmarks.speed_distillation`.
+"""What reading and augmenting images adds to an epoch of distillation: `python -m benchmarks.speed.distillation`.
 
 The engine trains cnn-s from cnn-a by PKT on the embedding, with flip and crop, and then does as many steps on one batch
 that lies ready in memory; the two take turns, epoch by epoch, in one process.
@@ -16,16 +16,18 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks import machine, report, script
-from benchmarks.latency import Samples, ratio
+from benchmarks import script
+from benchmarks.measure.latency import Samples, ratio
+from benchmarks.pages import terminal
+from compress import evidence
 from compress.data import Batch, DataOptions, Dataset, load
-from compress.engine import EpochReport, Run, run
 from compress.errors import DataError
 from compress.files import check_target
 from compress.models import Architecture, build
 from compress.phase import OPTIMIZERS, Fit
 from compress.recipes import pkt
 from compress.tasks import CLASSIFICATION
+from compress.training.engine import EpochReport, Run, run
 
 SCHEMA = "edgepress-speed-distillation/1"
 STUDENT, TEACHER = "cnn-s", "cnn-a"
@@ -87,7 +89,7 @@ def compare(data: str, *, fraction: float = 1.0, rounds: int = 5) -> dict[str, A
     Raises:
         DataError: The data set is missing, or holds less than a batch.
     """
-    where = machine.describe()
+    where = evidence.describe()
     real = load(data, DataOptions(augment=AUGMENT, fraction=fraction))
     if len(real.train) < BATCH_SIZE:
         raise DataError(f"{data}: {len(real.train)} training images; at least one batch of {BATCH_SIZE} is needed")
@@ -132,7 +134,7 @@ def main(
         f"{times['high']:.3f}]; goal at most {GOAL}x: {'met' if result['met'] else 'missed'}"
     )
     if json is not None:
-        report.save(result, json, force=force)
+        terminal.save(result, json, force=force)
 
 
 def _speeds(data: dict[str, Dataset], rounds: int) -> dict[str, np.ndarray]:

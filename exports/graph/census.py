@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compress.errors import ExportError
 from compress.stages import Staged
-from exports.base import evaluating
-from exports.strip import graphs
+from exports.artefact import evaluating
+from exports.graph.strip import graphs
 
 Shape = tuple[int | str, ...]
 

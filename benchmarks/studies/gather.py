@@ -1,7 +1,7 @@
-"""The JSON of a study, from the checkpoints that its commands left: `python -m benchmarks.study --help`.
+"""The JSON of a study, from the checkpoints that its commands left: `python -m benchmarks.studies.gather --help`.
 
 A score stands in a checkpoint's lineage already where the task it was trained for asks for it; the other scores are
-measured here. The document's schema is described in `benchmarks.table`.
+measured here. The document's schema is described in `benchmarks.studies.table`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import machine, report, script, table
+from benchmarks import script
+from benchmarks.pages import terminal
+from benchmarks.studies import table
+from compress import evidence
 from compress.checkpoint import Checkpoint, load
 from compress.data import DataOptions, Dataset
 from compress.data import load as load_data
 from compress.errors import DataError
 from compress.files import check_target
-from compress.pipeline import check_fit
+from compress.jobs import check_fit
 from compress.tasks import CLASSIFICATION, RETRIEVAL
 
 PAPER: dict[str, dict[str, dict[str, dict[str, float]]]] = {
@@ -61,13 +64,13 @@ def main(
     document = {
         "schema": table.SCHEMA,
         "data": data,
-        "machine": machine.describe(),
+        "machine": evidence.describe(),
         "teacher": _teacher(first),
         "rows": rows,
         "paper": PAPER.get(data, {}),
         "shipped": json.loads(shipped.read_text(encoding="utf-8")),
     }
-    report.write_text(output, json.dumps(document, indent=1) + "\n", force=force)
+    terminal.write_text(output, json.dumps(document, indent=1) + "\n", force=force)
     typer.echo(f"{output}: {len(rows)} rows")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compress.checkpoint import Card
 from compress.errors import CheckpointError, ExportError
-from exports.base import Exported, Provenance
+from exports.artefact import Exported, Provenance
 
 KEY = "edgepress"
 _FATAL_ONLY = 4

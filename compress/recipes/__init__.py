@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from compress.curriculum import l_cls_epochs
 from compress.errors import PlanError, unknown_name
 from compress.losses import feature_loss, kd_loss, pkt_loss
 from compress.phase import Fit, Phase, S, T, Term
+from compress.recipes.curriculum import l_cls_epochs
 from compress.stages import Staged
 from compress.tasks import Task
 

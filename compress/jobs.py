@@ -14,15 +14,15 @@ from accelerate import PartialState
 
 from compress.checkpoint import Card, Checkpoint, blank_image, save
 from compress.data import Dataset
-from compress.engine import EpochReport, Run, run
 from compress.errors import DataError
-from compress.journal import Journal, weights_digest
 from compress.models import Architecture, build
 from compress.phase import Fit, Phase
 from compress.pruning import prune, show_survivors
 from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import Task
+from compress.training.engine import EpochReport, Run, run
+from compress.training.journal import Journal, weights_digest
 
 Training = Generator[EpochReport, None, Checkpoint]
 
@@ -82,7 +82,8 @@ def train(
         teacher: What the plan refers to.
 
     Raises:
-        CompressError: See `compress.engine.run`; also a target that may not be written, or data that do not fit.
+        CompressError: See `compress.training.engine.run`; also a target that may not be written, or data that do not
+            fit.
     """
     check_fit(checkpoint.card, data)
     job.journal.check()

@@ -1,4 +1,4 @@
-"""What `edgepress --help` takes more than an empty Python: `python -m benchmarks.speed_startup [--json PATH]`."""
+"""What `edgepress --help` takes more than an empty Python: `python -m benchmarks.speed.startup [--json PATH]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks import latency, machine, report, script
+from benchmarks import script
+from benchmarks.measure import latency
+from benchmarks.pages import terminal
+from compress import evidence
 from compress.files import check_target
 
 SCHEMA = "edgepress-speed-startup/1"
@@ -28,7 +31,7 @@ def compare(*, rounds: int = 20) -> dict[str, Any]:
     Args:
         rounds: Turns of each of the two; a turn times three starts, after one that is not timed.
     """
-    where = machine.describe()
+    where = evidence.describe()
     runs = {name: partial(_start, arguments) for name, arguments in COMMANDS.items()}
     samples = latency.measure(runs, rounds=rounds, round_ms=0, warmup_ms=0)
     turns = {name: np.median(one.times_ms, axis=1) for name, one in samples.items()}
@@ -60,7 +63,7 @@ def main(
         f"{more['high']:.3f}); goal at most {GOAL_S} s: {'met' if result['met'] else 'missed'}"
     )
     if json is not None:
-        report.save(result, json, force=force)
+        terminal.save(result, json, force=force)
 
 
 def _start(arguments: tuple[str, ...]) -> None:

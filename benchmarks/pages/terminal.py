@@ -4,7 +4,7 @@ The document of schema "edgepress-benchmark/1":
 
     schema      "edgepress-benchmark/1"
     created     when the measurement ended, ISO 8601, UTC
-    machine     see benchmarks.machine.describe; the load average is the one before the measurement
+    machine     see compress.evidence.describe; the load average is the one before the measurement
     protocol    runtime, threads, batch, rounds, round_ms, warmup_ms, io_binding, resamples, level
     data        name, fingerprint, split, samples; or null when accuracy was not measured
     contenders  the file itself first, then the one it is held against, if any; each with

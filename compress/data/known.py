@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.data.parts import Parts, Pixels
+from compress.data.found import Parts, Pixels
 from compress.errors import DataError
 
 if TYPE_CHECKING:

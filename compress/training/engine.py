@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from compress.data import Batch, Dataset
 from compress.errors import DivergedError
-from compress.journal import Journal, State, weights_digest
 from compress.phase import Phase, Ref, describe
-from compress.plan_check import check_plan
 from compress.stages import Staged, Taps, tapped
-from compress.targets import teacher_targets
 from compress.tasks import Task, features
+from compress.training.check import check_plan
+from compress.training.features import teacher_targets
+from compress.training.journal import Journal, State, weights_digest
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report
 from benchmarks.contender import Contender, check_file, open_contender
-from benchmarks.latency import Samples, measure, ratio
-from benchmarks.quality import accuracy
-from benchmarks.size import size
+from benchmarks.costs import size
+from benchmarks.measure.latency import Samples, measure, ratio
+from benchmarks.measure.quality import accuracy
+from benchmarks.pages import terminal
+from compress import evidence
 
 RUNTIME = "ONNX Runtime, CPU"
 RESAMPLES, LEVEL = 2000, 0.95
@@ -22,7 +23,7 @@ COUNTS = ("parameters", "values", "macs", "size_bytes")
 
 @dataclass(frozen=True)
 class Protocol:
-    """How latency is measured; see `benchmarks.latency.measure`."""
+    """How latency is measured; see `benchmarks.measure.latency.measure`."""
 
     threads: int = 1
     rounds: int = 60
@@ -38,7 +39,7 @@ def compare(
     protocol: Protocol = Protocol(),
     say: Callable[[str], None] = lambda _text: None,
 ) -> dict[str, Any]:
-    """The document of a benchmark, see `benchmarks.report`.
+    """The document of a benchmark, see `benchmarks.pages.terminal`.
 
     All files are opened and checked before anything is timed. A checkpoint is exported to ONNX in a temporary folder.
 
@@ -53,7 +54,7 @@ def compare(
         DataError: A file is missing or of the wrong kind, or the data do not fit it.
         CheckpointError, ExportError, GateError: A file is damaged, or a checkpoint cannot be exported.
     """
-    where = machine.describe()
+    where = evidence.describe()
     paths = [check_file(path) for path in (file, against) if path is not None]
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         say("opening the files")
@@ -63,7 +64,7 @@ def compare(
         say("measuring accuracy")
         described = [_describe(one, taken) for one, taken in zip(contenders, samples, strict=True)]
     return {
-        "schema": report.SCHEMA,
+        "schema": terminal.SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": where,
         "protocol": _protocol(protocol),
@@ -130,5 +131,5 @@ def _ratio(described: list[dict[str, Any]], samples: list[Samples]) -> dict[str,
 
 
 def _warnings(where: dict[str, Any], contenders: list[Contender]) -> list[str]:
-    busy = machine.load_warning(where)
+    busy = evidence.load_warning(where)
     return [*([busy] if busy else []), *(doubt for contender in contenders for doubt in contender.doubts)]

@@ -1,13 +1,13 @@
-"""The results section of a page, made from the JSON of a study: `python -m benchmarks.table RESULTS.json README.md`.
+"""The results section of a page, from the JSON of a study: `python -m benchmarks.studies.table STUDY.json PAGE.md`.
 
 The document of schema "edgepress-study/1" (every score is a fraction between 0 and 1):
 
     data      name of the data set
-    machine   see benchmarks.machine.describe
+    machine   see compress.evidence.describe
     teacher   name, top1, and if known top1_interval [low, high] and command
     rows      one a run: method, task, seed, epochs, command, and the scores that were measured, by the keys of METRICS
     paper     optional: task to method to score key to the published value
-    shipped   optional: a document of schema "edgepress-benchmark/1" (benchmarks.report)
+    shipped   optional: a document of schema "edgepress-benchmark/1" (benchmarks.pages.terminal)
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import report, script
+from benchmarks import script
+from benchmarks.pages import terminal
 from compress.errors import DataError
 
 SCHEMA = "edgepress-study/1"
@@ -116,7 +117,7 @@ def main(
         text = replace_section(page.read_text(encoding="utf-8"), section)
     except DataError as error:
         raise DataError(f"{page}: {error}") from error
-    report.write_text(page, text, force=True)
+    terminal.write_text(page, text, force=True)
     typer.echo(f"{page}: results section written from {results}")
 
 
@@ -139,8 +140,8 @@ def _check_schema(study: Mapping[str, Any]) -> None:
     if missing:
         raise DataError(f"study: lacks {', '.join(missing)}")
     shipped = study.get("shipped")
-    if shipped and shipped.get("schema") != report.SCHEMA:
-        raise DataError(f"shipped: got schema {shipped.get('schema')!r}; a benchmark has {report.SCHEMA!r}")
+    if shipped and shipped.get("schema") != terminal.SCHEMA:
+        raise DataError(f"shipped: got schema {shipped.get('schema')!r}; a benchmark has {terminal.SCHEMA!r}")
 
 
 def _line(task: str, method: str, epochs: int, runs: Sequence[Row]) -> Line:
@@ -194,9 +195,9 @@ def _spread_text(spread: Spread | None) -> str:
     return mean if spread.count == 1 else f"{mean} ({100 * spread.low:.2f}–{100 * spread.high:.2f})"
 
 
-def _shipped_table(shipped: report.Document) -> str:
-    head, *body = report.cells(shipped)
-    return f"The shipped file, {report.protocol_text(shipped)}:\n\n{_table(head, body, left=1)}"
+def _shipped_table(shipped: terminal.Document) -> str:
+    head, *body = terminal.cells(shipped)
+    return f"The shipped file, {terminal.protocol_text(shipped)}:\n\n{_table(head, body, left=1)}"
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, left: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exports import Exported
-from exports.census import graph_census
+from exports.graph.census import graph_census
 
 
 def size(exported: Exported) -> dict[str, int | None]:

@@ -1,0 +1,1 @@
+"""One thing measured a file: latency, quality."""

@@ -1,0 +1,1 @@
+"""Documents for people: the terminal, and the files they are kept in."""

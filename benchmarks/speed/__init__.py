@@ -1,0 +1,1 @@
+"""Benchmarks of edgepress itself, each a script that repeats a recorded result."""

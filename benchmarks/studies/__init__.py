@@ -1,0 +1,1 @@
+"""Studies over many runs: gathered from their checkpoints, and shown as tables."""
