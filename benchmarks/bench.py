@@ -84,7 +84,7 @@ def _latencies(contenders: list[Contender], protocol: Protocol) -> list[Samples]
 def _describe(contender: Contender, samples: Samples) -> dict[str, Any]:
     measured = None
     if contender.data is not None and contender.task == "classification":
-        measured = accuracy(contender.exported, contender.data.test).summary
+        measured = accuracy(contender.exported, contender.data.test, contender.scale).summary
     return {
         "name": str(contender.given),
         "made": contender.made,

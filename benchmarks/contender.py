@@ -11,7 +11,8 @@ from torch import Tensor
 from compress import checkpoint
 from compress.data import DataOptions, Dataset, load
 from compress.errors import DataError
-from compress.jobs import check_fit
+from compress.opening import data_for
+from compress.stages import Scale
 from exports import EXPORTERS, Exported, format_of
 
 CHECKPOINT = ".safetensors"
@@ -28,7 +29,7 @@ class Contender:
         exported: What runs; another file than `given` if that is a checkpoint.
         made: How `exported` came to be.
         image: (1, C, H, W) float32, what its latency is measured on.
-        data: What its accuracy is measured on, in the size, channels and normalisation that it wants; or None.
+        data: What its accuracy is measured on, in the size and channels that it wants; or None.
     """
 
     given: Path
@@ -41,6 +42,14 @@ class Contender:
     def classes(self) -> int:
         """How many logits it gives."""
         return self.exported(self.image).shape[-1]
+
+    @property
+    def scale(self) -> Scale:
+        """How it wants its pixels; a file without a card as its data set says."""
+        card, data = self.exported.card, self.data
+        if card is not None:
+            return card.scale
+        return Scale() if data is None else Scale(data.see.mean, data.see.std)
 
     @property
     def task(self) -> str:
@@ -99,7 +108,9 @@ def open_contender(given: Path, folder: Path, *, data: str | None = None, thread
     if dataset is None:
         image = torch.rand(1, *_sides(exported), generator=torch.Generator().manual_seed(0))
     else:
-        image = next(dataset.test.batches(1)).image
+        card, see = exported.card, dataset.see
+        scale = card.scale if card else Scale(see.mean, see.std)
+        image = scale(next(dataset.test.batches(1)).image)
     contender = Contender(given, exported, made, image, dataset)
     classifies = contender.task == "classification"
     if dataset is not None and classifies and contender.classes != len(dataset.classes):
@@ -110,26 +121,23 @@ def open_contender(given: Path, folder: Path, *, data: str | None = None, thread
 def _export(source: checkpoint.Checkpoint, folder: Path, dataset: Dataset | None, threads: int) -> Exported:
     file = folder / f"{len(list(folder.iterdir()))}.onnx"
     ends = format_of(file)
-    ends.export(source, file, images=None if dataset is None else next(dataset.test.batches(PARITY_IMAGES)).image)
+    images = None if dataset is None else source.card.scale(next(dataset.test.batches(PARITY_IMAGES)).image)
+    ends.export(source, file, images=images)
     return ends.read(file, threads=threads)
 
 
 def _data_of_card(card: checkpoint.Card, data: str | None) -> Dataset | None:
     if data is None:
         return None
-    shape = card.architecture
-    dataset = load(data, DataOptions(size=shape.size, channels=shape.channels, mean=card.mean, std=card.std))
-    check_fit(card, dataset)
-    return dataset
+    return data_for(card, data, DataOptions())
 
 
 def _data_of_shape(exported: Exported, data: str | None) -> Dataset | None:
     if data is None:
         return None
     channels, height, width = _shape(exported)
-    if height != width:
-        raise DataError(f"{exported.path}: takes images of {height} x {width}; data sets give square images")
-    return load(data, DataOptions(size=height, channels=channels))
+    size = None if height is None or width is None else (height, width)
+    return load(data, DataOptions(size=size, channels=channels))
 
 
 def _sides(exported: Exported) -> tuple[int, ...]:

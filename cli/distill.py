@@ -44,24 +44,24 @@ def distill(
     force: options.Force = False,
 ) -> None:
     """Teach a student what a teacher knows."""
-    from cli import inputs, progress
+    from cli import parse, progress
     from compress.distillation import Auxiliary, Distillation, distil
     from compress.errors import PlanError
     from compress.jobs import Job
+    from compress.opening import Named, open_beside, open_pair
     from compress.recipes import Method
     from compress.training.journal import Journal
 
-    plan = Method(method, inputs.read_settings(knobs))
+    plan = Method(method, parse.read_settings(knobs))
     if auxiliary is not None and not plan.narrows:
         raise PlanError(f"--auxiliary: method {method!r} takes none; leave it out, or take --method indistill")
-    if not student.endswith(".safetensors"):
-        inputs.check_network(student)
-    fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    job = Job(inputs.command_line(), inputs.read_task(task), seed, Journal(output, resume, force))
+    small = parse.read_network(student, width=width, depth=depth)
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+    job = Job(parse.command_line(), parse.read_task(task), seed, Journal(output, resume, force))
     job.journal.check()
-    prepared = inputs.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
-    source, images = inputs.read_checkpoint(teacher, arch, data, prepared)
-    small = inputs.read_student(student, images, seed=seed, options=inputs.read_options(width=width, depth=depth))
-    between = inputs.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size)
-    what = Distillation(small, source, images, Auxiliary(auxiliary, between, ratio))
+    prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
+    source, images = open_pair(Named(str(teacher), arch or ""), data, prepared)
+    learner = open_beside(f"--student {student}", small, images, seed=seed)
+    between = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size)
+    what = Distillation(learner, source, images, Auxiliary(auxiliary, between, ratio))
     progress.say_result(progress.follow(distil(plan, fit, what, job), output), output)

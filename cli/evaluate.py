@@ -19,11 +19,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a network on a test split."""
-    from cli import inputs, progress
+    from cli import parse, progress
     from compress.data import DataOptions
+    from compress.opening import Named, open_pair
 
-    found, images = inputs.read_checkpoint(checkpoint, arch, data, DataOptions(size=size))
-    goal = inputs.read_task(task or found.card.task)
+    found, images = open_pair(Named(str(checkpoint), arch or ""), data, DataOptions(size=parse.read_size(size)))
+    goal = parse.read_task(task or found.card.task)
     metrics = goal.evaluate(found.network, images)
     if as_json:
         typer.echo(json.dumps({"data": images.name, "task": goal.name, "images": len(images.test), "metrics": metrics}))

@@ -35,12 +35,15 @@ def export(
 
     The file gives the same logits as the network; without parity nothing is written.
     """
-    from cli import inputs
+    from cli import parse
+    from compress.data import DataOptions
+    from compress.opening import Named, open_network
     from exports import format_of
     from exports.graph.census import graph_census
 
     target = format_of(output)
-    source = inputs.read_source(checkpoint, arch, size, data)
+    asked = DataOptions(size=parse.read_size(size))
+    source = open_network(Named(str(checkpoint), arch or ""), data, asked)
     images, origin = _parity_images(source.card, data, samples)
     exported = target.export(source, output, images=images, opset=opset, force=force)
     nodes = sum(graph_census(output).operators.values())
@@ -78,8 +81,8 @@ def _training_data(card: Card) -> str | None:
 
 
 def _test_images(card: Card, data: str, samples: int) -> tuple[Tensor, str]:
-    from cli.inputs import data_for
     from compress.data import DataOptions
+    from compress.opening import data_for
 
-    images = next(data_for(card, data, DataOptions()).test.batches(samples)).image
-    return images, f"test images of {data}"
+    pixels = next(data_for(card, data, DataOptions()).test.batches(samples)).image
+    return card.scale(pixels), f"test images of {data}"

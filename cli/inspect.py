@@ -90,10 +90,10 @@ def _card_facts(card: Card) -> dict[str, Any]:
         "network": card.architecture.name,
         "options": dict(card.architecture.options),
         "task": card.task,
-        "mean": list(card.mean),
-        "std": list(card.std),
+        "mean": list(card.preprocessing.mean),
+        "std": list(card.preprocessing.std),
         "classes": list(card.classes),
-        "surgery": {"cuts": len(card.surgery), "channels": sum(len(cut.channels) for cut in card.surgery)},
+        "surgery": {"cuts": len(card.edits), "channels": sum(len(cut.channels) for cut in card.edits)},
         "lineage": [dict(step) for step in card.lineage],
     }
 

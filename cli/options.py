@@ -13,7 +13,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this output.")]
 
 Data = Annotated[str, typer.Option("--data", help="A data set by name (see `edgepress data`) or a folder.")]
-Size = Annotated[int | None, typer.Option("--size", min=1, help="Image side in pixels.")]
+Size = Annotated[
+    str | None, typer.Option("--size", metavar="N|HxW", help="Image size in pixels: 96, or 64x96 (height, width).")
+]
 Channels = Annotated[int | None, typer.Option("--channels", min=1, max=3, help="1 for grey, 3 for RGB.")]
 Augment = Annotated[
     str | None,

@@ -41,23 +41,24 @@ def prune(
 
     The channels are those with the least L1 norm; the unpruned network teaches.
     """
-    from cli import inputs, progress
+    from cli import parse, progress
     from compress.errors import PlanError
     from compress.jobs import Job, Recovery, cut, recovered
+    from compress.opening import Named, open_pair
     from compress.recipes import Method
     from compress.training.journal import Journal
 
-    fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    recovery = Recovery(Method(recover, inputs.read_settings(knobs)), fit) if recover else None
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+    recovery = Recovery(Method(recover, parse.read_settings(knobs)), fit) if recover else None
     if knobs and not recover:
         raise PlanError("--set: there is no method to set knobs of; name one with --recover")
     if not 0 < ratio < 1:
         raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force)
     journal.check()
-    prepared = inputs.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
-    before, images = inputs.read_checkpoint(checkpoint, arch, data, prepared)
-    job = Job(inputs.command_line(), inputs.read_task(before.card.task), seed, journal)
+    prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
+    before, images = open_pair(Named(str(checkpoint), arch or ""), data, prepared)
+    job = Job(parse.command_line(), parse.read_task(before.card.task), seed, journal)
     small = cut(before, ratio, job.command)
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     _say_table({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
@@ -68,13 +69,12 @@ def _say_table(networks: dict[str, Checkpoint], images: Dataset) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from compress.checkpoint import image_shape
     from compress.tasks import TASKS
     from exports.graph.census import network_census
 
     table = Table("", "parameters", "MACs", "weights", "test")
     for name, checkpoint in networks.items():
-        cost = network_census(checkpoint.network, image_shape(checkpoint.card))
+        cost = network_census(checkpoint.network, checkpoint.card.preprocessing.shape)
         metrics = TASKS[checkpoint.card.task].evaluate(checkpoint.network, images)
         metric, value = next(iter(metrics.items()))
         counts = (f"{cost.parameters:,}", f"{cost.macs:,}", f"{cost.weight_bytes:,} B")

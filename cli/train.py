@@ -31,19 +31,20 @@ def train(
     force: options.Force = False,
 ) -> None:
     """Train a network on labels alone."""
-    from cli import inputs, progress
+    from cli import parse, progress
     from compress.data import load
-    from compress.jobs import Job, start
+    from compress.jobs import Job
     from compress.jobs import train as run
+    from compress.opening import new_network
     from compress.recipes import no_teacher
     from compress.training.journal import Journal
 
-    task = inputs.read_task("classification")
-    fit = inputs.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    job = Job(inputs.command_line(), task, seed, Journal(output, resume, force))
+    task = parse.read_task("classification")
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+    job = Job(parse.command_line(), task, seed, Journal(output, resume, force))
     job.journal.check()
-    inputs.check_network(network)
-    images = load(data, inputs.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))
-    checkpoint = start(network, images, seed=seed, options=inputs.read_options(width=width, depth=depth))
+    named = parse.read_network(network, width=width, depth=depth)
+    images = load(data, parse.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))
+    checkpoint = new_network(named, images, seed=seed)
     phases = no_teacher(checkpoint.network, None, task, fit)
     progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output)

@@ -1,193 +1,152 @@
-"""One .safetensors file that rebuilds itself: architecture, preprocessing, classes, surgery, lineage and weights."""
+"""One .safetensors file that rebuilds itself: a card and the weights that belong to it."""
 
 from __future__ import annotations
 
-import json
-import math
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from compress.card import Card
 from compress.errors import CheckpointError, CompressError
+from compress.evidence import weights_digest
 from compress.files import write_whole
 from compress.models import Architecture, build
-from compress.pruning.surgery import Cut, apply
+from compress.preprocessing import Preprocessing
 from compress.stages import Staged
+from compress.weights import read_header, read_plain, read_tensors
 
 KEY = "edgepress"
-FORMAT = 1
-TASKS = ("classification", "retrieval")
 
-
-@dataclass(frozen=True)
-class Card:
-    """What a network is, besides its weights.
-
-    Attributes:
-        architecture: How to build it.
-        mean: Subtracted from each channel of an image in [0, 1].
-        std: What each channel is then divided by.
-        classes: Names, in the order of the logits.
-        task: What it was trained for: "classification" or "retrieval".
-        surgery: The cuts that structured pruning made, in order.
-        lineage: Each step that led here: command, data, seed, versions, metrics.
-    """
-
-    architecture: Architecture
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: tuple[str, ...]
-    task: str = "classification"
-    surgery: tuple[Cut, ...] = ()
-    lineage: tuple[Mapping[str, Any], ...] = field(default=())
-
-    def __post_init__(self) -> None:
-        shape = self.architecture
-        if len(self.mean) != shape.channels or len(self.std) != shape.channels:
-            raise ValueError(f"{len(self.mean)} means and {len(self.std)} stds for {shape.channels} input channels")
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
-            raise ValueError(f"mean {self.mean} and std {self.std} must be finite, std above 0")
-        if len(self.classes) != shape.classes:
-            raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
-        if self.task not in TASKS:
-            raise ValueError(f"task {self.task!r}; known are {', '.join(TASKS)}")
-
-    def to_json(self) -> str:
-        """The card as JSON text; `from_json` reads it back."""
-        shape = self.architecture
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "architecture": {
-                    "name": shape.name,
-                    "classes": shape.classes,
-                    "channels": shape.channels,
-                    "size": shape.size,
-                    "options": dict(shape.options),
-                },
-                "mean": self.mean,
-                "std": self.std,
-                "classes": self.classes,
-                "task": self.task,
-                "surgery": [cut.to_list() for cut in self.surgery],
-                "lineage": [dict(step) for step in self.lineage],
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Card:
-        """The card that `to_json` wrote.
-
-        Raises:
-            CheckpointError: Something is missing, of the wrong type or out of range, or the format is a newer one.
-        """
-        try:
-            data = json.loads(text)
-            if data["format"] != FORMAT:
-                raise CheckpointError(f"its card has format {data['format']!r}; this version reads {FORMAT}")
-            shape = data["architecture"]
-            options = {_text(key): _whole(value) for key, value in shape["options"].items()}
-            sides = (_whole(shape["classes"]), _whole(shape["channels"]), _whole(shape["size"]))
-            return cls(
-                Architecture(_text(shape["name"]), *sides, options),
-                tuple(float(value) for value in data["mean"]),
-                tuple(float(value) for value in data["std"]),
-                tuple(_text(name) for name in data["classes"]),
-                _text(data["task"]),
-                tuple(Cut.from_list(cut) for cut in data["surgery"]),
-                tuple(dict(step) for step in data["lineage"]),
-            )
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            raise CheckpointError(f"its card is damaged: {type(error).__name__}: {error}") from error
+__all__ = ["KEY", "Card", "Checkpoint", "blank_image", "load", "load_plain", "save"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with its weights, and its card."""
+    """A network with its weights, and its card, which says how the network sees."""
 
     network: Staged
     card: Card
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "network", replace(self.network, scale=self.card.scale))
 
     def with_step(self, step: Mapping[str, Any]) -> Checkpoint:
         """The same checkpoint with one more step of lineage."""
         return replace(self, card=replace(self.card, lineage=(*self.card.lineage, step)))
 
 
-def save(checkpoint: Checkpoint, path: Path, *, force: bool = False) -> Path:
+def save(checkpoint: Checkpoint, path: Path | str, *, force: bool = False) -> Path:
     """`path`, holding the whole checkpoint.
 
     Raises:
+        CheckpointError: `load` could not read it: its card does not describe its network.
         OutputError: It cannot be written there, or exists and `force` is not given.
     """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in checkpoint.network.model.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={KEY: checkpoint.card.to_json()})
+    path, model = Path(path), checkpoint.network.model
+    card = replace(checkpoint.card, stages=checkpoint.network.stages, weights=weights_digest(model))
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    _check_shapes(_outline(card, path), {key: tuple(value.shape) for key, value in tensors.items()}, path)
+    content = safetensors.torch.save(tensors, metadata={KEY: card.to_json()})
     return write_whole(path, lambda staged: _write_bytes(staged, content), force=force)
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path | str) -> Checkpoint:
     """The checkpoint in a .safetensors file that `save` wrote; its network is in eval mode.
 
+    The network is outlined without memory first, and nothing is read that does not fit the outline.
+
     Raises:
-        CheckpointError: The file is missing, a folder, a pickle, truncated, or does not fit its own card.
+        CheckpointError: The file is missing, a folder, a pickle, truncated, altered, or does not fit its own card.
     """
-    tensors, metadata = _read(path)
+    path = Path(path)
+    shapes, metadata = read_header(path)
     if KEY not in metadata:
         raise CheckpointError(
             f"{path}: holds weights but no card of edgepress; commands with --arch read it when its network is named"
         )
     try:
         card = Card.from_json(metadata[KEY])
-        network = build(card.architecture)
-        if card.surgery:
-            network = apply(network, card.surgery, blank_image(card))
     except CompressError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return Checkpoint(_fill(network, tensors, path), card)
+    outline = _outline(card, path)
+    _check_shapes(outline, shapes, path)
+    network = _fill(outline, read_tensors(path), path)
+    if card.weights and weights_digest(network.model) != card.weights:
+        raise CheckpointError(f"{path}: its weights are not those it was written with; get the file again")
+    return Checkpoint(network, card)
 
 
-def load_plain(path: Path, name: str, size: int) -> Checkpoint:
+def load_plain(path: Path | str, name: str, see: Preprocessing, classes: tuple[str, ...] = ()) -> Checkpoint:
     """The network in a plain torch state dict (read with `weights_only=True`, or .safetensors without a card).
 
-    Classes and input channels are read off the classifier and the first convolution. The card has no lineage, classes
-    by number and no normalisation (mean 0, std 1).
+    Outputs and input channels are read off the classifier and the first convolution. The card has no lineage.
 
     Args:
         path: The file.
         name: The network it belongs to.
-        size: Input side in pixels.
+        see: How it sees an image.
+        classes: Their names; none numbers them.
 
     Raises:
-        CheckpointError: The file cannot be read as tensors, or they do not fit the network.
+        CheckpointError: The file cannot be read as tensors, or they do not fit the network or the classes.
     """
-    tensors = _read(path)[0] if _is_safetensors(path) else _read_pickle(path)
+    path = Path(path)
+    tensors = read_plain(path)
     try:
-        blank = build(Architecture(name, 10, 3, size))
-        first, head = (_named(tensors, key) for key in _ends(blank))
-        architecture = Architecture(name, head.shape[0], first.shape[1], size)
-        network = build(architecture)
+        with torch.device("meta"):
+            blank = build(Architecture(name, 10, 3, see.size))
+            first, head = (_named(tensors, key) for key in _ends(blank))
+            architecture = Architecture(name, head.shape[0], first.shape[1], see.size)
+            outline = build(architecture)
+        if architecture.channels != see.channels:
+            raise CheckpointError(
+                f"has {architecture.channels} input channels; images of {see.channels} were to go into it"
+            )
+        if classes and len(classes) != architecture.classes:
+            raise CheckpointError(f"tells {architecture.classes} classes apart; there are {len(classes)}")
+        names = classes or tuple(str(number) for number in range(architecture.classes))
+        card = Card(architecture, see, names)
     except (CompressError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    _fill(network, tensors, path)
-    none, one = (0.0,) * architecture.channels, (1.0,) * architecture.channels
-    return Checkpoint(network, Card(architecture, none, one, tuple(str(n) for n in range(architecture.classes))))
+    _check_shapes(outline, {key: tuple(value.shape) for key, value in tensors.items()}, path)
+    return Checkpoint(_fill(outline, tensors, path), card)
 
 
 def blank_image(card: Card) -> Tensor:
     """One black image (1, C, H, W) of the card's input shape."""
-    return torch.zeros(1, *image_shape(card))
+    return torch.zeros(1, *card.preprocessing.shape)
 
 
-def image_shape(card: Card) -> tuple[int, int, int]:
-    """The card's input shape (C, H, W)."""
-    shape = card.architecture
-    return (shape.channels, shape.size, shape.size)
+def _outline(card: Card, path: Path) -> Staged:
+    """The network of a card on the meta device: shapes without memory."""
+    try:
+        with torch.device("meta"):
+            network = build(card.architecture)
+            if card.edits:
+                from compress.pruning.surgery import apply
+
+                network = apply(network, card.edits, blank_image(card))
+    except CompressError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if not card.stages:
+        return network
+    for stage in card.stages:
+        if not _has(network.model, stage.tap) or not all(_has(network.model, owned) for owned in stage.owns):
+            raise CheckpointError(f"{path}: its stage {stage.name!r} names a module that its network does not have")
+    return replace(network, stages=card.stages)
+
+
+def _has(model: nn.Module, name: str) -> bool:
+    try:
+        model.get_submodule(name)
+    except AttributeError:
+        return name in dict(model.named_parameters())
+    return True
 
 
 def _ends(network: Staged) -> tuple[str, str]:
@@ -202,93 +161,35 @@ def _named(tensors: Mapping[str, Tensor], key: str) -> Tensor:
     return tensors[key]
 
 
-def _fill(network: Staged, tensors: Mapping[str, Tensor], path: Path) -> Staged:
-    expected = network.model.state_dict()
-    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+def _check_shapes(outline: Staged, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    expected = {key: tuple(value.shape) for key, value in outline.model.state_dict().items()}
+    missing, extra = sorted(expected.keys() - shapes.keys()), sorted(shapes.keys() - expected.keys())
     if missing or extra:
         raise CheckpointError(
             f"{path}: its weights do not fit the network: {len(missing)} missing ({', '.join(missing[:3])}), "
             f"{len(extra)} unknown ({', '.join(extra[:3])})"
         )
-    for key, value in expected.items():
-        if value.shape != tensors[key].shape:
-            raise CheckpointError(
-                f"{path}: {key} has shape {tuple(tensors[key].shape)}; the network needs {tuple(value.shape)}"
-            )
-        if tensors[key].is_floating_point() != value.is_floating_point():
-            raise CheckpointError(f"{path}: {key} is of type {tensors[key].dtype}; the network needs {value.dtype}")
-        if not torch.isfinite(tensors[key].to(value.dtype)).all():
+    for key, shape in expected.items():
+        if shape != shapes[key]:
+            raise CheckpointError(f"{path}: {key} has shape {shapes[key]}; the network needs {shape}")
+
+
+def _fill(outline: Staged, tensors: Mapping[str, Tensor], path: Path) -> Staged:
+    state = outline.model.state_dict()  # whose own attributes hold the versions that some networks ask for
+    for key, wanted in state.items():
+        given = tensors[key]
+        if given.is_floating_point() != wanted.is_floating_point():
+            raise CheckpointError(f"{path}: {key} is of type {given.dtype}; the network needs {wanted.dtype}")
+        state[key] = given.to(wanted.dtype)
+        if not torch.isfinite(state[key]).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinite values")
-    expected.update(tensors)  # and keeps the versions that some networks ask for
-    network.model.load_state_dict(expected)
-    network.model.eval()
-    return network
-
-
-def _is_safetensors(path: Path) -> bool:
-    return path.suffix == ".safetensors"
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give a checkpoint file")
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist; give a checkpoint that `edgepress train` or `distill` wrote")
-
-
-def _is_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    _check_file(path)
-    try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        if _is_pickle(path):
-            raise CheckpointError(
-                f"{path}: is a PyTorch pickle, not a .safetensors checkpoint; commands with --arch can read "
-                "its weights safely"
-            ) from error
-        raise CheckpointError(f"{path}: is damaged or not a .safetensors file: {error}") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return tensors, metadata
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    _check_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the unpickler met in a hostile or damaged file
-        raise CheckpointError(
-            f"{path}: cannot be read as a plain state dict ({type(error).__name__}); save it with "
-            "torch.save(model.state_dict(), ...)"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(data, dict) and isinstance(data.get(key), dict):
-            data = data[key]
-    if not isinstance(data, dict) or not data or not all(isinstance(value, Tensor) for value in data.values()):
-        raise CheckpointError(f"{path}: holds a {type(data).__name__}, not a state dict of tensors")
-    return {str(key): value for key, value in data.items()}
+    outline.model.load_state_dict(state, assign=True)
+    left = [name for name, value in outline.model.named_buffers() if value.is_meta]
+    if left:
+        raise CheckpointError(f"{path}: its network keeps {left[0]!r} out of its weights; it cannot be rebuilt")
+    outline.model.eval()
+    return outline
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a text")
-    return value
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a whole number")
-    return value

@@ -9,8 +9,10 @@ from pathlib import Path
 from compress.checkpoint import Checkpoint, load
 from compress.data import Dataset
 from compress.errors import CompressError, PlanError
-from compress.jobs import Job, Training, check_fit, train
+from compress.evidence import weights_digest
+from compress.jobs import Job, Training, train
 from compress.models import Architecture, build
+from compress.opening import check_fit
 from compress.phase import Fit, Phase
 from compress.pruning import narrow_taps
 from compress.pruning.release import narrow_taps_release
@@ -19,7 +21,6 @@ from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL
 from compress.training.check import check_plan
 from compress.training.engine import EpochReport
-from compress.training.journal import weights_digest
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _make(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:
     card = what.student.card
     architecture = auxiliary_architecture(what.student, what.auxiliary.ratio)
     start = Checkpoint(
-        build(architecture, seed=job.seed), replace(card, architecture=architecture, surgery=(), lineage=())
+        build(architecture, seed=job.seed), replace(card, architecture=architecture, edits=(), stages=(), lineage=())
     )
     check_plan(phases, what.student.network, narrowed(start.network, what.student.network, follow="paper"), what.data)
     plan = auxiliary_phases(start.network, teacher, CLASSIFICATION, what.auxiliary.fit)

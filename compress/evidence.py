@@ -1,17 +1,37 @@
-"""The machine a measurement was made on, as far as it bears on the numbers."""
+"""What a number rests on: the digest of the weights, the machine, the versions."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FLAGS = ("fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "neon", "asimd", "asimddp", "i8mm", "sve")
 PACKAGES = ("torch", "onnxruntime", "onnx", "numpy", "edgepress")
 CPUINFO = Path("/proc/cpuinfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+def weights_digest(model: nn.Module) -> str:
+    """The hexadecimal SHA-256 of every parameter and buffer: name, type, shape and bytes, in the order of the names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str | None]:
+    """The versions that a trained network depends on."""
+    return {"edgepress": _version("edgepress"), "torch": _version("torch"), "python": platform.python_version()}
 
 
 def describe() -> dict[str, Any]:

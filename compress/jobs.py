@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import copy
-import platform
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import torch
-from accelerate import PartialState
-
-from compress.checkpoint import Card, Checkpoint, blank_image, save
+from compress.checkpoint import Checkpoint, blank_image, save
 from compress.data import Dataset
-from compress.errors import DataError
-from compress.models import Architecture, build
+from compress.evidence import versions, weights_digest
+from compress.opening import check_fit
 from compress.phase import Fit, Phase
+from compress.processes import is_main
 from compress.pruning import prune, show_survivors
 from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import Task
 from compress.training.engine import EpochReport, Run, run
-from compress.training.journal import Journal, weights_digest
+from compress.training.journal import Journal
 
 Training = Generator[EpochReport, None, Checkpoint]
 
@@ -54,19 +50,6 @@ class Recovery:
     fit: Fit
 
 
-def start(name: str, data: Dataset, *, seed: int, options: Mapping[str, int]) -> Checkpoint:
-    """A new network for a data set, with random weights.
-
-    Args:
-        name: A known network.
-        data: Gives input shape, preprocessing and class names.
-        seed: Of the weights.
-        options: The builder's own, such as width and depth.
-    """
-    architecture = Architecture(name, len(data.classes), data.channels, data.size, options)
-    return Checkpoint(build(architecture, seed=seed), Card(architecture, data.mean, data.std, data.classes))
-
-
 def train(
     checkpoint: Checkpoint, phases: Sequence[Phase], data: Dataset, job: Job, *, teacher: Staged | None = None
 ) -> Training:
@@ -91,34 +74,10 @@ def train(
     yield from run(phases, checkpoint.network, data, Run(job.task, job.seed, job.journal), teacher=teacher)
     step = _step(job, data, job.task.evaluate(checkpoint.network, data), phases=phases, facts=facts)
     result = replace(checkpoint, card=replace(checkpoint.card, task=job.task.name)).with_step(step)
-    if PartialState().is_main_process:
+    if is_main():
         save(result, job.journal.output, force=True)
         job.journal.finish()
     return result
-
-
-def check_fit(card: Card, data: Dataset) -> None:
-    """Nothing, once a data set has the classes and the input shape of a network.
-
-    Raises:
-        DataError: It has not.
-    """
-    shape = card.architecture
-    if (data.channels, data.size) != (shape.channels, shape.size):
-        raise DataError(
-            f"data set {data.name!r} is prepared as {data.channels}x{data.size}x{data.size} images; the network takes "
-            f"{shape.channels}x{shape.size}x{shape.size}; take one that was trained on images of that shape"
-        )
-    if len(data.classes) != shape.classes:
-        raise DataError(
-            f"data set {data.name!r} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...); "
-            f"the network has {shape.classes} ({', '.join(card.classes[:3])}, ...)"
-        )
-    if data.classes != card.classes:
-        pair = next((a, b) for a, b in zip(data.classes, card.classes, strict=True) if a != b)
-        raise DataError(
-            f"data set {data.name!r} has other classes than the network: {pair[0]!r} stands where it learnt {pair[1]!r}"
-        )
 
 
 def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
@@ -130,7 +89,7 @@ def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
         command: What the user typed, for the lineage.
     """
     network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
-    card = replace(checkpoint.card, surgery=(*checkpoint.card.surgery, *cuts))
+    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts))
     return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
 
 
@@ -147,7 +106,7 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
     if recovery is not None:
         teacher = whole.network
         if recovery.method.narrows:
-            cuts = small.card.surgery[len(whole.card.surgery) :]
+            cuts = small.card.edits[len(whole.card.edits) :]
             teacher = show_survivors(teacher, cuts, blank_image(whole.card))
         phases = recovery.method.phases(small.network, teacher, job.task, recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
@@ -156,15 +115,6 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
     result = small.with_step(_step(job, data, metrics, phases=(), facts={}))
     save(result, job.journal.output, force=job.journal.force)
     return result
-
-
-def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    try:
-        own = version("edgepress")
-    except PackageNotFoundError:
-        own = "not installed"
-    return {"edgepress": own, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _step(

@@ -30,20 +30,57 @@ class Stage:
     width: int
     before: bool = False
 
+    def to_list(self) -> list[str | int | bool | list[str]]:
+        """The stage as JSON-able data; `from_list` reads it back."""
+        return [self.name, self.tap, list(self.owns), self.width, self.before]
+
+    @classmethod
+    def from_list(cls, data: object) -> Stage:
+        """The stage that `to_list` wrote.
+
+        Raises:
+            ValueError: The data is not a name, a module, names of modules, a width and a truth value.
+        """
+        match data:
+            case [str(name), str(tap), list(owns), int(width), bool(before)] if all(isinstance(o, str) for o in owns):
+                return cls(name, tap, tuple(owns), width, before)
+        raise ValueError(f"a stage is [name, tap, owns, width, before]; got {data!r:.80}")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From pixels to what goes into a network: value / 255, `mean` subtracted, divided by `std`, channel by channel.
+
+    Attributes:
+        mean: One value a channel, or one for all.
+        std: Likewise, above 0.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 pixels to float32, on the same device."""
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        factor, shift = (1 / (255 * std)).to(pixels.device), (mean / std).to(pixels.device)
+        return pixels.float().mul_(factor).sub_(shift)
+
 
 @dataclass(frozen=True)
 class Staged:
     """A plain network and its named stages, in the order in which they fire.
 
     Attributes:
-        model: (B, C, H, W) images to (B, classes) logits.
+        model: (B, C, H, W) scaled images to (B, classes) logits.
         stages: Every stage, from the input to the logits.
         keep: Stage name to the channels of its feature that are shown, in order; a narrowed teacher.
+        scale: How the network wants its pixels.
     """
 
     model: nn.Module
     stages: tuple[Stage, ...]
     keep: Mapping[str, Tensor] = field(default_factory=dict)
+    scale: Scale = Scale()
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`; PlanError if there is none."""
@@ -129,32 +166,41 @@ def _read_input(taps: Taps, name: str, keep: Tensor | None):  # type: ignore[no-
     return lambda _module, args: (_show(taps, name, args[0], keep), *args[1:])
 
 
-class Embedder(nn.Module):
-    """A network without its classifier: (B, C, H, W) images to the (B, F) embedding.
+class Answer(nn.Module):
+    """A network that answers with one of its stages: (B, C, H, W) scaled images to (B, F) flattened features.
 
     Args:
-        network: Read at its stage "embedding".
+        network: What is read.
+        stage: Where.
     """
 
-    def __init__(self, network: Staged) -> None:
+    def __init__(self, network: Staged, stage: str) -> None:
         super().__init__()
-        self.model, self._network = network.model, network
+        self.model, self._network, self._stage = network.model, network, stage
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) images to (B, F) features."""
-        with tapped(self._network, ["embedding"]) as taps:
+        """(B, C, H, W) scaled images to (B, F) features."""
+        with tapped(self._network, [self._stage]) as taps:
             self.model(image)
-            return taps["embedding"].flatten(1)
+            return taps[self._stage].flatten(1)
 
 
 @torch.no_grad()
 def feature_shapes(network: Staged, image: Tensor) -> dict[str, tuple[int, ...]]:
     """Stage name to the shape of its feature, without the batch, for one image (1, C, H, W)."""
-    training = network.model.training
-    network.model.eval()
+    names = [stage.name for stage in network.stages]
+    with evaluating(network.model), tapped(network, names) as taps:
+        network.model(image)
+        return {name: tuple(taps[name].shape[1:]) for name in names}
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode inside the `with`; each of its parts goes back to the mode it came in."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
     try:
-        with tapped(network, [stage.name for stage in network.stages]) as taps:
-            network.model(image)
-            return {stage.name: tuple(taps[stage.name].shape[1:]) for stage in network.stages}
+        yield
     finally:
-        network.model.train(training)
+        for part in training:
+            part.training = True

@@ -1,97 +1,127 @@
-"""What a network is trained for: its own loss terms, the metric of an epoch, and the evaluation of the result."""
+"""What a network is trained for: its own loss terms, the score of an epoch, and the evaluation of the result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from compress.data import Dataset, Split
+from compress.data import Batch, Dataset, Split
+from compress.errors import GateError
 from compress.losses import cross_entropy_loss
-from compress.metrics import accuracy, retrieval_scores, wilson_interval
+from compress.metrics import retrieval_scores, wilson_interval
 from compress.phase import LABELS, S, Term
-from compress.stages import Staged, tapped
+from compress.processes import gathered, share, total
+from compress.stages import Staged, evaluating, tapped
 
 EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task and how well it is done; for every metric, more is better.
+    """A task and how well it is done; for every score, more is better.
 
     Attributes:
         name: As in a checkpoint's card.
         terms: The task's own loss terms; empty where it uses no labels.
+        output: The stage that is the network's answer: what an exported file gives, and what the tally reads.
         metric: Name of the score of an epoch.
-        reads: The stage that the score reads.
-        score: (N, F) features of that stage and (N,) labels to a fraction in [0, 1].
+        tally: (B, ...) outputs and (B, ...) targets of a batch to a vector of counts, which add up over batches.
+        score: Such a sum to a fraction in [0, 1].
         evaluate: The network and the data to every metric of the test split, as fractions.
     """
 
     name: str
     terms: tuple[Term, ...]
+    output: str
     metric: str
-    reads: str
-    score: Callable[[Tensor, Tensor], float]
+    tally: Callable[[Tensor, Tensor], Tensor]
+    score: Callable[[Tensor], float]
     evaluate: Callable[[Staged, Dataset], dict[str, float]]
 
 
-@torch.no_grad()
-def features(network: Staged, split: Split, stage: str, *, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    """(N, F) flattened features of a stage for every image of a split, in order, in eval mode.
+def tallied(network: Staged, split: Split, task: Task) -> Tensor:
+    """The task's tally over a whole split, in eval mode; over all processes, each of which takes its share.
 
-    Args:
-        network: Read in eval mode; its mode is restored.
-        split: The images.
-        stage: Where to read.
-        batch_size: Images at a time.
+    The images are shuffled, always alike: the tally of a batch may compare its images, and a split may be sorted.
+
+    Raises:
+        GateError: An output is NaN or infinite.
     """
-    model, training = network.model, network.model.training
-    device = next(model.parameters()).device
-    model.eval()
-    rows = []
-    try:
-        with tapped(network, [stage]) as taps:
-            for batch in split.batches(batch_size):
-                taps.clear()
-                model(batch.image.to(device))
-                rows.append(taps[stage].flatten(1).cpu())
-    finally:
-        model.train(training)
-    return torch.cat(rows)
+    sums = [task.tally(output, batch.target) for output, batch in _outputs(network, split, task.output, order=0)]
+    return total(torch.stack(sums).sum(dim=0))
 
 
-def nearest_neighbour_precision(feature: Tensor, labels: Tensor) -> float:
-    """The fraction of (N, F) features whose nearest other one, in Euclidean distance, has the same label."""
+def features(network: Staged, split: Split, stage: str) -> tuple[Tensor, Tensor]:
+    """(N, F) flattened features of a stage for every image of a split, in order, and their (N, ...) targets.
+
+    Raises:
+        GateError: A feature is NaN or infinite.
+    """
+    rows = list(_outputs(network, split, stage, order=None))
+    index = gathered(torch.cat([batch.index for _, batch in rows]))
+    order = index.argsort()
+    feature = gathered(torch.cat([output.flatten(1) for output, _ in rows]))[order]
+    return feature, gathered(torch.cat([batch.target for _, batch in rows]))[order]
+
+
+@torch.no_grad()
+def _outputs(network: Staged, split: Split, stage: str, *, order: int | None) -> Iterator[tuple[Tensor, Batch]]:
+    """(feature on the CPU, batch) for each batch of this process's share."""
+    device = next(network.model.parameters()).device
+    with evaluating(network.model), tapped(network, [stage]) as taps:
+        for batch in split.batches(EVALUATION_BATCH, order=order, shard=share(), even=False):
+            taps.clear()
+            network.model(network.scale(batch.image.to(device)))
+            feature = taps[stage].cpu()
+            if not torch.isfinite(feature).all():
+                raise GateError(
+                    f"stage {stage!r}: the network gives NaN or infinite values on the images; it is of no use, train "
+                    "it again"
+                )
+            yield feature, batch
+
+
+def correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """(2,) int64: the images whose largest of (B, C) logits is that of their (B,) label, and all images."""
+    return torch.stack([(logits.argmax(dim=1) == labels).sum(), torch.tensor(len(labels), device=labels.device)])
+
+
+def nearest_neighbour_hits(feature: Tensor, labels: Tensor) -> Tensor:
+    """(2,) int64: the (B, ...) features whose nearest other one, in Euclidean distance, has the same label, and all."""
     flat = feature.flatten(1)
     distance = torch.cdist(flat, flat)
     distance.fill_diagonal_(float("inf"))
-    return (labels[distance.argmin(dim=1)] == labels).float().mean().item()
+    hits = (labels[distance.argmin(dim=1)] == labels).sum()
+    return torch.stack([hits, torch.tensor(len(labels), device=labels.device)])
+
+
+def part(counts: Tensor) -> float:
+    """The first of (2,) counts as a fraction of the second."""
+    return int(counts[0]) / int(counts[1])
 
 
 def _evaluate_classification(network: Staged, data: Dataset) -> dict[str, float]:
-    logits = features(network, data.test, "logits")
-    correct = int((logits.argmax(1) == data.test.labels).sum())
-    low, high = wilson_interval(correct, len(data.test))
-    return {"top1": correct / len(data.test), "top1_low": low, "top1_high": high}
+    counts = tallied(network, data.test, CLASSIFICATION)
+    low, high = wilson_interval(int(counts[0]), int(counts[1]))
+    return {"top1": part(counts), "top1_low": low, "top1_high": high}
 
 
 def _evaluate_retrieval(network: Staged, data: Dataset) -> dict[str, float]:
-    queries = features(network, data.test, "embedding")
-    database = features(network, data.train, "embedding")
-    return retrieval_scores(queries, data.test.labels, database, data.train.labels)
+    return retrieval_scores(*features(network, data.test, "embedding"), *features(network, data.train, "embedding"))
 
 
 CLASSIFICATION = Task(
     "classification",
     (Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
-    "top1",
     "logits",
-    accuracy,
+    "top1",
+    correct,
+    part,
     _evaluate_classification,
 )
-RETRIEVAL = Task("retrieval", (), "precision_1", "embedding", nearest_neighbour_precision, _evaluate_retrieval)
+RETRIEVAL = Task("retrieval", (), "embedding", "precision_1", nearest_neighbour_hits, part, _evaluate_retrieval)
 
 TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, RETRIEVAL)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Card
 from compress.errors import GateError
-from compress.stages import Staged
+from compress.stages import Staged, evaluating
 
 
 class Runner(Protocol):
@@ -36,7 +35,7 @@ class Provenance:
         tool_version: Version of edgepress that wrote the file.
         torch_version: Version of the exporter.
         opset: ONNX operator set asked for.
-        weights_sha256: Digest of the source network's state, see `exports.to_onnx.weights_sha256`.
+        weights_sha256: Digest of the source network's state, see `compress.evidence.weights_digest`.
         parameters: Parameters of the source network, before the exporter folds any away.
     """
 
@@ -110,9 +109,9 @@ class Exported:
 
 def noise(card: Card, samples: int = 64) -> Tensor:
     """Normalised images (samples, C, H, W) of uniform noise, always the same: samples where no data is at hand."""
-    shape = card.architecture
-    pixels = torch.rand(samples, shape.channels, shape.size, shape.size, generator=torch.Generator().manual_seed(0))
-    return (pixels - torch.tensor(card.mean).view(-1, 1, 1)) / torch.tensor(card.std).view(-1, 1, 1)
+    see = card.preprocessing
+    pixels = torch.rand(samples, *see.shape, generator=torch.Generator().manual_seed(0))
+    return (pixels - torch.tensor(see.mean).view(-1, 1, 1)) / torch.tensor(see.std).view(-1, 1, 1)
 
 
 def verify(
@@ -181,15 +180,3 @@ def _reference(network: Staged | Callable[[Tensor], Tensor], batches: list[Tenso
     device = torch.device("cpu") if first is None else first.device
     with evaluating(forward):
         return [forward(batch.to(device)).cpu() for batch in batches]
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode inside the `with`; each of its parts goes back to the mode it came in."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import warnings
@@ -22,13 +21,15 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Card, Checkpoint
 from compress.errors import ExportError
+from compress.evidence import weights_digest
 from compress.files import check_target, write_whole
-from compress.stages import Embedder
+from compress.stages import Answer
+from compress.tasks import TASKS
 from exports.artefact import Exported, Provenance, noise, verify
 from exports.graph.strip import strip, without_folders
 from exports.run_onnx import KEY, read
 
-__all__ = ["DEFAULT_OPSET", "OPSETS", "export", "read", "weights_sha256"]
+__all__ = ["DEFAULT_OPSET", "OPSETS", "export", "read"]
 
 OPSETS = range(18, 25)
 DEFAULT_OPSET = 20
@@ -65,9 +66,10 @@ def export(
         raise ExportError(f"opset {opset} is not supported; allowed are {OPSETS[0]} to {OPSETS[-1]}")
     check_target(path, force=force)
     staged = replace(checkpoint.network, model=copy.deepcopy(checkpoint.network.model).cpu().eval())
-    network = Embedder(staged) if checkpoint.card.task == "retrieval" else staged.model
+    output = TASKS[checkpoint.card.task].output
+    network = staged.model if output == "logits" else Answer(staged, output)
     card = replace(checkpoint.card, lineage=tuple(without_folders(step) for step in checkpoint.card.lineage))
-    model = strip(_convert(network, noise(card, 2), opset))
+    model = strip(_convert(network, output, noise(card, 2), opset))
     _describe(model, card, _provenance(staged.model, opset))
     _check(model, opset)
     checked: list[Exported] = []
@@ -82,16 +84,7 @@ def export(
     return checked[0]
 
 
-def weights_sha256(model: nn.Module) -> str:
-    """The hexadecimal digest of every parameter and buffer: name, type, shape and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _convert(network: nn.Module, image: Tensor, opset: int) -> ModelProto:
+def _convert(network: nn.Module, output: str, image: Tensor, opset: int) -> ModelProto:
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -102,7 +95,7 @@ def _convert(network: nn.Module, image: Tensor, opset: int) -> ModelProto:
                 verbose=False,
                 opset_version=opset,
                 input_names=["input"],
-                output_names=["embedding" if isinstance(network, Embedder) else "logits"],
+                output_names=[output],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError, NotImplementedError) as error:
@@ -118,7 +111,7 @@ def _provenance(network: nn.Module, opset: int) -> Provenance:
         tool_version=_tool_version(),
         torch_version=torch.__version__,
         opset=opset,
-        weights_sha256=weights_sha256(network),
+        weights_sha256=weights_digest(network),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
     )
 

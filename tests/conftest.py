@@ -14,7 +14,7 @@ from torch import nn
 
 from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions, Dataset, load
-from compress.jobs import start
+from compress.opening import Named, new_network
 from compress.phase import OPTIMIZERS, SCHEDULES, Fit
 from compress.recipes import Method
 from compress.stages import Staged
@@ -34,13 +34,13 @@ def _imports_are_not_garbage() -> None:
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """130 training images of 24 x 24 that never change, and no validation split."""
-    return load("digits", DataOptions(size=24, fraction=0.1, augment=()))
+    return load("digits", DataOptions(size=(24, 24), fraction=0.1, augment=()))
 
 
 @pytest.fixture(scope="session")
 def varied_digits() -> Dataset:
     """About 130 training images of 24 x 24, cropped anew in every epoch, and a validation split."""
-    return load("digits", DataOptions(size=24, fraction=0.12, val_fraction=0.2, augment=("crop",)))
+    return load("digits", DataOptions(size=(24, 24), fraction=0.12, val_fraction=0.2, augment=("crop",)))
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def make_fit() -> MakeFit:
 @pytest.fixture(scope="session")
 def teacher(digits: Dataset, make_fit: MakeFit) -> Checkpoint:
     """A cnn-a, half as wide as the paper's, that has learnt something; only to be read."""
-    made = start("cnn-a", digits, seed=11, options={"width": 8})
+    made = new_network(Named("cnn-a", options={"width": 8}), digits, seed=11)
     phases = Method("no_teacher").phases(made.network, None, CLASSIFICATION, make_fit(6))
     for _ in run(phases, made.network, digits, Run(CLASSIFICATION)):
         pass
@@ -74,7 +74,7 @@ def teacher_path(teacher: Checkpoint, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def student(digits: Dataset) -> Checkpoint:
     """A new cnn-s of width 4, to be trained at will."""
-    return start("cnn-s", digits, seed=3, options={"width": 4})
+    return new_network(Named("cnn-s", options={"width": 4}), digits, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from compress.checkpoint import Card, Checkpoint, load, save
 from compress.data import Dataset
 from compress.distillation import narrowed
-from compress.jobs import start
 from compress.losses import cross_entropy_loss
 from compress.models import MODELS, Architecture, build
+from compress.opening import Named, new_network
 from compress.phase import LABELS, Fit, Phase, S, Term
+from compress.preprocessing import Preprocessing
 from compress.recipes import RECIPES, Method
 from compress.stages import Staged, feature_shapes, tapped
 from compress.tasks import CLASSIFICATION
@@ -147,7 +148,7 @@ def test_frozen_stages_keep_parameters_and_statistics(
 
 @pytest.fixture(params=SMALL_NETWORKS)
 def architecture(request: pytest.FixtureRequest) -> Architecture:
-    return Architecture(request.param, 7, 1, 24)
+    return Architecture(request.param, 7, 1, (24, 24))
 
 
 def test_every_parameter_and_statistic_belongs_to_one_stage(architecture: Architecture) -> None:
@@ -189,7 +190,7 @@ def test_a_network_comes_back_from_its_file_bit_by_bit(architecture: Architectur
     for module in network.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -1, 1)  # type: ignore[arg-type]
-    card = Card(architecture, (0.5,), (0.25,), tuple("abcdefg"))
+    card = Card(architecture, Preprocessing((24, 24), 1, (0.5,), (0.25,)), tuple("abcdefg"))
     again = load(save(Checkpoint(network, card), tmp_path / "network.safetensors"))
     assert _same(_state(again.network), _state(network))
     assert again.card == card
@@ -215,8 +216,8 @@ def test_the_small_networks_are_known() -> None:
 
 
 def test_a_network_starts_from_a_data_set(digits: Dataset) -> None:
-    made = start("cnn-s", digits, seed=4, options={"depth": 2})
-    assert made.card.architecture == Architecture("cnn-s", 10, 1, 24, {"depth": 2})
-    assert (made.card.mean, made.card.std, made.card.classes) == (digits.mean, digits.std, digits.classes)
-    assert made.card.lineage == made.card.surgery == ()
+    made = new_network(Named("cnn-s", options={"depth": 2}), digits, seed=4)
+    assert made.card.architecture == Architecture("cnn-s", 10, 1, (24, 24), {"depth": 2})
+    assert (made.card.preprocessing, made.card.classes) == (digits.see, digits.classes)
+    assert made.card.lineage == made.card.edits == ()
     assert _same(_state(made.network), _state(build(made.card.architecture, seed=4)))

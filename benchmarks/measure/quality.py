@@ -11,6 +11,7 @@ from torch import Tensor
 from compress.data import Split
 from compress.errors import ExportError
 from compress.metrics import wilson_interval
+from compress.stages import Scale
 
 BATCH_SIZE = 256
 
@@ -30,22 +31,23 @@ class Accuracy:
         return asdict(self)
 
 
-def accuracy(network: Callable[[Tensor], Tensor], split: Split) -> Accuracy:
+def accuracy(network: Callable[[Tensor], Tensor], split: Split, scale: Scale) -> Accuracy:
     """How many images of the split get their own label as the best class.
 
     Args:
-        network: (B, C, H, W) normalised images to (B, classes) logits; an exported file. One that only takes a single
+        network: (B, C, H, W) scaled images to (B, classes) logits; an exported file. One that only takes a single
             image at a time is given single images.
-        split: The images, as the network wants them.
+        split: The images, of the size that the network sees.
+        scale: How the network wants its pixels.
     """
     correct = 0
-    for batch in split.batches(_batch_size(network, split)):
-        correct += int((network(batch.image).argmax(1) == batch.target).sum())
+    for batch in split.batches(_batch_size(network, split, scale)):
+        correct += int((network(scale(batch.image)).argmax(1) == batch.target).sum())
     return Accuracy(correct / len(split), *wilson_interval(correct, len(split)), len(split))
 
 
-def _batch_size(network: Callable[[Tensor], Tensor], split: Split) -> int:
-    pair = next(split.batches(2)).image
+def _batch_size(network: Callable[[Tensor], Tensor], split: Split, scale: Scale) -> int:
+    pair = scale(next(split.batches(2)).image)
     try:
         network(pair)
     except ExportError:

@@ -51,7 +51,7 @@ class FixedSplit:
     fixed: bool = False
 
     @property
-    def labels(self) -> Tensor:
+    def targets(self) -> Tensor:
         """(N,) int64, those of the batch, repeated."""
         return self.batch.target.repeat(-(-self.images // len(self.batch.target)))[: self.images]
 
@@ -62,9 +62,11 @@ class FixedSplit:
         self,
         batch_size: int,
         *,
-        epoch: int | None = None,  # noqa: ARG002
+        order: int | None = None,  # noqa: ARG002
+        view: int | None = None,  # noqa: ARG002
         seed: int = 0,  # noqa: ARG002
         shard: tuple[int, int] = (0, 1),  # noqa: ARG002
+        even: bool = True,  # noqa: ARG002
     ) -> Iterator[Batch]:
         """The same batch, as often as it takes; the last one may be smaller, one of one image is dropped."""
         whole, rest = divmod(self.images, batch_size)
@@ -93,7 +95,7 @@ def compare(data: str, *, fraction: float = 1.0, rounds: int = 5) -> dict[str, A
     real = load(data, DataOptions(augment=AUGMENT, fraction=fraction))
     if len(real.train) < BATCH_SIZE:
         raise DataError(f"{data}: {len(real.train)} training images; at least one batch of {BATCH_SIZE} is needed")
-    batch = next(real.train.batches(BATCH_SIZE, epoch=0))
+    batch = next(real.train.batches(BATCH_SIZE, order=0, view=0))
     fixed = replace(real, train=FixedSplit(batch, len(real.train)), val=None)
     speeds = _speeds({"augmented": replace(real, val=None), "fixed": fixed}, rounds)
     seconds = {name: Samples(len(real.train) / speed) for name, speed in speeds.items()}
@@ -150,7 +152,7 @@ def _speeds(data: dict[str, Dataset], rounds: int) -> dict[str, np.ndarray]:
 
 
 def _train(data: Dataset, epochs: int) -> Generator[EpochReport, None, None]:
-    shape = (len(data.classes), data.channels, data.size)
+    shape = (len(data.classes), data.see.channels, data.see.size)
     student, teacher = (build(Architecture(name, *shape)) for name in (STUDENT, TEACHER))
     fit = Fit(epochs, OPTIMIZERS["adam"](1e-3), (1.0,) * epochs, batch_size=BATCH_SIZE)
     phases = pkt(student, teacher, CLASSIFICATION, fit)

@@ -18,10 +18,9 @@ from benchmarks.studies import table
 from compress import evidence
 from compress.checkpoint import Checkpoint, load
 from compress.data import DataOptions, Dataset
-from compress.data import load as load_data
 from compress.errors import DataError
 from compress.files import check_target
-from compress.jobs import check_fit
+from compress.opening import data_for
 from compress.tasks import CLASSIFICATION, RETRIEVAL
 
 PAPER: dict[str, dict[str, dict[str, dict[str, float]]]] = {
@@ -82,11 +81,7 @@ def _named(word: str) -> tuple[str, Path]:
 
 
 def _images(checkpoint: Checkpoint, name: str) -> Dataset:
-    card = checkpoint.card
-    shape = card.architecture
-    images = load_data(name, DataOptions(shape.size, shape.channels, mean=card.mean, std=card.std))
-    check_fit(card, images)
-    return images
+    return data_for(checkpoint.card, name, DataOptions())
 
 
 def _rows(method: str, checkpoint: Checkpoint, images: Dataset) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from compress.data.known import (
 )
 from compress.data.split import AUGMENTATIONS, Batch, DataOptions, Dataset, Split
 from compress.errors import DataError, unknown_name
+from compress.preprocessing import Preprocessing
 
 __all__ = [
     "AUGMENTATIONS",
@@ -40,7 +41,9 @@ __all__ = [
 
 MEMORY_LIMIT_BYTES = 2**30
 
-FOLDER = Defaults(size=64, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), augment=("flip", "crop"))
+FOLDER = Defaults(
+    size=(64, 64), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), augment=("flip", "crop")
+)
 
 DATASETS = {
     "digits": Source(
@@ -49,7 +52,7 @@ DATASETS = {
         classes=10,
         train=1347,
         test=450,
-        defaults=Defaults(size=32, channels=1, mean=(0.3057,), std=(0.3762,), augment=("crop",)),
+        defaults=Defaults(size=(32, 32), channels=1, mean=(0.3057,), std=(0.3762,), augment=("crop",)),
         files=("digits.npz",),
         read=read_digits,
         download=None,
@@ -60,7 +63,7 @@ DATASETS = {
         classes=10,
         train=60000,
         test=10000,
-        defaults=Defaults(size=32, channels=1, mean=(0.286,), std=(0.353,), augment=(), border=2),
+        defaults=Defaults(size=(32, 32), channels=1, mean=(0.286,), std=(0.353,), augment=(), border=2),
         files=(
             "FashionMNIST/raw/train-images-idx3-ubyte",
             "FashionMNIST/raw/train-labels-idx1-ubyte",
@@ -77,7 +80,7 @@ DATASETS = {
         train=50000,
         test=10000,
         defaults=Defaults(
-            size=32,
+            size=(32, 32),
             channels=3,
             mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
             std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
@@ -94,32 +97,30 @@ DATASETS = {
 
 
 def load(
-    name_or_path: str, options: DataOptions | None = None, *, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+    name_or_path: str,
+    options: DataOptions | None = None,
+    *,
+    see: Preprocessing | None = None,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Dataset:
     """The data set of that name, or of the image folder at that path; a name in `DATASETS` goes first.
 
     Args:
         name_or_path: A name in `DATASETS`, or a folder that holds train/<class>/* and test/<class>/* or val/<class>/*.
         options: What to change about it; None changes nothing.
+        see: How the network that is to get the images sees them, instead of what the data set and the options say.
         memory_limit_bytes: Up to this size, as uint8 at the size asked for, images are held in memory ready to use.
 
     Raises:
         DataError: There is no such data set; it cannot be had; it is damaged; or it does not fit the options.
     """
     from compress.data.assemble import assemble
-    from compress.data.prepare import View, to_channels
+    from compress.data.prepare import View
 
     options = options or DataOptions()
     name, defaults, parts = _find(name_or_path)
-    channels = options.channels or defaults.channels
-    view = View(
-        size=options.size or defaults.size,
-        channels=channels,
-        mean=to_channels(defaults.mean, channels) if options.mean is None else options.mean,
-        std=to_channels(defaults.std, channels) if options.std is None else options.std,
-        augment=defaults.augment if options.augment is None else options.augment,
-        border=defaults.border,
-    )
+    augment = defaults.augment if options.augment is None else options.augment
+    view = View(see or _see(defaults, options), augment)
     return assemble(name, parts, view, options=options, memory_limit_bytes=memory_limit_bytes)
 
 
@@ -138,6 +139,24 @@ def status() -> list[DataStatus]:
         )
         for name, source in DATASETS.items()
     ]
+
+
+def _see(defaults: Defaults, options: DataOptions) -> Preprocessing:
+    from compress.data.prepare import to_channels
+
+    channels = options.channels or defaults.channels
+    try:
+        return Preprocessing(
+            size=options.size or defaults.size,
+            channels=channels,
+            mean=to_channels(defaults.mean, channels) if options.mean is None else options.mean,
+            std=to_channels(defaults.std, channels) if options.std is None else options.std,
+            resize=options.resize or "crop",
+            crop=1.0 if options.crop is None else options.crop,
+            border=defaults.border,
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _find(name_or_path: str) -> tuple[str, Defaults, Parts]:

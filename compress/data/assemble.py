@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -35,18 +36,15 @@ def assemble(name: str, parts: Parts, view: View, *, options: DataOptions, memor
     """
     parts = _choose(parts, options)
     present = [part for part in (parts.train, parts.val, parts.test) if part is not None]
-    count = sum(len(part.labels) for part in present)
-    if count * view.channels * view.size**2 <= memory_limit_bytes:
+    count = sum(len(part.targets) for part in present)
+    if count * math.prod(view.see.shape) <= memory_limit_bytes:
         present = [_ready(part, view) for part in present]
     plain = replace(view, augment=())
     train, *val, test = (_split(part, view if part is present[0] else plain) for part in present)
     return Dataset(
         name=name,
         classes=parts.classes,
-        channels=view.channels,
-        size=view.size,
-        mean=view.mean,
-        std=view.std,
+        see=view.see,
         train=train,
         val=val[0] if val else None,
         test=test,
@@ -57,19 +55,19 @@ def assemble(name: str, parts: Parts, view: View, *, options: DataOptions, memor
 def _choose(parts: Parts, options: DataOptions) -> Parts:
     train, val = parts.train, parts.val
     if options.val_fraction > 0:
-        stay, held = hold_out(train.labels, parts.classes, fraction=options.val_fraction, seed=options.seed)
+        stay, held = hold_out(train.targets, parts.classes, fraction=options.val_fraction, seed=options.seed)
         train, val = train.pick(stay), train.pick(held)
     if options.fraction < 1:
-        train = train.pick(keep_fraction(train.labels, parts.classes, fraction=options.fraction, seed=options.seed))
+        train = train.pick(keep_fraction(train.targets, parts.classes, fraction=options.fraction, seed=options.seed))
     return replace(parts, train=train, val=val)
 
 
 def _ready(part: Part, view: View) -> Pixels:
     if isinstance(part, Listing):
         return read_listing(part, view)
-    if part.images.shape[1:] == (view.channels, view.size, view.size):
+    if part.images.shape[1:] == view.see.shape:
         return part
-    return Pixels(torch.cat([view.fit(chunk) for chunk in torch.split(part.images, FIT_CHUNK)]), part.labels)
+    return Pixels(torch.cat([view.fit(chunk) for chunk in torch.split(part.images, FIT_CHUNK)]), part.targets)
 
 
 def _split(part: Part, view: View) -> Split:
@@ -79,8 +77,8 @@ def _split(part: Part, view: View) -> Split:
 def _fingerprint(classes: tuple[str, ...], view: View, parts: Sequence[Part]) -> str:
     digest = hashlib.sha256(repr((classes, view)).encode())
     for part in parts:
-        digest.update(repr(len(part.labels)).encode())
-        digest.update(part.labels.numpy().data)
+        digest.update(repr(len(part.targets)).encode())
+        digest.update(part.targets.numpy().data)
         if isinstance(part, Listing):
             sizes = [(file, (part.root / file).stat().st_size) for file in part.files]
             digest.update(repr(sizes).encode())

@@ -60,7 +60,7 @@ def check_listing(listing: Listing) -> None:
 def read_batches(
     listing: Listing, plan: Sequence[npt.NDArray[np.int64]], view: View, *, draws: Draws | None, workers: int
 ) -> Iterator[Tensor]:
-    """For every batch of the plan its images, (B, C, S, S) uint8, fitted to the view and, with draws, augmented.
+    """For every batch of the plan its images, (B, C, H, W) uint8, fitted to the view and, with draws, augmented.
 
     Args:
         listing: The files.
@@ -92,12 +92,12 @@ def read_listing(listing: Listing, view: View) -> Pixels:
         DataError: A file cannot be decoded; it is named.
     """
     count = len(listing.files)
-    images = torch.empty(count, view.channels, view.size, view.size, dtype=torch.uint8)
+    images = torch.empty(count, *view.see.shape, dtype=torch.uint8)
     plan = np.array_split(np.arange(count), -(-count // READ_CHUNK))
     workers = (os.cpu_count() or 1) if count >= PARALLEL_FROM_FILES else 0
     for positions, batch in zip(plan, read_batches(listing, plan, view, draws=None, workers=workers), strict=True):
         images[positions[0] : positions[-1] + 1] = batch
-    return Pixels(images, listing.labels)
+    return Pixels(images, listing.targets)
 
 
 class _Reader(Dataset[Any]):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from compress.preprocessing import Size
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -32,14 +34,15 @@ def generator(*key: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
 
 
-def draw_augmentation(count: int, margin: int, *, seed: int, epoch: int) -> Draws:
+def draw_augmentation(count: int, margin: Size, *, seed: int, epoch: int) -> Draws:
     """One draw for each of the `count` images of a split, by position, whatever the order and the batches are.
 
     Args:
         count: Images in the split.
-        margin: Padding on each side in pixels; a corner is 0 to twice the margin.
+        margin: Padding in pixels above and beside the image; a corner is 0 to twice the margin.
         seed: Of the run.
         epoch: From 0.
     """
     chance = generator("augmentation", seed, epoch)
-    return Draws(chance.random(count, np.float32) < 0.5, chance.integers(0, 2 * margin, (count, 2), endpoint=True))
+    most = 2 * np.asarray(margin)
+    return Draws(chance.random(count, np.float32) < 0.5, chance.integers(0, most, (count, 2), endpoint=True))

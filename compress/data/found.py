@@ -16,15 +16,15 @@ class Pixels:
 
     Attributes:
         images: (N, C, H, W) uint8.
-        labels: (N,) int64.
+        targets: (N,) int64 classes, or (N, H, W) uint8 masks.
     """
 
     images: Tensor
-    labels: Tensor
+    targets: Tensor
 
     def pick(self, index: Tensor) -> Pixels:
         """The images at `index`, (M,) int64."""
-        return Pixels(self.images[index], self.labels[index])
+        return Pixels(self.images[index], self.targets[index])
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Listing:
     Attributes:
         root: The folder of the data set.
         files: N paths relative to `root`.
-        labels: (N,) int64.
+        targets: (N,) int64.
     """
 
     root: Path
     files: tuple[str, ...]
-    labels: Tensor
+    targets: Tensor
 
     def path(self, position: int) -> str:
         """The whole path of one file; text, for it is needed once an image."""
@@ -47,7 +47,7 @@ class Listing:
 
     def pick(self, index: Tensor) -> Listing:
         """The files at `index`, (M,) int64."""
-        return Listing(self.root, tuple(self.files[position] for position in index.tolist()), self.labels[index])
+        return Listing(self.root, tuple(self.files[position] for position in index.tolist()), self.targets[index])
 
 
 Part = Pixels | Listing

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.data.found import Parts, Pixels
 from compress.errors import DataError
+from compress.preprocessing import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +24,9 @@ DAMAGE = (OSError, RuntimeError, ValueError, TypeError, AssertionError, LookupEr
 
 @dataclass(frozen=True)
 class Defaults:
-    """The preprocessing of a data set where the options do not say otherwise; see `View`."""
+    """The preprocessing of a data set where the options do not say otherwise; see `Preprocessing`."""
 
-    size: int
+    size: Size
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -14,6 +14,8 @@ from compress.data.order import plan_batches
 from compress.data.prepare import View
 from compress.data.split import Batch
 
+VOID = 255  # the class of a pixel that a mask leaves open
+
 
 class MemorySplit:
     """A `Split` of pixels.
@@ -24,27 +26,36 @@ class MemorySplit:
     """
 
     def __init__(self, pixels: Pixels, view: View) -> None:
-        self.labels = pixels.labels
+        self.targets = pixels.targets
         self.fixed = not view.augment
         self._images = pixels.images
         self._view = view
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def batches(
-        self, batch_size: int, *, epoch: int | None = None, seed: int = 0, shard: tuple[int, int] = (0, 1)
+        self,
+        batch_size: int,
+        *,
+        order: int | None = None,
+        view: int | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        even: bool = True,
     ) -> Iterator[Batch]:
         """The images of one pass, a batch at a time; see `Split.batches`."""
-        plan = plan_batches(len(self), batch_size, epoch=epoch, seed=seed, shard=shard)
+        plan = plan_batches(len(self), batch_size, order=order, seed=seed, shard=shard, even=even)
         draws = None
-        if epoch is not None and not self.fixed:
-            draws = draw_augmentation(len(self), self._view.margin, seed=seed, epoch=epoch)
+        if view is not None and not self.fixed:
+            draws = draw_augmentation(len(self), self._view.margin, seed=seed, epoch=view)
         return (self._batch(positions, draws) for positions in plan)
 
     def _batch(self, positions: npt.NDArray[np.int64], draws: Draws | None) -> Batch:
         index = torch.from_numpy(positions)
-        images = self._view.fit(self._images.index_select(0, index))
+        images, targets = self._view.fit(self._images.index_select(0, index)), self.targets.index_select(0, index)
         if draws is not None:
             images = self._view.vary(images, draws.of(positions))
-        return Batch(self._view.normalise(images), self.labels.index_select(0, index), index)
+            if targets.ndim > 1:
+                targets = self._view.vary(targets[:, None], draws.of(positions), fill=VOID)[:, 0]
+        return Batch(images, targets.long(), index)

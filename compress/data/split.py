@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from compress.errors import DataError, unknown_name
+from compress.preprocessing import LARGEST_SIDE, Preprocessing, Size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 AUGMENTATIONS = ("flip", "crop")
-MAX_SIZE = 4096
 
 
 class Batch(NamedTuple):
     """Some images of a split, with what they show and where they stand.
 
     Attributes:
-        image: (B, C, H, W) float32, normalised.
-        target: (B,) int64, the class.
+        image: (B, C, H, W) uint8, of the size and channels that the network sees.
+        target: (B,) int64, the class; or (B, H, W) int64, the class of each pixel.
         index: (B,) int64, the position in the split.
     """
 
@@ -33,8 +33,8 @@ class Split(Protocol):
     """A part of a data set: training, validation or test."""
 
     @property
-    def labels(self) -> Tensor:
-        """(N,) int64, the class of every image."""
+    def targets(self) -> Tensor:
+        """(N,) int64, the class of every image; or (N, H, W) uint8, of each pixel."""
 
     @property
     def fixed(self) -> bool:
@@ -44,17 +44,26 @@ class Split(Protocol):
         """The number of images, N."""
 
     def batches(
-        self, batch_size: int, *, epoch: int | None = None, seed: int = 0, shard: tuple[int, int] = (0, 1)
+        self,
+        batch_size: int,
+        *,
+        order: int | None = None,
+        view: int | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        even: bool = True,
     ) -> Iterator[Batch]:
         """The images of one pass, a batch at a time.
 
         Args:
             batch_size: Images a batch, at least 1; the last batch may be smaller.
-            epoch: None: every image once, in order, not augmented. Otherwise shuffled and augmented: a pure function
-                of `seed` and `epoch`, and a last batch of one image is dropped.
-            seed: Of the order and the augmentation of an epoch.
-            shard: (rank, count): only the rank's share. The shares of an epoch are equally large, so up to count - 1
-                images are left out; without an epoch they hold every image and may differ by one.
+            order: None: as they stand. Otherwise the epoch whose shuffle it is, a pure function of `seed` and `order`.
+            view: None: not augmented. Otherwise the epoch whose augmentation it is, a pure function of `seed` and
+                `view` for each image, whatever the order is.
+            seed: Of the order and the augmentation.
+            shard: (rank, count): only the rank's share.
+            even: What training needs of an order: equally large shares and no batch of one image, so that up to
+                count - 1 images and a last one are left out. False, or without an order: every image once.
 
         Raises:
             ValueError: A batch size below 1 or a rank outside 0..count - 1.
@@ -69,10 +78,7 @@ class Dataset:
     Attributes:
         name: The known name, or the name of the folder.
         classes: Their names; a target is a position in here.
-        channels: Of its images, 1 or 3.
-        size: Height and width of its images in pixels.
-        mean: Of each channel, in 0..1; subtracted.
-        std: Of each channel, in 0..1; divided by.
+        see: How its images were brought to size, and how a new network for them should scale them.
         train: What to learn from.
         val: What to choose by, or None.
         test: What to report.
@@ -81,10 +87,7 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    channels: int
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    see: Preprocessing
     train: Split
     val: Split | None
     test: Split
@@ -96,10 +99,12 @@ class DataOptions:
     """How a data set is to be read; None leaves it to the data set.
 
     Attributes:
-        size: Height and width in pixels, 1 to 4096.
+        size: Height and width in pixels, each 1 to 4096.
         channels: 1 (grey) or 3 (RGB); images are converted.
         mean: One value a channel, in 0..1.
         std: One value a channel, above 0.
+        resize: "crop" or "stretch", see `Preprocessing`.
+        crop: Share of the image that is taken, in (0, 1], see `Preprocessing`.
         augment: Some of "flip" and "crop"; () is none.
         fraction: Share of each class of the training split that is kept, in (0, 1].
         val_fraction: Share of each class of the training split that is held out for validation first, in [0, 1).
@@ -109,18 +114,21 @@ class DataOptions:
         DataError: A value outside its range.
     """
 
-    size: int | None = None
+    size: Size | None = None
     channels: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    resize: Literal["crop", "stretch"] | None = None
+    crop: float | None = None
     augment: tuple[str, ...] | None = None
     fraction: float = 1.0
     val_fraction: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.size is not None and not 1 <= self.size <= MAX_SIZE:
-            raise DataError(f"image size: got {self.size}; give a number of pixels from 1 to {MAX_SIZE}")
+        if self.size is not None and not all(1 <= side <= LARGEST_SIDE for side in self.size):
+            height, width = self.size
+            raise DataError(f"image size: got {height}x{width}; give sides of 1 to {LARGEST_SIDE} pixels")
         if self.channels not in (None, 1, 3):
             raise DataError(f"channels: got {self.channels}; give 1 (grey) or 3 (RGB)")
         if not 0 < self.fraction <= 1:
@@ -132,5 +140,3 @@ class DataOptions:
         for name in self.augment or ():
             if name not in AUGMENTATIONS:
                 raise DataError(unknown_name("augmentation", name, AUGMENTATIONS))
-        if self.std is not None and not all(value > 0 for value in self.std):
-            raise DataError(f"std: got {self.std}; every value must be above 0")

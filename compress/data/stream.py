@@ -33,27 +33,34 @@ class StreamSplit:
 
     def __init__(self, listing: Listing, view: View, *, workers: int = WORKERS) -> None:
         check_listing(listing)
-        self.labels = listing.labels
+        self.targets = listing.targets
         self.fixed = not view.augment
         self._listing = listing
         self._view = view
         self._workers = workers
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def batches(
-        self, batch_size: int, *, epoch: int | None = None, seed: int = 0, shard: tuple[int, int] = (0, 1)
+        self,
+        batch_size: int,
+        *,
+        order: int | None = None,
+        view: int | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        even: bool = True,
     ) -> Iterator[Batch]:
         """The images of one pass, a batch at a time; see `Split.batches`."""
-        plan = plan_batches(len(self), batch_size, epoch=epoch, seed=seed, shard=shard)
+        plan = plan_batches(len(self), batch_size, order=order, seed=seed, shard=shard, even=even)
         draws = None
-        if epoch is not None and not self.fixed:
-            draws = draw_augmentation(len(self), self._view.margin, seed=seed, epoch=epoch)
+        if view is not None and not self.fixed:
+            draws = draw_augmentation(len(self), self._view.margin, seed=seed, epoch=view)
         return self._play(plan, draws)
 
     def _play(self, plan: Sequence[npt.NDArray[np.int64]], draws: Draws | None) -> Iterator[Batch]:
         decoded = read_batches(self._listing, plan, self._view, draws=draws, workers=self._workers)
         for positions, images in zip(plan, decoded, strict=True):
             index = torch.from_numpy(positions)
-            yield Batch(self._view.normalise(images), self.labels.index_select(0, index), index)
+            yield Batch(images, self.targets.index_select(0, index), index)

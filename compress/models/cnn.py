@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from compress.models.source import Architecture
+from compress.preprocessing import Size
 from compress.stages import Stage, Staged
 
 OPTIONS = ("width", "depth")
@@ -35,7 +36,7 @@ class ConvNet(nn.Module):
 
     Args:
         channels: Input channels.
-        size: Input side in pixels.
+        size: Height and width of the input in pixels.
         widths: Output channels of each block.
         kernels: Kernel side of each block; as many as widths.
         embedding: Width of the embedding.
@@ -48,7 +49,7 @@ class ConvNet(nn.Module):
     def __init__(
         self,
         channels: int,
-        size: int,
+        size: Size,
         widths: tuple[int, ...],
         kernels: tuple[int, ...],
         *,
@@ -56,16 +57,18 @@ class ConvNet(nn.Module):
         classes: int,
     ) -> None:
         super().__init__()
-        side, blocks = size, []
-        for number, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
+        (height, width), blocks = size, []
+        for number, (out, kernel) in enumerate(zip(widths, kernels, strict=True)):
             pool = number < 3
-            side = (side - kernel + 1) // 2 if pool else side
-            blocks.append(ConvBlock(channels, width, kernel, pool))
-            channels = width
-        if side < 1:
-            raise ValueError(f"an input of {size} pixels is too small for {len(widths)} blocks; give a larger size")
+            height, width = _map_size((height, width), kernel, pool)
+            blocks.append(ConvBlock(channels, out, kernel, pool))
+            channels = out
+        if min(height, width) < 1:
+            raise ValueError(
+                f"an input of {size[0]}x{size[1]} pixels is too small for {len(widths)} blocks; give a larger size"
+            )
         self.blocks = nn.Sequential(*blocks)
-        self.embedding = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, embedding), nn.ReLU())
+        self.embedding = nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, embedding), nn.ReLU())
         self.classifier = nn.Linear(embedding, classes)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -103,7 +106,7 @@ def _cnn(architecture: Architecture, width: int) -> Staged:
     width = architecture.option("width", width, 1_024)
     depth = architecture.option("depth", 3, 32)
     widths = tuple(width * 2 ** min(number, 2) for number in range(depth))
-    first = (9, 5, 5) if architecture.size >= 48 else (3, 3, 3)
+    first = (9, 5, 5) if min(architecture.size) >= 48 else (3, 3, 3)
     kernels = (*first, *(3,) * max(depth - 3, 0))[:depth]
     weights = _count_weights(architecture, widths, kernels, 8 * width)
     if weights > MOST_WEIGHTS:
@@ -123,8 +126,14 @@ def _count_weights(
     architecture: Architecture, widths: tuple[int, ...], kernels: tuple[int, ...], embedding: int
 ) -> int:
     """Weights of a `ConvNet`, without biases and batch-norm."""
-    count, channels, side = 0, architecture.channels, architecture.size
+    count, channels, size = 0, architecture.channels, architecture.size
     for number, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
         count += channels * width * kernel**2
-        channels, side = width, max((side - kernel + 1) // 2, 0) if number < 3 else side
-    return count + channels * side**2 * embedding + embedding * architecture.classes
+        channels, size = width, _map_size(size, kernel, number < 3)
+    return count + channels * size[0] * size[1] * embedding + embedding * architecture.classes
+
+
+def _map_size(size: Size, kernel: int, pool: bool) -> Size:
+    """Height and width of a `ConvBlock`'s map; 0 where the input is too small."""
+    height, width = (max((side - kernel + 1) // 2, 0) if pool else side for side in size)
+    return height, width

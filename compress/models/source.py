@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from compress.preprocessing import LARGEST_SIDE, Size
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -14,21 +16,22 @@ class Architecture:
         name: A known network, see `model_names`.
         classes: Outputs, at least 1.
         channels: Input channels, at least 1.
-        size: Input side in pixels, at least 1.
+        size: Height and width of the input in pixels, each 1 to 4096.
         options: Further whole-number arguments of the builder ("width", "depth").
     """
 
     name: str
     classes: int
     channels: int
-    size: int
+    size: Size
     options: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value, most in (
             ("classes", self.classes, 100_000),
             ("channels", self.channels, 1_024),
-            ("size", self.size, 8_192),
+            ("height", self.size[0], LARGEST_SIDE),
+            ("width", self.size[1], LARGEST_SIDE),
         ):
             if not 1 <= value <= most:
                 raise ValueError(f"{self.name}: {name} is {value}; allowed are 1 to {most}")

@@ -36,9 +36,12 @@ def vision(architecture: Architecture) -> Staged:
 def _plain_model(architecture: Architecture) -> nn.Module:
     arguments: dict[str, object] = {"weights": None, "num_classes": architecture.classes}
     if architecture.name.startswith("vit_"):
-        arguments["image_size"] = architecture.size
+        height, width = architecture.size
+        if height != width:
+            raise ValueError(f"a vision transformer takes square images; got {height}x{width}")
+        arguments["image_size"] = architecture.size[0]
     if "maxvit" in architecture.name:
-        arguments["input_size"] = (architecture.size, architecture.size)
+        arguments["input_size"] = architecture.size
     if architecture.name in ("googlenet", "inception_v3"):
         arguments |= {"aux_logits": False, "init_weights": True}
     model: nn.Module = torchvision.models.get_model(architecture.name, **arguments)

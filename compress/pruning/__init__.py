@@ -1,8 +1,9 @@
 """Structured pruning: which channels to keep, and the surgery that leaves only them."""
 
+from compress.edits import Cut
 from compress.pruning.importance import filter_norms, largest
 from compress.pruning.plan import prune
-from compress.pruning.surgery import Cut, apply, narrow_taps
+from compress.pruning.surgery import apply, narrow_taps
 from compress.pruning.survivors import show_survivors
 
 __all__ = ["Cut", "apply", "filter_norms", "largest", "narrow_taps", "prune", "show_survivors"]

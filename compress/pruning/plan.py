@@ -11,9 +11,10 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
+from compress.edits import Cut
 from compress.errors import PlanError
 from compress.pruning.importance import largest
-from compress.pruning.surgery import Cut, Graph, apply, named_failures, trace
+from compress.pruning.surgery import Graph, apply, named_failures, trace
 from compress.stages import Staged
 
 Importance = Callable[[Any], Tensor | None]

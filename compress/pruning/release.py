@@ -50,7 +50,7 @@ def narrow_taps_release(network: Staged, widths: Mapping[str, int]) -> Staged:
         block = model.get_submodule(stage.tap)
         model.set_submodule(stage.tap, SideBranch(block, _pruned(stage, block, widths[stage.name])))
         stages.append(replace(stage, tap=f"{stage.tap}.shown", width=widths[stage.name]))
-    return Staged(model, tuple(stages))
+    return replace(network, model=model, stages=tuple(stages))
 
 
 def _pruned(stage: Stage, block: nn.Module, width: int) -> nn.Module:

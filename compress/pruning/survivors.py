@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from compress.edits import Cut
 from compress.errors import PlanError
-from compress.pruning.surgery import Cut, apply
+from compress.pruning.surgery import apply
 from compress.stages import Stage, Staged
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from compress.data import Batch, Dataset
 from compress.errors import PlanError
 from compress.phase import Phase, Ref, Term
-from compress.stages import Staged, Taps, tapped
+from compress.stages import Staged, Taps, evaluating, tapped
 
 
 def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None, data: Dataset) -> None:
@@ -75,21 +75,19 @@ def _dry_run(phase: Phase, student: Staged, teacher: Staged | None, batch: Batch
             names = phase.stages(side)  # type: ignore[arg-type]
             if network is not None and (names or side == "student"):
                 read[side] = stack.enter_context(tapped(network, names))
-                _forward(side, network.model, batch.image)
+                _forward(side, network, batch.image)
         for term in phase.terms:
             arguments = [_argument(ref, read, batch) for ref in term.args]
             _try_term(term, arguments)
 
 
-def _forward(side: str, model: nn.Module, image: Tensor) -> None:
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
+def _forward(side: str, network: Staged, image: Tensor) -> None:
+    device = next(network.model.parameters()).device
     try:
-        model(image.to(device))
+        with evaluating(network.model):
+            network.model(network.scale(image.to(device)))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise PlanError(f"the {side} cannot take images of shape {tuple(image.shape[1:])}: {error}") from error
-    finally:
-        model.train(training)
 
 
 def _argument(ref: Ref, read: dict[str, Taps], batch: Batch) -> Tensor:

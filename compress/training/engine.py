@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from compress.data import Batch, Dataset
 from compress.errors import DivergedError
+from compress.evidence import weights_digest
 from compress.phase import Phase, Ref, describe
 from compress.stages import Staged, Taps, tapped
-from compress.tasks import Task, features
+from compress.tasks import Task, tallied
 from compress.training.check import check_plan
 from compress.training.features import teacher_targets
-from compress.training.journal import Journal, State, weights_digest
+from compress.training.journal import Journal, State
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -151,7 +152,7 @@ class _Step:
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * self.phase.fit.schedule[epoch]
         start = time.perf_counter()
-        reads = dict.fromkeys((*self.phase.stages("student"), self.run.task.reads))
+        reads = dict.fromkeys((*self.phase.stages("student"), self.run.task.output))
         with (
             torch.random.fork_rng(),
             _mode(self.student, self.phase.train),
@@ -164,9 +165,7 @@ class _Step:
         metric = f"train_{self.run.task.metric}"
         if self.data.val is not None:
             metric = f"val_{self.run.task.metric}"
-            score = self.run.task.score(
-                features(self.student, self.data.val, self.run.task.reads), self.data.val.labels
-            )
+            score = self.run.task.score(tallied(self.student, self.data.val, self.run.task))
         pace = time.perf_counter() - start
         left = (total - state.done - 1) * pace
         output = self.run.journal.output.name if self.run.journal else ""
@@ -178,10 +177,12 @@ class _Step:
 
     def _train(self, number: int) -> tuple[dict[str, float], int, float]:
         sums: dict[str, Tensor] = {}
-        seen, score = 0, 0.0
+        seen, tally = 0, []
         shard = (self.accelerator.process_index, self.accelerator.num_processes)
         task = self.run.task
-        for batch in self.data.train.batches(self.phase.fit.batch_size, epoch=number, seed=self.run.seed, shard=shard):
+        for batch in self.data.train.batches(
+            self.phase.fit.batch_size, order=number, view=number, seed=self.run.seed, shard=shard
+        ):
             batch = _on(batch, self.accelerator.device)
             values = self._losses(batch)
             total = torch.stack([values[term.name] * term.weight for term in self.phase.terms]).sum()
@@ -195,14 +196,15 @@ class _Step:
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach() * count
             if self.data.val is None:
-                score += task.score(self.taps[task.reads].detach(), batch.target) * count
+                tally.append(task.tally(self.taps[task.output].detach(), batch.target))
             seen += count
-        return {name: value.item() / seen for name, value in sums.items()}, seen * shard[1], score / seen
+        score = task.score(torch.stack(tally).sum(dim=0)) if tally else 0.0
+        return {name: value.item() / seen for name, value in sums.items()}, seen * shard[1], score
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         self.taps.clear()
         targets = self.targets(batch)
-        self.model(batch.image)
+        self.model(self.student.scale(batch.image))
         values = {}
         for term in self.phase.terms:
             loss = self.modules.get(term.name, term.loss)

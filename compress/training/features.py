@@ -40,7 +40,7 @@ def teacher_targets(teacher: Staged, stages: tuple[str, ...], split: Split, epoc
         @torch.no_grad()
         def compute(batch: Batch) -> dict[str, Tensor]:
             taps.clear()
-            teacher.model(batch.image)
+            teacher.model(teacher.scale(batch.image))
             return {stage: taps[stage] for stage in stages}
 
         if _worth_a_table(teacher, stages, split, epochs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.errors import CheckpointError, OutputError
 from compress.files import check_target, write_whole
@@ -137,15 +136,6 @@ class Journal:
                 "it, or begin anew with --force"
             )
         return state
-
-
-def weights_digest(model: nn.Module) -> str:
-    """A short hexadecimal digest of every parameter and buffer of a network."""
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _write_bytes(path: Path, content: memoryview) -> None:

@@ -17,8 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from compress.errors import ExportError
-from compress.stages import Staged
-from exports.artefact import evaluating
+from compress.stages import Staged, evaluating
 from exports.graph.strip import graphs
 
 Shape = tuple[int | str, ...]

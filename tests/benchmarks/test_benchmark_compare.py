@@ -24,6 +24,7 @@ from compress.checkpoint import Card, Checkpoint, save
 from compress.data import DataOptions, load
 from compress.errors import CompressError, DataError, ExportError
 from compress.models import Architecture, build
+from compress.preprocessing import Preprocessing
 from exports import EXPORTERS
 
 QUICK = Protocol(rounds=10, round_ms=1, warmup_ms=5)
@@ -42,8 +43,8 @@ CONTENDER_KEYS = {
 
 
 def _checkpoint(name: str, classes: tuple[str, ...]) -> Checkpoint:
-    architecture = Architecture(name, len(classes), 1, 32)
-    return Checkpoint(build(architecture), Card(architecture, (0.3,), (0.3,), classes))
+    architecture = Architecture(name, len(classes), 1, (32, 32))
+    return Checkpoint(build(architecture), Card(architecture, Preprocessing((32, 32), 1, (0.3,), (0.3,)), classes))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_contenders_are_what_was_given(document: dict[str, Any], folder: Path) -
 
 def test_counts_and_ratios_follow_from_the_networks(document: dict[str, Any]) -> None:
     student, teacher = document["contenders"]
-    own = sum(parameter.numel() for parameter in build(Architecture("cnn-s", 10, 1, 32)).model.parameters())
+    own = sum(parameter.numel() for parameter in build(Architecture("cnn-s", 10, 1, (32, 32))).model.parameters())
     assert student["parameters"] == own
     for count in ("parameters", "values", "macs", "size_bytes"):
         assert document["ratio"][count] == pytest.approx(teacher[count] / student[count])
@@ -106,7 +107,7 @@ def test_counts_and_ratios_follow_from_the_networks(document: dict[str, Any]) ->
 
 def test_accuracy_is_that_of_the_file(document: dict[str, Any], folder: Path) -> None:
     card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
-    images = load("digits", DataOptions(size=32, channels=1, mean=card.mean, std=card.std))
+    images = load("digits", see=card.preprocessing)
     exported = EXPORTERS[".onnx"].read(folder / "student.onnx")
     found = document["contenders"][0]["accuracy"]
     hits = [

@@ -21,9 +21,9 @@ def _split(images: int) -> FixedSplit:
 @pytest.mark.parametrize(("images", "sizes"), [(8, [4, 4]), (10, [4, 4, 2]), (9, [4, 4])])
 def test_fixed_split_has_the_steps_of_the_real_one(images: int, sizes: list[int]) -> None:
     split = _split(images)
-    assert [len(batch.target) for batch in split.batches(4, epoch=3)] == sizes
-    assert len(split) == len(split.labels) == images
-    assert split.labels[4:8].tolist() == [0, 1, 2, 0]
+    assert [len(batch.target) for batch in split.batches(4, order=3, view=3)] == sizes
+    assert len(split) == len(split.targets) == images
+    assert split.targets[4:8].tolist() == [0, 1, 2, 0]
 
 
 def test_distillation_document() -> None:

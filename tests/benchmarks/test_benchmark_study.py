@@ -14,7 +14,8 @@ from benchmarks.studies.table import aggregate, markdown
 from compress.checkpoint import load
 from compress.data import Dataset
 from compress.errors import DataError
-from compress.jobs import Job, start, train
+from compress.jobs import Job
+from compress.opening import Named, new_network, train
 from compress.recipes import Method
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
 from compress.training.journal import Journal
@@ -26,7 +27,7 @@ def runs(digits: Dataset, make_fit, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("runs")
 
     def made(name: str, method: str, task: Task, seed: int) -> None:
-        new = start("cnn-s", digits, seed=seed, options={"width": 4})
+        new = new_network(Named("cnn-s", options={"width": 4}), digits, seed=seed)
         guide = load(folder / "teacher.safetensors").network if method != "no_teacher" else None
         phases = Method(method).phases(new.network, guide, task, make_fit(2))
         job = Job(f"edgepress {name}", task, seed, Journal(folder / f"{name}.safetensors"))

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from compress.checkpoint import Card, Checkpoint, blank_image, save
 from compress.models import Architecture, build
+from compress.preprocessing import Preprocessing
 from compress.pruning import prune
 from exports import to_onnx
 
@@ -33,11 +34,13 @@ def inspect(*words: str | Path) -> Result:
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     """A cnn-s with half of its channels cut."""
-    architecture = Architecture("cnn-s", 3, 1, 32)
-    card = Card(architecture, (0.25,), (0.5,), ("[red]", "green", "blue"), lineage=STEPS)
+    architecture = Architecture("cnn-s", 3, 1, (32, 32))
+    card = Card(
+        architecture, Preprocessing(architecture.size, 1, (0.25,), (0.5,)), ("[red]", "green", "blue"), lineage=STEPS
+    )
     network, cuts = prune(build(architecture), blank_image(card), 0.5)
     return Checkpoint(
-        network, Card(architecture, card.mean, card.std, card.classes, surgery=tuple(cuts), lineage=STEPS)
+        network, Card(card.architecture, card.preprocessing, card.classes, edits=tuple(cuts), lineage=STEPS)
     )
 
 
@@ -62,7 +65,7 @@ def test_a_checkpoint_as_json(checkpoint: Checkpoint, file: Path) -> None:
     assert facts["parameters"] == parameters < 14_906
     assert facts["size_bytes"] == file.stat().st_size
     assert facts["macs"] > 0
-    assert facts["surgery"]["cuts"] == len(checkpoint.card.surgery) > 0
+    assert facts["surgery"]["cuts"] == len(checkpoint.card.edits) > 0
     assert facts["lineage"] == list(STEPS)
     assert [stage["name"] for stage in facts["stages"]] == ["map1", "map2", "map3", "embedding", "logits"]
     assert facts["stages"][0]["shape"] == [4, 15, 15]

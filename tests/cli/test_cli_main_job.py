@@ -222,7 +222,7 @@ def test_pruning_shows_before_and_after(pruned_folder: Path) -> None:
 
 def test_the_cuts_and_the_recovery_are_on_the_card(pruned_folder: Path) -> None:
     card = load(pruned_folder / "pruned.safetensors").card
-    assert card.surgery
+    assert card.edits
     assert [step["command"].split()[1] for step in card.lineage] == ["train", "prune", "prune"]
     assert card.lineage[1]["ratio"] == 0.5
     assert card.lineage[2]["phases"] == [["okd", 2]]
@@ -231,7 +231,7 @@ def test_the_cuts_and_the_recovery_are_on_the_card(pruned_folder: Path) -> None:
 
 def test_without_recovery_the_cut_network_is_written_as_it_is(pruned_folder: Path) -> None:
     cut, pruned = (load(pruned_folder / f"{name}.safetensors") for name in ("cut", "pruned"))
-    assert cut.card.surgery == pruned.card.surgery
+    assert cut.card.edits == pruned.card.edits
     assert parameters(cut) == parameters(pruned)
     assert not same_weights(cut, pruned)
     assert not (pruned_folder / "cut.metrics.jsonl").exists()
@@ -264,7 +264,7 @@ def test_a_pruned_network_prunes_again_and_teaches(pruned_folder: Path, succeeds
     succeeds("prune pruned.safetensors --ratio 0.5 --data digits -o twice.safetensors", pruned_folder)
     once, twice = (load(pruned_folder / f"{name}.safetensors") for name in ("pruned", "twice"))
     assert parameters(twice) < parameters(once)
-    assert twice.card.surgery[: len(once.card.surgery)] == once.card.surgery
+    assert twice.card.edits[: len(once.card.edits)] == once.card.edits
     line = f"distill pruned.safetensors {FEW} --method okd --student twice.safetensors -o taught.safetensors"
     succeeds(line, pruned_folder)
     assert parameters(load(pruned_folder / "taught.safetensors")) == parameters(twice)

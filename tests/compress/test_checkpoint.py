@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from compress.checkpoint import Checkpoint, blank_image, image_shape, load, load_plain, save
+from compress.checkpoint import Checkpoint, blank_image, load, load_plain, save
 from compress.errors import CheckpointError, OutputError
 from compress.jobs import cut
 
@@ -35,7 +35,7 @@ def _tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _logits(checkpoint: Checkpoint) -> Tensor:
-    image = torch.randn(3, *image_shape(checkpoint.card), generator=torch.Generator().manual_seed(2))
+    image = torch.randn(3, *checkpoint.card.preprocessing.shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         return checkpoint.network.model.eval()(image)
 
@@ -233,10 +233,10 @@ DAMAGE = {
     "channels true": _with_shape(channels=True),
     "channels other": _with_shape(channels=3),
     "channels zero": _with_shape(channels=0),
-    "size zero": _with_shape(size=0),
+    "size zero": _with_shape(size=(0, 0)),
     "size negative": _with_shape(size=-24),
-    "size small": _with_shape(size=5),
-    "size other": _with_shape(size=48),
+    "size small": _with_shape(size=(5, 5)),
+    "size other": _with_shape(size=(48, 48)),
     "size huge": _with_shape(size=10**9),
     "size null": _with_shape(size=None),
     "options null": _with_shape(options=None),
@@ -245,7 +245,7 @@ DAMAGE = {
     "option a text": _with_shape(options={"width": "8"}),
     "option huge": _with_shape(options={"width": 10**6}),
     "option other": _with_shape(options={"width": 9}),
-    "option large": _with_shape(options={"width": 1024}, size=4096),
+    "option large": _with_shape(options={"width": 1024}, size=(4096, 4096)),
     "mean short": _with(mean=[]),
     "mean long": _with(mean=[0.1, 0.2]),
     "mean a text": _with(mean=["a"]),
@@ -362,6 +362,6 @@ def test_a_card_that_contradicts_itself_cannot_be_made(student: Checkpoint, chan
 
 
 def test_the_input_of_a_card(teacher: Checkpoint) -> None:
-    assert image_shape(teacher.card) == (1, 24, 24)
+    assert teacher.card.preprocessing.shape == (1, 24, 24)
     assert blank_image(teacher.card).shape == (1, 1, 24, 24)
     assert not blank_image(teacher.card).any()

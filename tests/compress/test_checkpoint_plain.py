@@ -14,6 +14,14 @@ from torch import Tensor
 from compress.checkpoint import Card, Checkpoint, load, load_plain
 from compress.errors import CheckpointError
 from compress.models import Architecture, build
+from compress.preprocessing import Preprocessing
+
+
+def _see(channels: int, size: int) -> Preprocessing:
+    return Preprocessing((size, size), channels, (0.0,) * channels, (1.0,) * channels)
+
+
+GREY = _see(1, 24)
 
 
 def _fits(checkpoint: Checkpoint, state: dict[str, Tensor]) -> bool:
@@ -42,7 +50,7 @@ def test_a_hostile_pickle_is_not_executed(
         torch.save({"blocks.0.conv.weight": make_bomb(mark)}, path)
     else:
         path.write_bytes(pickle.dumps({"state_dict": make_bomb(mark)}, protocol))
-    for read in (load, lambda path: load_plain(path, "cnn-s", 24)):
+    for read in (load, lambda path: load_plain(path, "cnn-s", GREY)):
         with pytest.raises(CheckpointError, match=name):
             read(path)
     assert not mark.exists()
@@ -53,12 +61,12 @@ def test_a_hostile_pickle_is_not_executed(
 
 @pytest.mark.parametrize("wrap", [None, "state_dict", "model"])
 def test_a_plain_state_dict_is_read(tmp_path: Path, wrap: str | None) -> None:
-    network = build(Architecture("cnn-s", 10, 1, 24), seed=4)
+    network = build(Architecture("cnn-s", 10, 1, (24, 24)), seed=4)
     state = network.model.state_dict()
     torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / "weights.pt")
-    made = load_plain(tmp_path / "weights.pt", "cnn-s", 24)
+    made = load_plain(tmp_path / "weights.pt", "cnn-s", GREY)
     assert _fits(made, state)
-    assert made.card == Card(Architecture("cnn-s", 10, 1, 24), (0.0,), (1.0,), tuple("0123456789"))
+    assert made.card == Card(Architecture("cnn-s", 10, 1, (24, 24)), GREY, tuple("0123456789"))
     assert not made.network.model.training
 
 
@@ -70,15 +78,14 @@ def test_a_plain_state_dict_is_read(tmp_path: Path, wrap: str | None) -> None:
 def test_classes_and_channels_are_read_off_the_weights(
     tmp_path: Path, name: str, classes: int, channels: int, size: int, suffix: str
 ) -> None:
-    network = build(Architecture(name, classes, channels, size), seed=1)
+    network = build(Architecture(name, classes, channels, (size, size)), seed=1)
     path = tmp_path / f"weights.{suffix}"
     if suffix == "pt":
         torch.save(network.model.state_dict(), path)
     else:
         safetensors.torch.save_file(network.model.state_dict(), path)
-    made = load_plain(path, name, size)
-    assert made.card.architecture == Architecture(name, classes, channels, size)
-    assert made.card.mean == (0.0,) * channels
+    made = load_plain(path, name, _see(channels, size))
+    assert made.card.architecture == Architecture(name, classes, channels, (size, size))
     assert _fits(made, network.model.state_dict())
 
 
@@ -100,7 +107,7 @@ def test_what_is_no_state_dict_of_the_network_is_refused(
 ) -> None:
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match=rf"weights\.pt: .*{message}"):
-        load_plain(tmp_path / "weights.pt", name, 24)
+        load_plain(tmp_path / "weights.pt", name, GREY)
 
 
 def test_a_truncated_state_dict_is_refused(student: Checkpoint, tmp_path: Path) -> None:
@@ -110,12 +117,12 @@ def test_a_truncated_state_dict_is_refused(student: Checkpoint, tmp_path: Path) 
     for length in (0, 1, 10, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
         with pytest.raises(CheckpointError, match="cannot be read as a plain state dict"):
-            load_plain(path, "cnn-s", 24)
+            load_plain(path, "cnn-s", GREY)
 
 
 def test_a_state_dict_with_nan_is_refused(tmp_path: Path) -> None:
-    state = build(Architecture("cnn-s", 10, 1, 24)).model.state_dict()
+    state = build(Architecture("cnn-s", 10, 1, (24, 24))).model.state_dict()
     state["embedding.1.bias"][0] = float("nan")
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match=r"embedding.1.bias holds NaN"):
-        load_plain(tmp_path / "weights.pt", "cnn-s", 24)
+        load_plain(tmp_path / "weights.pt", "cnn-s", GREY)

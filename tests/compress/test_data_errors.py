@@ -15,6 +15,7 @@ from compress.data.found import Listing
 from compress.data.prepare import View
 from compress.data.stream import StreamSplit
 from compress.errors import DataError
+from compress.preprocessing import Preprocessing
 
 LIMITS = pytest.mark.parametrize("memory_limit_bytes", [2**30, 0], ids=["memory", "stream"])
 
@@ -101,9 +102,11 @@ def test_an_image_cut_short_is_named_when_a_stream_meets_it(folder: Path, worker
     path.write_bytes(path.read_bytes()[:-40])
     train = scan(folder).train
     assert isinstance(train, Listing)
-    split = StreamSplit(train, View(size=16, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3), workers=workers)
+    split = StreamSplit(
+        train, View(Preprocessing(size=(16, 16), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3), workers=workers)
+    )
     with pytest.raises(DataError) as caught:
-        list(split.batches(3, epoch=0))
+        list(split.batches(3, order=0, view=0))
     assert str(caught.value).startswith(f"{path}: cannot be read as an image")
 
 

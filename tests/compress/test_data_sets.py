@@ -24,7 +24,7 @@ def images(split: Split) -> Tensor:
 
 
 def counts(split: Split) -> list[int]:
-    return torch.bincount(split.labels).tolist()
+    return torch.bincount(split.targets).tolist()
 
 
 def rows(split: Split) -> Counter[bytes]:
@@ -59,7 +59,7 @@ def test_digits_are_all_there_in_their_fixed_split() -> None:
 
 
 def test_digits_at_their_own_size_have_mean_0_and_std_1() -> None:
-    data = load("digits", DataOptions(size=8))
+    data = load("digits", DataOptions(size=(8, 8)))
     train = images(data.train)
     assert train.shape == (1347, 1, 8, 8)
     assert train.mean().item() == pytest.approx(0, abs=2e-3)
@@ -73,14 +73,14 @@ def test_digits_are_in_the_package_before_any_folder(tmp_path: Path, monkeypatch
 
 
 def test_digits_can_be_told_apart_by_their_nearest_neighbour() -> None:
-    data = load("digits", DataOptions(size=8))
+    data = load("digits", DataOptions(size=(8, 8)))
     train, test = images(data.train).flatten(1), images(data.test).flatten(1)
-    nearest = data.train.labels[torch.cdist(test, train).argmin(dim=1)]
-    assert (nearest == data.test.labels).float().mean() > 0.97
+    nearest = data.train.targets[torch.cdist(test, train).argmin(dim=1)]
+    assert (nearest == data.test.targets).float().mean() > 0.97
 
 
 def test_size_channels_mean_and_std_override() -> None:
-    data = load("digits", DataOptions(size=20, channels=3, mean=(0.0, 0.5, 0.0), std=(1.0, 1.0, 0.5)))
+    data = load("digits", DataOptions(size=(20, 20), channels=3, mean=(0.0, 0.5, 0.0), std=(1.0, 1.0, 0.5)))
     image = images(data.test)[0]
     assert (data.size, data.channels) == (20, 3)
     assert image.shape == (3, 20, 20)
@@ -100,28 +100,28 @@ def test_rgb_to_grey_goes_by_luminance(folder: Path) -> None:
 
 
 def test_a_fraction_keeps_its_share_of_every_class() -> None:
-    full = load("digits", DataOptions(size=8))
-    some = load("digits", DataOptions(size=8, fraction=0.25))
+    full = load("digits", DataOptions(size=(8, 8)))
+    some = load("digits", DataOptions(size=(8, 8), fraction=0.25))
     assert counts(some.train) == [count // 4 for count in counts(full.train)]
     assert counts(some.test) == counts(full.test)
     assert rows(some.train) <= rows(full.train)
 
 
 def test_a_smaller_fraction_keeps_some_of_what_a_larger_one_keeps() -> None:
-    small, large = (load("digits", DataOptions(size=8, fraction=fraction)) for fraction in (0.1, 0.3))
+    small, large = (load("digits", DataOptions(size=(8, 8), fraction=fraction)) for fraction in (0.1, 0.3))
     assert rows(small.train) < rows(large.train)
 
 
 def test_the_seed_chooses_the_fraction() -> None:
-    one, again, other = (load("digits", DataOptions(size=8, fraction=0.1, seed=seed)) for seed in (1, 1, 2))
+    one, again, other = (load("digits", DataOptions(size=(8, 8), fraction=0.1, seed=seed)) for seed in (1, 1, 2))
     assert torch.equal(images(one.train), images(again.train))
     assert rows(one.train) != rows(other.train)
     assert one.fingerprint == again.fingerprint != other.fingerprint
 
 
 def test_a_validation_split_is_held_out_of_train_and_not_augmented() -> None:
-    full = load("digits", DataOptions(size=8))
-    data = load("digits", DataOptions(size=8, val_fraction=0.2))
+    full = load("digits", DataOptions(size=(8, 8)))
+    data = load("digits", DataOptions(size=(8, 8), val_fraction=0.2))
     assert data.val is not None
     assert data.val.fixed
     assert not data.train.fixed
@@ -131,8 +131,8 @@ def test_a_validation_split_is_held_out_of_train_and_not_augmented() -> None:
 
 
 def test_the_fraction_is_of_what_validation_leaves() -> None:
-    held = load("digits", DataOptions(size=8, val_fraction=0.2))
-    both = load("digits", DataOptions(size=8, val_fraction=0.2, fraction=0.5))
+    held = load("digits", DataOptions(size=(8, 8), val_fraction=0.2))
+    both = load("digits", DataOptions(size=(8, 8), val_fraction=0.2, fraction=0.5))
     assert held.val is not None
     assert both.val is not None
     assert torch.equal(images(held.val), images(both.val))
@@ -191,7 +191,7 @@ def test_images_of_many_kinds_are_read(tmp_path: Path, memory_limit_bytes: int) 
         paint(tmp_path / "test" / "left" / file, colour, mode=mode)
     (tmp_path / "test" / "left" / ".DS_Store").write_bytes(b"\0")
     paint(tmp_path / "test" / "right" / "0.png", 5, mode="L")
-    options = DataOptions(size=8, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    options = DataOptions(size=(8, 8), mean=(0.0,) * 3, std=(1 / 255,) * 3)
     data = load(str(tmp_path), options, memory_limit_bytes=memory_limit_bytes)
     colours = images(data.test).mean((2, 3)).round()
     expected = [100, 255, 0, None, 60, 90, 40, None, 80, 200, 5]
@@ -213,7 +213,7 @@ def test_evaluation_takes_the_middle_and_training_stands_upright(tmp_path: Path)
             (tmp_path / part / name).mkdir(parents=True)
             Image.fromarray(wide).save(tmp_path / part / name / "wide.png")
             turned.save(tmp_path / part / name / "turned.png", exif=exif)
-    data = load(str(tmp_path), DataOptions(size=10, channels=1, mean=(0.0,), std=(1 / 255,)))
+    data = load(str(tmp_path), DataOptions(size=(10, 10), channels=1, mean=(0.0,), std=(1 / 255,)))
     upright, middle = images(data.test)[:2]
     assert (middle.round() == 255).all()
     assert torch.allclose(upright[0], (torch.arange(9, -1, -1) * 20.0).expand(10, 10), atol=1e-2)
@@ -223,7 +223,7 @@ def test_a_very_long_image_costs_no_more_than_its_middle(tmp_path: Path) -> None
     for part in ("train", "test"):
         for name in ("a", "b"):
             paint(tmp_path / part / name / "line.png", 9, mode="L", size=(30000, 1))
-    data = load(str(tmp_path), DataOptions(size=256))
+    data = load(str(tmp_path), DataOptions(size=(256, 256)))
     assert images(data.test).shape == (2, 3, 256, 256)
 
 
@@ -236,7 +236,7 @@ def test_fashion_mnist_is_read_from_torchvisions_files(tmp_path: Path, monkeypat
     image = images(data.train)[7, 0].round()
     assert (image[2:30, 2:30] == 7).all()
     assert image.sum() == 7 * 28 * 28
-    unpadded = load("fashion-mnist", DataOptions(size=28))
+    unpadded = load("fashion-mnist", DataOptions(size=(28, 28)))
     assert images(unpadded.test).shape == (20, 1, 28, 28)
     assert next(row for row in status() if row.name == "fashion-mnist").path == tmp_path / "FashionMNIST" / "raw"
 
@@ -298,7 +298,12 @@ def test_the_fingerprint_follows_images_labels_and_preprocessing(folder: Path) -
     assert load(str(folder)).fingerprint != base
 
 
-OTHERWISE = [DataOptions(size=32), DataOptions(augment=()), DataOptions(mean=(0.5,) * 3), DataOptions(fraction=0.5)]
+OTHERWISE = [
+    DataOptions(size=(32, 32)),
+    DataOptions(augment=()),
+    DataOptions(mean=(0.5,) * 3),
+    DataOptions(fraction=0.5),
+]
 
 
 def test_a_streamed_fingerprint_does_not_depend_on_where_the_folder_lies(folder: Path, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from compress.data.found import Listing, Pixels
 from compress.data.memory import MemorySplit
 from compress.data.prepare import View
 from compress.data.stream import StreamSplit
+from compress.preprocessing import Preprocessing
 
 SIZE = 16
-VIEW = View(size=SIZE, channels=3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), augment=("flip", "crop"))
+SEE = Preprocessing((SIZE, SIZE), 3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+VIEW = View(SEE, augment=("flip", "crop"))
 
 
 def write_images(folder: Path, *, counts: dict[str, int], shape: tuple[int, int] = (20, 24)) -> None:
@@ -57,7 +59,7 @@ Make = Callable[..., Split]
 
 
 def whole(split: Split, *, epoch: int | None = None, seed: int = 0, shard: tuple[int, int] = (0, 1)) -> Batch:
-    batches = list(split.batches(4, epoch=epoch, seed=seed, shard=shard))
+    batches = list(split.batches(4, order=epoch, view=epoch, seed=seed, shard=shard))
     return Batch(*(torch.cat(column) for column in zip(*batches, strict=True)))
 
 
@@ -70,7 +72,7 @@ def test_a_pass_without_epoch_gives_every_image_in_order(make: Make, listing: Li
     split = make(listing)
     batch = whole(split)
     assert batch.index.tolist() == list(range(23))
-    assert torch.equal(batch.target, split.labels)
+    assert torch.equal(batch.target, split.targets)
     assert [len(part.index) for part in split.batches(4)] == [4, 4, 4, 4, 4, 3]
     assert batch.image.dtype == torch.float32
     assert batch.index.dtype == batch.target.dtype == torch.int64
@@ -81,13 +83,13 @@ def test_a_pass_without_epoch_gives_every_image_in_order(make: Make, listing: Li
 def test_an_epoch_depends_on_its_seed_and_number_only(make: Make, listing: Listing) -> None:
     torch.manual_seed(1)
     np.random.seed(1)
-    first = whole(make(listing), epoch=3, seed=5)
+    first = whole(make(listing), order=3, view=3, seed=5)
     torch.manual_seed(2)
     np.random.seed(2)
-    again = whole(make(listing), epoch=3, seed=5)
+    again = whole(make(listing), order=3, view=3, seed=5)
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     for epoch, seed in ((4, 5), (3, 6)):
-        other = whole(make(listing), epoch=epoch, seed=seed)
+        other = whole(make(listing), order=epoch, view=epoch, seed=seed)
         assert first.index.tolist() != other.index.tolist()
         assert not torch.equal(sort(first), sort(other))
 
@@ -97,7 +99,7 @@ def test_a_pass_leaves_the_global_generators_alone(make: Make, listing: Listing)
     split = make(listing)
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    whole(split, epoch=0)
+    whole(split, order=0, view=0)
     whole(split)
     assert torch.equal(state, torch.get_rng_state())
 
@@ -105,8 +107,8 @@ def test_a_pass_leaves_the_global_generators_alone(make: Make, listing: Listing)
 @EVERY_SPLIT
 def test_an_epoch_shuffles_all_images_but_a_last_one_alone(make: Make, listing: Listing) -> None:
     split = make(listing)
-    assert sorted(whole(split, epoch=0).index.tolist()) == list(range(23))
-    sizes = [len(batch.index) for batch in split.batches(11, epoch=0)]
+    assert sorted(whole(split, order=0, view=0).index.tolist()) == list(range(23))
+    sizes = [len(batch.index) for batch in split.batches(11, order=0, view=0)]
     assert sizes == [11, 11]
     assert [len(batch.index) for batch in split.batches(11)] == [11, 11, 1]
 
@@ -114,8 +116,8 @@ def test_an_epoch_shuffles_all_images_but_a_last_one_alone(make: Make, listing: 
 @EVERY_SPLIT
 def test_shards_are_equal_and_disjoint_shares_of_an_epoch(make: Make, listing: Listing) -> None:
     split = make(listing)
-    everything = whole(split, epoch=1)
-    shares = [whole(split, epoch=1, shard=(rank, 3)) for rank in range(3)]
+    everything = whole(split, order=1, view=1)
+    shares = [whole(split, order=1, view=1, shard=(rank, 3)) for rank in range(3)]
     assert [len(share.index) for share in shares] == [7, 7, 7]
     joined = torch.cat([share.index for share in shares])
     assert len(set(joined.tolist())) == 21
@@ -132,15 +134,18 @@ def test_shards_of_an_evaluation_leave_nothing_out(make: Make, listing: Listing)
 
 def test_a_stream_gives_the_same_bits_as_memory(listing: Listing) -> None:
     for epoch in (None, 0, 7):
-        one, other = whole(in_memory(listing), epoch=epoch), whole(streamed(listing), epoch=epoch)
+        one, other = (
+            whole(in_memory(listing), order=epoch, view=epoch),
+            whole(streamed(listing), order=epoch, view=epoch),
+        )
         assert torch.equal(one.image, other.image)
         assert torch.equal(one.target, other.target)
         assert torch.equal(one.index, other.index)
 
 
 def test_workers_change_nothing_in_a_stream(listing: Listing) -> None:
-    one = whole(StreamSplit(listing, VIEW, workers=1), epoch=2)
-    other = whole(streamed(listing), epoch=2)
+    one = whole(StreamSplit(listing, VIEW, workers=1), order=2, view=2)
+    other = whole(streamed(listing), order=2, view=2)
     assert torch.equal(one.image, other.image)
     assert torch.equal(one.index, other.index)
 
@@ -150,10 +155,12 @@ def test_workers_change_nothing_in_a_stream(listing: Listing) -> None:
 def test_augmentation_equals_a_loop_over_images(augment: tuple[str, ...], channels: int) -> None:
     chance = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (64, channels, 32, 32), dtype=torch.uint8, generator=chance)
-    view = View(size=32, channels=channels, mean=(0.3,) * channels, std=(0.2,) * channels, augment=augment)
+    view = View(
+        Preprocessing(size=(32, 32), channels=channels, mean=(0.3,) * channels, std=(0.2,) * channels), augment=augment
+    )
     split = MemorySplit(Pixels(images, torch.zeros(64, dtype=torch.int64)), view)
-    (batch,) = split.batches(64, epoch=0, seed=9)
-    draws = draw_augmentation(64, view.margin, seed=9, epoch=0)
+    (batch,) = split.batches(64, order=0, view=0, seed=9)
+    draws = draw_augmentation(64, view.margin, seed=9, order=0, view=0)
     for image, index in zip(batch.image, batch.index.tolist(), strict=True):
         expected = images[index].double() / 255
         if "crop" in augment:
@@ -165,26 +172,26 @@ def test_augmentation_equals_a_loop_over_images(augment: tuple[str, ...], channe
 
 
 def test_flips_and_crops_vary_within_a_batch_and_between_epochs() -> None:
-    draws = draw_augmentation(2000, 4, seed=0, epoch=0)
+    draws = draw_augmentation(2000, 4, seed=0, order=0, view=0)
     assert 0.45 < draws.flip.mean() < 0.55
     assert {tuple(corner) for corner in draws.corner} == {(down, right) for down in range(9) for right in range(9)}
-    other = draw_augmentation(2000, 4, seed=0, epoch=1)
+    other = draw_augmentation(2000, 4, seed=0, order=1, view=1)
     assert (draws.corner != other.corner).any()
     assert (draws.flip != other.flip).any()
 
 
 def test_a_split_is_fixed_without_augmentation_and_then_only_shuffled(listing: Listing) -> None:
-    plain = View(size=SIZE, channels=3, mean=VIEW.mean, std=VIEW.std)
+    plain = View(SEE)
     split = in_memory(listing, plain)
     assert split.fixed
     assert not in_memory(listing).fixed
-    assert torch.equal(sort(whole(split, epoch=0)), whole(split).image)
+    assert torch.equal(sort(whole(split, order=0, view=0)), whole(split).image)
 
 
 def test_augmenting_does_not_change_what_is_stored(listing: Listing) -> None:
     split = in_memory(listing)
     before = whole(split).image
-    whole(split, epoch=0)
+    whole(split, order=0, view=0)
     assert torch.equal(before, whole(split).image)
 
 
@@ -199,7 +206,9 @@ def test_wrong_arguments_are_refused_at_the_call(
 
 
 def test_pixels_above_the_memory_limit_are_fitted_by_the_batch_to_the_same_images() -> None:
-    options = DataOptions(size=24, channels=3)
+    options = DataOptions(size=(24, 24), channels=3)
     held, fitted = load("digits", options), load("digits", options, memory_limit_bytes=1000)
     for epoch in (None, 1):
-        assert torch.equal(whole(held.train, epoch=epoch).image, whole(fitted.train, epoch=epoch).image)
+        assert torch.equal(
+            whole(held.train, order=epoch, view=epoch).image, whole(fitted.train, order=epoch, view=epoch).image
+        )

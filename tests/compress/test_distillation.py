@@ -15,8 +15,9 @@ from compress.checkpoint import Checkpoint, load, save
 from compress.data import Dataset
 from compress.distillation import Auxiliary, Distillation, auxiliary_architecture, distil, narrowed
 from compress.errors import CompressError, DataError, PlanError
-from compress.jobs import Job, cut, start
+from compress.jobs import Job, cut
 from compress.models import Architecture, build
+from compress.opening import Named, new_network
 from compress.phase import Fit
 from compress.recipes import Method
 from compress.stages import Staged, tapped
@@ -43,7 +44,7 @@ def job(tmp_path: Path) -> Job:
 @pytest.fixture(scope="module")
 def finished(teacher: Checkpoint, digits: Dataset, make_fit: MakeFit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The student of a distillation that nothing interrupted."""
-    student = start("cnn-s", digits, seed=3, options={"width": 4})
+    student = new_network(Named("cnn-s", options={"width": 4}), digits, seed=3)
     journal = Journal(tmp_path_factory.mktemp("finished") / "student.safetensors")
     whole = Distillation(student, teacher, digits, Auxiliary(None, make_fit(1), 0.5))
     _follow(distil(METHOD, make_fit(8), whole, Job("edgepress distill", CLASSIFICATION, 1, journal)))
@@ -98,7 +99,7 @@ def test_the_auxiliary_is_made_beside_the_student_and_then_the_student(
         "student.auxiliary.metrics.jsonl",
     }
     auxiliary = load(_auxiliary_path(job))
-    assert auxiliary.card.architecture == Architecture("cnn-a", 10, 1, 24, {"width": 8})
+    assert auxiliary.card.architecture == Architecture("cnn-a", 10, 1, (24, 24), {"width": 8})
     assert auxiliary.card.task == "retrieval"
     assert auxiliary.card.lineage[-1]["phases"] == [["task", 1], ["embedding", 1]]
     step = load(job.journal.output).card.lineage[-1]
@@ -139,7 +140,7 @@ def test_a_distillation_resumed_anywhere_ends_with_the_same_bytes(
         next(abandoned)
     abandoned.close()
 
-    student = start("cnn-s", what.data, seed=3, options={"width": 4})
+    student = new_network(Named("cnn-s", options={"width": 4}), what.data, seed=3)
     again = replace(job, journal=replace(job.journal, resume=True))
     reports, _ = _follow(distil(METHOD, make_fit(8), replace(what, student=student), again))
     assert [report.phase for report in reports] == NAMES[epochs:]
@@ -169,7 +170,7 @@ def test_the_auxiliary_of_another_teacher_is_not_taken_for_ones_own(
     finished: Path, what: Distillation, job: Job, make_fit: MakeFit
 ) -> None:
     _auxiliary_path(job).write_bytes(finished.with_name("student.auxiliary.safetensors").read_bytes())
-    retrained = replace(what, teacher=start("cnn-a", what.data, seed=5, options={"width": 8}))
+    retrained = replace(what, teacher=new_network(Named("cnn-a", options={"width": 8}), what.data, seed=5))
     again = replace(job, journal=replace(job.journal, resume=True))
     with pytest.raises(
         CompressError, match=r"student.auxiliary.safetensors already exists, finished: .*; pass --force"
@@ -183,8 +184,10 @@ def test_the_auxiliary_of_another_teacher_is_not_taken_for_ones_own(
 def test_the_auxiliary_is_wider_by_what_narrowing_drops(
     digits: Dataset, student_width: int, ratio: float, width: int
 ) -> None:
-    student = start("cnn-s", digits, seed=0, options={"width": student_width, "depth": 2})
-    assert auxiliary_architecture(student, ratio) == Architecture("cnn-a", 10, 1, 24, {"width": width, "depth": 2})
+    student = new_network(Named("cnn-s", options={"width": student_width, "depth": 2}), digits, seed=0)
+    assert auxiliary_architecture(student, ratio) == Architecture(
+        "cnn-a", 10, 1, (24, 24), {"width": width, "depth": 2}
+    )
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 1.5, 0.3, 0.01, float("nan")])
@@ -194,7 +197,7 @@ def test_a_ratio_that_makes_no_auxiliary_is_refused(student: Checkpoint, ratio: 
 
 
 def test_no_auxiliary_can_be_built_for_other_networks(digits: Dataset) -> None:
-    student = start("resnet18", digits, seed=0, options={})
+    student = new_network(Named("resnet18", options={}), digits, seed=0)
     with pytest.raises(PlanError, match=r"no auxiliary can be built for 'resnet18'.*pass --auxiliary"):
         auxiliary_architecture(student, 0.5)
 
@@ -209,12 +212,12 @@ def test_a_wide_auxiliary_is_made_and_narrowed(what: Distillation, job: Job, mak
 def test_a_pruned_student_gets_an_auxiliary_that_can_be_read_again(
     what: Distillation, job: Job, make_fit: MakeFit
 ) -> None:
-    pruned = cut(start("cnn-s", what.data, seed=3, options={"width": 8}), 0.5, "edgepress prune")
+    pruned = cut(new_network(Named("cnn-s", options={"width": 8}), what.data, seed=3), 0.5, "edgepress prune")
     _, student = _follow(distil(METHOD, make_fit(7), replace(what, student=pruned), job))
     auxiliary = load(_auxiliary_path(job))
-    assert auxiliary.card.surgery == ()
+    assert auxiliary.card.edits == ()
     assert auxiliary.network.width("map1") == 8
-    assert load(job.journal.output).card.surgery == student.card.surgery != ()
+    assert load(job.journal.output).card.edits == student.card.edits != ()
 
 
 # what may go wrong, before anything is trained
@@ -240,11 +243,11 @@ def test_an_auxiliary_that_does_not_fit_is_named(
     what: Distillation, job: Job, make_fit: MakeFit, digits: Dataset, tmp_path: Path
 ) -> None:
     others = {
-        "small": start("cnn-a", digits, seed=0, options={"width": 2}),
-        "shallow": start("cnn-a", digits, seed=0, options={"width": 8, "depth": 2}),
+        "small": new_network(Named("cnn-a", options={"width": 2}), digits, seed=0),
+        "shallow": new_network(Named("cnn-a", options={"width": 8, "depth": 2}), digits, seed=0),
         "large": Checkpoint(
-            build(Architecture("cnn-a", 10, 1, 32)),
-            replace(what.student.card, architecture=Architecture("cnn-a", 10, 1, 32)),
+            build(Architecture("cnn-a", 10, 1, (32, 32))),
+            replace(what.student.card, architecture=Architecture("cnn-a", 10, 1, (32, 32))),
         ),
     }
     for name, other in others.items():
@@ -257,7 +260,7 @@ def test_an_auxiliary_that_does_not_fit_is_named(
 
 def test_data_of_another_shape_are_refused(what: Distillation, job: Job, make_fit: MakeFit) -> None:
     with pytest.raises(DataError, match="1x32x32"):
-        next(distil(Method("pkt"), make_fit(1), replace(what, data=replace(what.data, size=32)), job))
+        next(distil(Method("pkt"), make_fit(1), replace(what, data=replace(what.data, size=(32, 32))), job))
 
 
 # other methods
@@ -349,13 +352,13 @@ def test_narrowing_changes_neither_the_auxiliary_nor_its_other_stages(
 
 @pytest.mark.parametrize("follow", ["paper", "release"])
 def test_an_auxiliary_narrower_than_the_student_is_refused(teacher: Checkpoint, digits: Dataset, follow: str) -> None:
-    wide = start("cnn-s", digits, seed=0, options={"width": 9})
+    wide = new_network(Named("cnn-s", options={"width": 9}), digits, seed=0)
     with pytest.raises(PlanError, match=r"stage 'map1': cannot (show|keep) 9 of 8"):
         narrowed(teacher.network, wide.network, follow=follow)
 
 
 def test_following_the_release_needs_plain_blocks(student: Checkpoint) -> None:
-    plain = build(Architecture("cnn-a", 10, 1, 24))
+    plain = build(Architecture("cnn-a", 10, 1, (24, 24)))
     plain.model.set_submodule("blocks.1", nn.Sequential(nn.Conv2d(16, 32, 3), nn.MaxPool2d(2)))
     with pytest.raises(PlanError, match="stage 'map2': follow=release needs a block of one convolution"):
         narrowed(plain, student.network, follow="release")

@@ -60,7 +60,7 @@ def _noisy_loss(embedding: Tensor) -> Tensor:
 
 
 def _student(seed: int = 3) -> Staged:
-    return build(Architecture("cnn-s", 10, 1, 24, {"width": 4}), seed=seed)
+    return build(Architecture("cnn-s", 10, 1, (24, 24), {"width": 4}), seed=seed)
 
 
 def _state(network: Staged) -> State:
@@ -98,7 +98,7 @@ def _long_plan() -> list[Phase]:
 
 @pytest.fixture(scope="module")
 def guide() -> Staged:
-    return build(Architecture("cnn-a", 10, 1, 24, {"width": 8}), seed=9)
+    return build(Architecture("cnn-a", 10, 1, (24, 24), {"width": 8}), seed=9)
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +288,7 @@ def _kd(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def test_the_teacher_is_only_read_and_in_eval_mode(digits: Dataset, make_fit: MakeFit) -> None:
-    guide = build(Architecture("cnn-a", 10, 1, 24, {"width": 4}), seed=1)
+    guide = build(Architecture("cnn-a", 10, 1, (24, 24), {"width": 4}), seed=1)
     guide.model.train()
     before = _state(guide)
     terms = (Term(_kd, (S("logits"), T("logits")), 1.0, "kd"),)
@@ -298,7 +298,7 @@ def test_the_teacher_is_only_read_and_in_eval_mode(digits: Dataset, make_fit: Ma
 
 
 def test_a_teacher_that_no_term_names_is_not_run(digits: Dataset, make_fit: MakeFit) -> None:
-    guide = build(Architecture("cnn-a", 10, 1, 24, {"width": 4}), seed=1)
+    guide = build(Architecture("cnn-a", 10, 1, (24, 24), {"width": 4}), seed=1)
     passes: list[None] = []
     handle = guide.model.register_forward_hook(lambda *_: passes.append(None))
     list(run([Phase("p", (CE,), make_fit(2))], _student(), digits, Run(CLASSIFICATION), teacher=guide))
@@ -439,8 +439,8 @@ def test_table_and_teacher_train_alike(digits: Dataset, guide: Staged) -> None:
 
 
 def test_dropout_and_depthwise_convolutions_of_a_frozen_body(make_fit: MakeFit) -> None:
-    data = load("digits", DataOptions(size=32, fraction=0.05, augment=()))
-    student = build(Architecture("mobilenet_v3_small", 10, 1, 32), seed=0)
+    data = load("digits", DataOptions(size=(32, 32), fraction=0.05, augment=()))
+    student = build(Architecture("mobilenet_v3_small", 10, 1, (32, 32)), seed=0)
     before = _state(student)
     list(run([Phase("p", (CE,), make_fit(1), train=("logits",))], student, data, Run(CLASSIFICATION)))
     moved = {key for key, value in student.model.state_dict().items() if not torch.equal(value, before[key])}
@@ -451,7 +451,7 @@ def test_a_network_whose_state_has_a_version_is_resumed(
     varied_digits: Dataset, make_fit: MakeFit, tmp_path: Path
 ) -> None:
     def begin(*, resume: bool = False) -> tuple[Staged, Iterator[EpochReport]]:
-        student = build(Architecture("mnasnet0_5", 10, 1, 24), seed=0)
+        student = build(Architecture("mnasnet0_5", 10, 1, (24, 24)), seed=0)
         journal = Journal(tmp_path / "student.safetensors", resume=resume, force=not resume)
         phase = Phase("p", (CE,), make_fit(2, keep="best"))
         return student, run([phase], student, varied_digits, Run(CLASSIFICATION, journal=journal))

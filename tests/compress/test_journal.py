@@ -14,13 +14,14 @@ import torch
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
 from compress.errors import CheckpointError, OutputError
-from compress.jobs import start
+from compress.evidence import weights_digest
+from compress.opening import Named, new_network
 from compress.phase import Fit, Phase
 from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
 from compress.training.engine import Run, run
-from compress.training.journal import Journal, State, weights_digest
+from compress.training.journal import Journal, State
 
 MakeFit = Callable[..., Fit]
 PLAN = {"plan": "1", "seed": "2"}
@@ -184,7 +185,7 @@ class Asked:
 
     def begin(self, *, resume: bool) -> int:
         """The number of the first epoch that ran; the run is abandoned after it."""
-        student = start("cnn-s", self.data, seed=self.student_seed, options={"width": 4}).network
+        student = new_network(Named("cnn-s", options={"width": 4}), self.data, seed=self.student_seed).network
         asked = Run(self.task, self.seed, replace(self.journal, resume=resume))
         reports = run(self.phases(student), student, self.data, asked, teacher=self.guide)
         first = next(reports).epoch

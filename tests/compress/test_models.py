@@ -11,7 +11,7 @@ from compress.stages import Staged, feature_shapes, tapped
 
 
 def _build(name: str, channels: int = 3, size: int = 32, classes: int = 10, **options: int) -> Staged:
-    return build(Architecture(name, classes, channels, size, options))
+    return build(Architecture(name, classes, channels, (size, size), options))
 
 
 def _parameters(network: Staged) -> int:
@@ -104,20 +104,28 @@ def test_an_input_too_small_for_the_blocks_is_an_error(size: int, depth: int) ->
 
 
 def test_the_paper_kernels_start_at_48_pixels() -> None:
-    assert [p.shape[-1] for p in _build("cnn-s", size=47).model.parameters() if p.ndim == 4] == [3, 3, 3]
-    assert [p.shape[-1] for p in _build("cnn-s", size=48, depth=4).model.parameters() if p.ndim == 4] == [9, 5, 5, 3]
+    assert [p.shape[-1] for p in _build("cnn-s", size=(47, 47)).model.parameters() if p.ndim == 4] == [3, 3, 3]
+    assert [p.shape[-1] for p in _build("cnn-s", size=(48, 48), depth=4).model.parameters() if p.ndim == 4] == [
+        9,
+        5,
+        5,
+        3,
+    ]
 
 
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        (Architecture("resnet81", 10, 3, 32), "unknown network 'resnet81'. Did you mean 'resnet18'"),
-        (Architecture("cnn-s", 10, 3, 32, {"widht": 4}), "'cnn-s': unknown option 'widht'; it takes: width, depth"),
-        (Architecture("resnet18", 10, 3, 32, {"width": 4}), "'resnet18': unknown option 'width'; it takes: none"),
-        (Architecture("cnn-s", 10, 3, 32, {"width": 0}), "width is 0; allowed are 1 to 1024"),
-        (Architecture("cnn-s", 10, 3, 32, {"depth": 33}), "depth is 33; allowed are 1 to 32"),
-        (Architecture("cnn-s", 10, 3, 8192, {"width": 1024}), "'cnn-s' cannot be built.*weights; allowed are"),
-        (Architecture("vit_b_16", 10, 3, 20), "'vit_b_16' cannot be built"),
+        (Architecture("resnet81", 10, 3, (32, 32)), "unknown network 'resnet81'. Did you mean 'resnet18'"),
+        (
+            Architecture("cnn-s", 10, 3, (32, 32), {"widht": 4}),
+            "'cnn-s': unknown option 'widht'; it takes: width, depth",
+        ),
+        (Architecture("resnet18", 10, 3, (32, 32), {"width": 4}), "'resnet18': unknown option 'width'; it takes: none"),
+        (Architecture("cnn-s", 10, 3, (32, 32), {"width": 0}), "width is 0; allowed are 1 to 1024"),
+        (Architecture("cnn-s", 10, 3, (32, 32), {"depth": 33}), "depth is 33; allowed are 1 to 32"),
+        (Architecture("cnn-s", 10, 3, (4096, 4096), {"width": 1024}), "'cnn-s' cannot be built.*weights; allowed are"),
+        (Architecture("vit_b_16", 10, 3, (20, 20)), "'vit_b_16' cannot be built"),
     ],
 )
 def test_an_architecture_that_makes_no_network_is_an_error(architecture: Architecture, message: str) -> None:
@@ -126,11 +134,11 @@ def test_an_architecture_that_makes_no_network_is_an_error(architecture: Archite
 
 
 @pytest.mark.parametrize(
-    "numbers", [(0, 3, 32), (10, 0, 32), (10, 3, 0), (-1, 3, 32), (100_001, 3, 32), (10, 1_025, 32), (10, 3, 8_193)]
+    "numbers", [(0, 3, 32), (10, 0, 32), (10, 3, 0), (-1, 3, 32), (100_001, 3, 32), (10, 1_025, 32), (10, 3, 4_097)]
 )
 def test_numbers_out_of_range_are_refused(numbers: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="allowed are 1 to"):
-        Architecture("cnn-s", *numbers)
+        Architecture("cnn-s", *numbers[:2], (numbers[2], 32))
 
 
 def test_the_names_are_the_papers_and_torchvisions() -> None:

@@ -40,12 +40,12 @@ def _no_scalar(logits: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def guide() -> Staged:
     """Wider than the student, and with other classes."""
-    return build(Architecture("cnn-a", 7, 1, 24, {"width": 8}), seed=1)
+    return build(Architecture("cnn-a", 7, 1, (24, 24), {"width": 8}), seed=1)
 
 
 @pytest.fixture
 def pupil() -> Staged:
-    network = build(Architecture("cnn-s", 10, 1, 24, {"width": 4}), seed=1)
+    network = build(Architecture("cnn-s", 10, 1, (24, 24), {"width": 4}), seed=1)
     unowned = Stage("nothing", "blocks.0.relu", (), 4)
     return replace(network, stages=(unowned, *network.stages))
 
@@ -107,7 +107,7 @@ def test_a_plan_without_the_teacher_it_names_is_refused(pupil: Staged, digits: D
 def test_a_network_that_cannot_take_the_images_is_refused(
     side: str, pupil: Staged, guide: Staged, digits: Dataset
 ) -> None:
-    other = build(Architecture("cnn-a", 10, 3, 24))
+    other = build(Architecture("cnn-a", 10, 3, (24, 24)))
     networks = {"student": pupil, "teacher": guide} | {side: other}
     phase = Phase("p", (_term(pkt_loss, S("embedding"), T("embedding")),), FIT)
     with pytest.raises(PlanError, match=rf"the {side} cannot take images of shape \(1, 24, 24\)"):
@@ -145,7 +145,7 @@ class _Scalar(nn.Module):
 
 
 def test_best_is_accepted_with_a_validation_split(pupil: Staged) -> None:
-    data = load("digits", DataOptions(size=24, fraction=0.1, val_fraction=0.2))
+    data = load("digits", DataOptions(size=(24, 24), fraction=0.1, val_fraction=0.2))
     best = [Phase("p", (CE,), replace(FIT, keep="best"))]
     check_plan(best, pupil, None, data)
     with pytest.raises(PlanError, match="hold one out"):

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.edits import Cut
 from compress.errors import CompressError, PlanError
 from compress.models import Architecture, build
-from compress.pruning import Cut, apply, filter_norms, largest, narrow_taps, prune
+from compress.pruning import apply, filter_norms, largest, narrow_taps, prune
 from compress.stages import Stage, Staged, feature_shapes, tapped
 
 
@@ -21,7 +22,7 @@ def _image(channels: int, size: int, count: int = 1) -> Tensor:
 
 def _network(name: str, size: int = 32, channels: int = 3, *, seed: int = 0) -> Staged:
     """A network whose batch-norms have statistics, scales and shifts as after training."""
-    network = build(Architecture(name, 10, channels, size), seed=seed)
+    network = build(Architecture(name, 10, channels, (size, size)), seed=seed)
     random = torch.Generator().manual_seed(seed)
     for module in network.model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -211,7 +212,7 @@ def test_vision_transformer_loses_as_much_of_every_head() -> None:
     [(8, 0.9, [1, 1, 3, 6]), (8, 0.99, [1, 1, 1, 1]), (10, 0.9, [1, 2, 4, 8]), (10, 0.7, [3, 6, 12, 24])],
 )
 def test_the_share_is_exact_and_one_channel_always_stays(width: int, ratio: float, kept: list[int]) -> None:
-    network = build(Architecture("cnn-s", 10, 3, 32, {"width": width}))
+    network = build(Architecture("cnn-s", 10, 3, (32, 32), {"width": width}))
     pruned, _ = prune(network, _image(3, 32), ratio)
     assert [stage.width for stage in pruned.stages] == [*kept, 10]
 
@@ -246,7 +247,7 @@ def test_ratio_out_of_range(ratio: float) -> None:
 
 
 def test_nothing_to_prune() -> None:
-    network = build(Architecture("cnn-s", 10, 3, 32, {"width": 1, "depth": 1}))
+    network = build(Architecture("cnn-s", 10, 3, (32, 32), {"width": 1, "depth": 1}))
     logits = Stage("logits", "classifier", ("blocks", "embedding", "classifier"), 10)
     head = Staged(network.model, (logits,))
     with pytest.raises(PlanError, match="no layer that could lose a channel"):

@@ -22,12 +22,12 @@ CE = Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce")
 
 @pytest.fixture(scope="module")
 def student() -> Staged:
-    return build(Architecture("cnn-s", 10, 1, 24))
+    return build(Architecture("cnn-s", 10, 1, (24, 24)))
 
 
 @pytest.fixture(scope="module")
 def teacher() -> Staged:
-    return build(Architecture("cnn-a", 10, 1, 24))
+    return build(Architecture("cnn-a", 10, 1, (24, 24)))
 
 
 def _plan(student: Staged, teacher: Staged, name: str, task: Task = CLASSIFICATION, **settings: str) -> list[Phase]:

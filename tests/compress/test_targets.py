@@ -16,7 +16,7 @@ from compress.training.features import teacher_targets
 
 @pytest.fixture(scope="module")
 def guide() -> Staged:
-    return build(Architecture("cnn-a", 10, 1, 24, {"width": 8}), seed=9)
+    return build(Architecture("cnn-a", 10, 1, (24, 24), {"width": 8}), seed=9)
 
 
 def _targets(guide: Staged, data: Dataset, stages: tuple[str, ...], epochs: int) -> tuple[dict[str, Tensor], int]:
@@ -34,7 +34,7 @@ def _targets(guide: Staged, data: Dataset, stages: tuple[str, ...], epochs: int)
 
 def _epochs(data: Dataset) -> Iterator[Batch]:
     for epoch in range(2):
-        yield from data.train.batches(32, epoch=epoch, seed=4)
+        yield from data.train.batches(32, order=epoch, view=epoch, seed=4)
 
 
 def test_the_teachers_table_says_what_the_teacher_says(digits: Dataset, guide: Staged) -> None:

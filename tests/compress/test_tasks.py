@@ -8,7 +8,7 @@ import torch
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
 from compress.metrics import retrieval_scores, wilson_interval
-from compress.tasks import CLASSIFICATION, RETRIEVAL, TASKS, features, nearest_neighbour_precision
+from compress.tasks import CLASSIFICATION, RETRIEVAL, TASKS, features, nearest_neighbour_hits
 
 
 def _forward(checkpoint: Checkpoint, data: Dataset) -> torch.Tensor:
@@ -36,14 +36,14 @@ def test_features_are_flat(student: Checkpoint, digits: Dataset) -> None:
 
 def test_the_nearest_neighbour_is_never_the_image_itself() -> None:
     feature = torch.tensor([[0.0], [1.0], [3.0], [3.5], [9.0]])
-    assert nearest_neighbour_precision(feature, torch.tensor([0, 0, 1, 1, 1])) == pytest.approx(1.0)
-    assert nearest_neighbour_precision(feature, torch.tensor([0, 1, 0, 0, 0])) == pytest.approx(3 / 5)
-    assert nearest_neighbour_precision(feature, torch.tensor([0, 1, 2, 3, 4])) == 0.0
+    assert nearest_neighbour_hits(feature, torch.tensor([0, 0, 1, 1, 1])) == pytest.approx(1.0)
+    assert nearest_neighbour_hits(feature, torch.tensor([0, 1, 0, 0, 0])) == pytest.approx(3 / 5)
+    assert nearest_neighbour_hits(feature, torch.tensor([0, 1, 2, 3, 4])) == 0.0
 
 
 def test_classification_is_evaluated_on_the_whole_test_split(teacher: Checkpoint, digits: Dataset) -> None:
     found = CLASSIFICATION.evaluate(teacher.network, digits)
-    correct = int((_forward(teacher, digits).argmax(1) == digits.test.labels).sum())
+    correct = int((_forward(teacher, digits).argmax(1) == digits.test.targets).sum())
     low, high = wilson_interval(correct, 450)
     assert found == {"top1": correct / 450, "top1_low": low, "top1_high": high}
     assert 0.3 < low < found["top1"] < high < 1
@@ -54,20 +54,20 @@ def test_retrieval_is_evaluated_with_test_queries_against_the_training_images(
 ) -> None:
     found = RETRIEVAL.evaluate(teacher.network, digits)
     queries, database = (features(teacher.network, split, "embedding") for split in (digits.test, digits.train))
-    assert found == retrieval_scores(queries, digits.test.labels, database, digits.train.labels)
+    assert found == retrieval_scores(queries, digits.test.targets, database, digits.train.targets)
     assert all(0 < value <= 1 for value in found.values())
 
 
 def test_the_score_of_an_epoch(teacher: Checkpoint, digits: Dataset) -> None:
-    logits = features(teacher.network, digits.test, CLASSIFICATION.reads)
-    assert CLASSIFICATION.score(logits, digits.test.labels) == pytest.approx(
+    logits = features(teacher.network, digits.test, CLASSIFICATION.output)
+    assert CLASSIFICATION.score(logits, digits.test.targets) == pytest.approx(
         CLASSIFICATION.evaluate(teacher.network, digits)["top1"]
     )
-    embedding = features(teacher.network, digits.test, RETRIEVAL.reads)
-    assert RETRIEVAL.score(embedding, digits.test.labels) == nearest_neighbour_precision(embedding, digits.test.labels)
+    embedding = features(teacher.network, digits.test, RETRIEVAL.output)
+    assert RETRIEVAL.score(embedding, digits.test.targets) == nearest_neighbour_hits(embedding, digits.test.targets)
 
 
 def test_the_tasks_by_name() -> None:
     assert {name: task.name for name, task in TASKS.items()} == {name: name for name in ("classification", "retrieval")}
     assert [len(task.terms) for task in TASKS.values()] == [1, 0]
-    assert [(task.metric, task.reads) for task in TASKS.values()] == [("top1", "logits"), ("precision_1", "embedding")]
+    assert [(task.metric, task.output) for task in TASKS.values()] == [("top1", "logits"), ("precision_1", "embedding")]

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from compress.checkpoint import Card, Checkpoint
 from compress.models import Architecture, build
+from compress.preprocessing import Preprocessing
 from exports import Exported, to_onnx
 
 CLASSES = ("T-shirt/top", "/odd", *(f"class {number}" for number in range(2, 10)))
+SEE = Preprocessing((32, 32), 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 LINEAGE = (
     {"command": "edgepress train cnn-s --data '/home/some one/photos' -o /srv/runs/first.safetensors", "seed": 3},
     {
@@ -24,14 +26,14 @@ LINEAGE = (
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     """A cnn-s for 3x32x32 images whose batch-norm has seen data, so that folding it away has something to get wrong."""
-    architecture = Architecture("cnn-s", 10, 3, 32)
+    architecture = Architecture("cnn-s", 10, 3, (32, 32))
     network = build(architecture, seed=1)
     images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         for _ in range(3):
             network.model.train()(images * 2 + 1)
     network.model.eval()
-    return Checkpoint(network, Card(architecture, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), CLASSES, lineage=LINEAGE))
+    return Checkpoint(network, Card(architecture, SEE, CLASSES, lineage=LINEAGE))
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_cnn_s_by_hand(checkpoint: Checkpoint, exported: Exported) -> None:
 
 
 def test_resnet18_by_hand() -> None:
-    census = network_census(build(Architecture("resnet18", 10, 3, 32)), (3, 32, 32))
+    census = network_census(build(Architecture("resnet18", 10, 3, (32, 32))), (3, 32, 32))
     assert (census.parameters, census.macs) == (11_181_642, resnet18_macs(10))
 
 
@@ -56,7 +56,7 @@ def test_attention_is_counted_in_eval_mode() -> None:
 
 
 def test_counting_leaves_the_network_as_it_was() -> None:
-    network = build(Architecture("cnn-s", 10, 1, 32))
+    network = build(Architecture("cnn-s", 10, 1, (32, 32)))
     network.model.train()
     before = {name: value.clone() for name, value in network.model.state_dict().items()}
     network_census(network, (1, 32, 32))

@@ -24,10 +24,10 @@ def export(*words: str | Path) -> Result:
 def student() -> Checkpoint:
     """A network small enough to export in a blink, for the digits."""
     digits = load("digits")
-    architecture = Architecture("cnn-s", 10, digits.channels, digits.size, {"width": 2, "depth": 1})
+    architecture = Architecture("cnn-s", 10, digits.see.channels, digits.see.size, {"width": 2, "depth": 1})
     network = build(architecture)
     network.model.eval()
-    return Checkpoint(network, Card(architecture, digits.mean, digits.std, digits.classes))
+    return Checkpoint(network, Card(architecture, digits.see, digits.classes))
 
 
 def saved(checkpoint: Checkpoint, path: Path, *data: str) -> Path:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Card, Checkpoint
 from compress.errors import ExportError, GateError, OutputError
+from compress.evidence import weights_digest
 from compress.models import Architecture, build
+from compress.preprocessing import Preprocessing
 from compress.stages import Staged
 from exports import EXPORTERS, Exported, format_of, to_onnx
 
@@ -42,9 +44,9 @@ def test_parity_of_the_export_itself_is_reported(exported: Exported) -> None:
 
 
 def test_resnet18_for_one_channel_exports(tmp_path: Path) -> None:
-    architecture = Architecture("resnet18", 4, 1, 32)
+    architecture = Architecture("resnet18", 4, 1, (32, 32))
     network = build(architecture)
-    card = Card(architecture, (0.5,), (0.5,), ("a", "b", "c", "d"))
+    card = Card(architecture, Preprocessing(architecture.size, 1, (0.5,), (0.5,)), ("a", "b", "c", "d"))
     exported = to_onnx.export(Checkpoint(network, card), tmp_path / "teacher.onnx")
     image = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -100,7 +102,7 @@ def test_metadata_tell_what_the_file_is(checkpoint: Checkpoint, exported: Export
     assert provenance["opset"] == to_onnx.DEFAULT_OPSET
     assert provenance["torch_version"] == torch.__version__
     assert provenance["tool_version"]
-    assert provenance["weights_sha256"] == to_onnx.weights_sha256(checkpoint.network.model)
+    assert provenance["weights_sha256"] == weights_digest(checkpoint.network.model)
 
 
 def test_lineage_keeps_its_steps_without_local_folders(exported: Exported) -> None:
@@ -120,25 +122,25 @@ def test_weights_digest_changes_with_one_bit() -> None:
         layer.bias.zero_()
     bias = b"bias torch.float32 (1,)\n" + bytes(4)
     weight = b"weight torch.float32 (1, 2)\n" + bytes.fromhex("0000803f00000040")
-    assert to_onnx.weights_sha256(layer) == hashlib.sha256(bias + weight).hexdigest()
-    before = to_onnx.weights_sha256(layer)
+    assert weights_digest(layer) == hashlib.sha256(bias + weight).hexdigest()
+    before = weights_digest(layer)
     with torch.no_grad():
         layer.weight[0, 0] = torch.nextafter(torch.tensor(1.0), torch.tensor(2.0))
-    assert to_onnx.weights_sha256(layer) != before
+    assert weights_digest(layer) != before
 
 
 def test_a_network_in_training_gives_the_same_bytes_silently_and_is_left_as_it_was(
     checkpoint: Checkpoint, exported: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = checkpoint.network.model
-    before = to_onnx.weights_sha256(model)
+    before = weights_digest(model)
     model.train()
     try:
         again = to_onnx.export(checkpoint, tmp_path / "again.onnx")
         assert all(module.training for module in model.modules())
     finally:
         model.eval()
-    assert to_onnx.weights_sha256(model) == before
+    assert weights_digest(model) == before
     assert again.path.read_bytes() == exported.path.read_bytes()
     assert capfd.readouterr() == ("", "")
 

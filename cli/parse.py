@@ -1,0 +1,104 @@
+"""From what was typed to what the library takes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.errors import DataError, PlanError, unknown_name
+
+if TYPE_CHECKING:
+    from compress.data import DataOptions
+    from compress.opening import Named
+    from compress.phase import Fit
+    from compress.preprocessing import Size
+    from compress.tasks import Task
+
+LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
+
+_NOT_IN_LINEAGE = ("--resume", "--force")
+
+
+def command_line() -> str:
+    """The command as typed, without what cannot change its result and without the folders of its files."""
+    return shlex.join(["edgepress", *(_bare(word) for word in sys.argv[1:] if word not in _NOT_IN_LINEAGE)])
+
+
+def _bare(word: str) -> str:
+    """A word of the command line whose path, if it is one, is cut down to the name of the file."""
+    option, sign, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return option + sign + (Path(value).name or value)
+
+
+def read_fit(epochs: int, rate: float, optimizer: str, schedule: str, *, batch_size: int, keep: str = "last") -> Fit:
+    """The schedule of a training run; PlanError for an unknown name or a rate out of range."""
+    from compress.phase import OPTIMIZERS, SCHEDULES, Fit
+
+    for kind, name, known in (("optimizer", optimizer, OPTIMIZERS), ("schedule", schedule, SCHEDULES)):
+        if name not in known:
+            raise PlanError(unknown_name(kind, name, known))
+    if keep not in ("last", "best"):
+        raise PlanError(unknown_name("--keep", keep, ("last", "best")))
+    if not 0 < rate <= LARGEST_RATE:
+        raise PlanError(f"--lr is {rate}; it must be above 0 and at most {LARGEST_RATE:g}")
+    return Fit(epochs, OPTIMIZERS[optimizer](rate), SCHEDULES[schedule](epochs), keep, batch_size)  # type: ignore[arg-type]
+
+
+def read_network(name: str, arch: str | None = None, **options: int | None) -> Named:
+    """A network as it was named; PlanError with the nearest known name where it is neither known nor a file."""
+    from compress.models import model_names
+    from compress.opening import Named
+
+    named = Named(name, arch or "", {key: value for key, value in options.items() if value is not None})
+    if not named.is_file and name not in model_names():
+        raise PlanError(unknown_name("network", name, model_names()))
+    return named
+
+
+def read_task(name: str) -> Task:
+    """The named task; PlanError if there is none."""
+    from compress.tasks import TASKS
+
+    if name not in TASKS:
+        raise PlanError(unknown_name("task", name, TASKS))
+    return TASKS[name]
+
+
+def read_settings(words: Sequence[str] | None) -> dict[str, str]:
+    """KNOB=VALUE words as a mapping; PlanError for a word without "=" or a knob named twice."""
+    settings: dict[str, str] = {}
+    for word in words or ():
+        knob, sign, value = word.partition("=")
+        if not sign or not knob or not value:
+            raise PlanError(f"--set {word}: give it as KNOB=VALUE")
+        if knob in settings:
+            raise PlanError(f"--set {knob}: given twice")
+        settings[knob] = value
+    return settings
+
+
+def read_size(text: str | None) -> Size | None:
+    """Height and width of "96" or "64x96"; DataError for anything else."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise DataError(f"--size {text}: give one side in pixels, or HEIGHTxWIDTH such as 64x96")
+    return int(sides[0]), int(sides[-1])
+
+
+def read_data_options(
+    size: str | None, channels: int | None, fraction: float, val_fraction: float, *, augment: str | None, seed: int
+) -> DataOptions:
+    """How to prepare a data set; DataError for an unknown augmentation or a size that is none."""
+    from compress.data import DataOptions
+
+    names = None if augment is None else tuple(name for name in augment.split(",") if name != "none")
+    for name in names or ():
+        if name not in ("flip", "crop"):
+            raise DataError(unknown_name("augmentation", name, ("none", "flip", "crop")))
+    sides = read_size(size)
+    return DataOptions(sides, channels, augment=names, fraction=fraction, val_fraction=val_fraction, seed=seed)

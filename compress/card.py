@@ -1,0 +1,154 @@
+"""The card of a checkpoint: the blueprint to get the network again, and where its weights came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from compress.edits import Cut
+from compress.errors import CheckpointError
+from compress.models.source import Architecture
+from compress.preprocessing import Preprocessing
+from compress.stages import Scale, Stage
+
+FORMAT = 2
+TASKS = ("classification", "retrieval")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a network is, besides its weights.
+
+    Attributes:
+        architecture: How to build it.
+        preprocessing: How it sees an image.
+        classes: Names, in the order of the logits.
+        task: What it was trained for, a name in `compress.tasks.TASKS`.
+        edits: What was done to the network after it was built, in order: the cuts of structured pruning.
+        stages: Its stages after the edits; none means those that the builder gives it.
+        weights: The digest of its parameters and buffers, see `compress.evidence.weights_digest`; "" where not known.
+        lineage: Each step that led here: command, data, seed, versions, metrics.
+    """
+
+    architecture: Architecture
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    task: str = "classification"
+    edits: tuple[Cut, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    weights: str = ""
+    lineage: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        shape, see = self.architecture, self.preprocessing
+        if (shape.channels, *shape.size) != see.shape:
+            raise ValueError(f"a network for images of {(shape.channels, *shape.size)}, which it sees as {see.shape}")
+        if len(self.classes) != shape.classes:
+            raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
+        if self.task not in TASKS:
+            raise ValueError(f"task {self.task!r}; known are {', '.join(TASKS)}")
+
+    @property
+    def scale(self) -> Scale:
+        """How the network wants its pixels."""
+        return Scale(self.preprocessing.mean, self.preprocessing.std)
+
+    def to_json(self) -> str:
+        """The card as JSON text; `from_json` reads it back."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "source": {"name": self.architecture.name, "options": dict(self.architecture.options)},
+                "preprocessing": self.preprocessing.to_dict(),
+                "classes": self.classes,
+                "task": self.task,
+                "edits": [cut.to_list() for cut in self.edits],
+                "stages": [stage.to_list() for stage in self.stages],
+                "weights": self.weights,
+                "lineage": [dict(step) for step in self.lineage],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """The card that `to_json` wrote, in this format or the first.
+
+        Raises:
+            CheckpointError: Something is missing, of the wrong type or out of range, or the format is a newer one.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] not in _READERS:
+                raise CheckpointError(f"its card has format {data['format']!r}; this version reads 1 to {FORMAT}")
+            return _READERS[data["format"]](data)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            raise CheckpointError(f"its card is damaged: {type(error).__name__}: {error!s:.200}") from error
+
+
+def _read_format_2(data: Mapping[str, Any]) -> Card:
+    see = Preprocessing.from_dict(data["preprocessing"])
+    return Card(
+        _architecture(data["source"], len(data["classes"]), see),
+        see,
+        _texts(data["classes"]),
+        _text(data["task"]),
+        tuple(Cut.from_list(cut) for cut in data["edits"]),
+        tuple(Stage.from_list(stage) for stage in data["stages"]),
+        _text(data["weights"]),
+        tuple(dict(step) for step in data["lineage"]),
+    )
+
+
+def _read_format_1(data: Mapping[str, Any]) -> Card:
+    shape = data["architecture"]
+    see = Preprocessing.from_dict(
+        {
+            "size": (shape["size"], shape["size"]),
+            "channels": shape["channels"],
+            "mean": data["mean"],
+            "std": data["std"],
+            "resize": "crop",
+            "crop": 1.0,
+            "border": 2 if _first_data(data["lineage"]) == "fashion-mnist" else 0,
+        }
+    )
+    return Card(
+        _architecture(shape, _whole(shape["classes"]), see),
+        see,
+        _texts(data["classes"]),
+        _text(data["task"]),
+        tuple(Cut.from_list(cut) for cut in data["surgery"]),
+        lineage=tuple(dict(step) for step in data["lineage"]),
+    )
+
+
+_READERS = {1: _read_format_1, FORMAT: _read_format_2}
+
+
+def _first_data(lineage: Any) -> str | None:
+    """What a network of the first format was trained on: the border of its images was that data set's."""
+    named = (step["data"]["name"] for step in lineage if "data" in step)
+    return next(named, None)
+
+
+def _architecture(source: Mapping[str, Any], classes: int, see: Preprocessing) -> Architecture:
+    options = {_text(key): _whole(value) for key, value in source["options"].items()}
+    return Architecture(_text(source["name"]), classes, see.channels, see.size, options)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(_text(value) for value in values)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is not a text")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is not a whole number")
+    return value

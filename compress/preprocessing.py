@@ -1,0 +1,108 @@
+"""How a network sees an image: everything between the pixels of a photo and the numbers that go in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Size = tuple[int, int]  # height and width in pixels
+
+LARGEST_SIDE = 4096
+RESIZES = ("crop", "stretch")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The rule that a network was trained with; what it leaves open is the same for all networks.
+
+    An image is turned upright by its EXIF orientation and converted to `channels` (transparency and colour spaces as
+    Pillow does it, grey as 0.2989 R + 0.587 G + 0.114 B). Unless it has the size already, `border` black pixels are put
+    around it and the box in its middle is resized to `size`: bilinear, antialiased. Each channel in [0, 1] then has
+    `mean` subtracted and is divided by `std`.
+
+    Attributes:
+        size: Height and width in pixels, each 1 to 4096.
+        channels: 1 (grey) or 3 (RGB, in this order); a network of other inputs may have up to 1024.
+        mean: One value a channel, finite.
+        std: One value a channel, finite and above 0.
+        resize: "crop": the box has the shape of `size`; "stretch": it has the shape of the image.
+        crop: Share of the largest such box that is taken, in height and in width, in (0, 1].
+        border: Black pixels around an image of another size, 0 or more.
+
+    Raises:
+        ValueError: A value outside its range.
+    """
+
+    size: Size
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: Literal["crop", "stretch"] = "crop"
+    crop: float = 1.0
+    border: int = 0
+
+    def __post_init__(self) -> None:
+        if not all(1 <= side <= LARGEST_SIDE for side in self.size):
+            raise ValueError(f"image size {self.size[0]}x{self.size[1]}: each side must be 1 to {LARGEST_SIDE} pixels")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise ValueError(f"{name}: got {len(values)} values for {self.channels} channels; give one a channel")
+            if not all(map(math.isfinite, values)):
+                raise ValueError(f"{name}: got {values}; every value must be finite")
+        if min(self.std) <= 0:
+            raise ValueError(f"std: got {self.std}; every value must be above 0")
+        if self.resize not in RESIZES:
+            raise ValueError(f"resize: got {self.resize!r}; allowed are {', '.join(RESIZES)}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop: got {self.crop}; give a share above 0 and up to 1")
+        if self.border < 0:
+            raise ValueError(f"border: got {self.border}; give a number of pixels from 0")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what goes in."""
+        return (self.channels, *self.size)
+
+    def box(self, size: Size) -> Size:
+        """Height and width of the box in the middle of an image of `size` that is resized, each at least 1."""
+        height, width = size
+        if self.resize == "crop":
+            scale = min(height / self.size[0], width / self.size[1])
+            height, width = round(self.size[0] * scale), round(self.size[1] * scale)
+        return max(1, round(height * self.crop)), max(1, round(width * self.crop))
+
+    def differs(self, other: Preprocessing) -> list[str]:
+        """What the two make of the same photo before they scale it, one "name: own, other" each; empty if the same."""
+        names = ("size", "channels", "resize", "crop", "border")
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
+        return [f"{name}: {own}, {its}" for name, own, its in pairs if own != its]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able data; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
+        """The rule that `to_dict` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: Something is missing, of another type or out of range.
+        """
+        height, width = map(_whole, data["size"])
+        return cls(
+            (height, width),
+            _whole(data["channels"]),
+            tuple(float(value) for value in data["mean"]),
+            tuple(float(value) for value in data["std"]),
+            data["resize"],
+            float(data["crop"]),
+            _whole(data["border"]),
+        )
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
