@@ -45,23 +45,24 @@ def distill(
 ) -> None:
     """Teach a student what a teacher knows."""
     from cli import parse, progress
-    from compress.distillation import Auxiliary, Distillation, distil
     from compress.errors import PlanError
-    from compress.jobs import Job
+    from compress.jobs import Auxiliary, Distillation, Job, distil
     from compress.opening import Named, open_beside, open_pair
-    from compress.recipes import Method
+    from compress.recipes import read_method
+    from compress.training.engine import Run
     from compress.training.journal import Journal
 
-    plan = Method(method, parse.read_settings(knobs))
-    if auxiliary is not None and not plan.narrows:
+    plan = read_method(method, parse.read_settings(knobs))
+    if auxiliary is not None and plan.recipe.guide != "auxiliary":
         raise PlanError(f"--auxiliary: method {method!r} takes none; leave it out, or take --method indistill")
     small = parse.read_network(student, width=width, depth=depth)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    job = Job(parse.command_line(), parse.read_task(task), seed, Journal(output, resume, force))
+    job = Job(parse.command_line(), Run(parse.read_task(task), seed), Journal(output, resume, force))
     job.journal.check()
     prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
     source, images = open_pair(Named(str(teacher), arch or ""), data, prepared)
     learner = open_beside(f"--student {student}", small, images, seed=seed)
     between = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size)
-    what = Distillation(learner, source, images, Auxiliary(auxiliary, between, ratio))
+    made = open_beside(f"--auxiliary {auxiliary}", Named(str(auxiliary)), images, seed=seed) if auxiliary else None
+    what = Distillation(learner, source, images, Auxiliary(made, between, ratio))
     progress.say_result(progress.follow(distil(plan, fit, what, job), output), output)

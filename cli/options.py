@@ -45,7 +45,7 @@ Keep = Annotated[
     str,
     typer.Option(
         "--keep",
-        help="Weights of the last epoch, or of the best on the validation split: last, best.",
+        help="Weights to keep: last, best (score on the validation split) or best-loss.",
     ),
 ]
 Knobs = Annotated[

@@ -13,12 +13,13 @@ from compress.errors import DataError, PlanError, unknown_name
 if TYPE_CHECKING:
     from compress.data import DataOptions
     from compress.opening import Named
-    from compress.phase import Fit
+    from compress.phase import Fit, Keep
     from compress.preprocessing import Size
     from compress.tasks import Task
 
 LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
 
+_KEEP: dict[str, Keep] = {"last": "last", "best": "best score", "best-loss": "best loss"}
 _NOT_IN_LINEAGE = ("--resume", "--force")
 
 
@@ -40,11 +41,11 @@ def read_fit(epochs: int, rate: float, optimizer: str, schedule: str, *, batch_s
     for kind, name, known in (("optimizer", optimizer, OPTIMIZERS), ("schedule", schedule, SCHEDULES)):
         if name not in known:
             raise PlanError(unknown_name(kind, name, known))
-    if keep not in ("last", "best"):
-        raise PlanError(unknown_name("--keep", keep, ("last", "best")))
+    if keep not in _KEEP:
+        raise PlanError(unknown_name("--keep", keep, _KEEP))
     if not 0 < rate <= LARGEST_RATE:
         raise PlanError(f"--lr is {rate}; it must be above 0 and at most {LARGEST_RATE:g}")
-    return Fit(epochs, OPTIMIZERS[optimizer](rate), SCHEDULES[schedule](epochs), keep, batch_size)  # type: ignore[arg-type]
+    return Fit(epochs, OPTIMIZERS[optimizer](rate), SCHEDULES[schedule](epochs), _KEEP[keep], batch_size)
 
 
 def read_network(name: str, arch: str | None = None, **options: int | None) -> Named:

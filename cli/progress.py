@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from compress.checkpoint import Checkpoint
-    from compress.training.engine import EpochReport
+    from compress.training.engine import EpochReport, Progress
 
 Result = TypeVar("Result")
 
@@ -25,7 +25,7 @@ class InterruptedRunError(CompressError):
     exit_code = 130
 
 
-def follow(training: Generator[EpochReport, None, Result], output: Path) -> Result:
+def follow(training: Generator[EpochReport | Progress, None, Result], output: Path) -> Result:
     """What the training returns, after a line on the terminal for each of its epochs.
 
     Args:
@@ -35,10 +35,14 @@ def follow(training: Generator[EpochReport, None, Result], output: Path) -> Resu
     Raises:
         InterruptedRunError: Ctrl-C.
     """
+    from compress.training.engine import Progress
+
     shown = output.name
     try:
         while True:
             report = next(training)
+            if isinstance(report, Progress):
+                continue
             if os.environ.get("RANK", "0") == "0":
                 if report.output != shown:
                     shown = report.output
@@ -63,8 +67,9 @@ def duration(seconds: float) -> str:
 
 def _line(report: EpochReport) -> str:
     losses = "  ".join(f"{name} {value:.4g}" for name, value in report.losses.items())
+    score = "" if report.score is None else f"{report.metric} {100 * report.score:.2f} %  "
     return (
-        f"{report.phase:<12} {report.epoch:>3}/{report.epochs}  {losses}  {report.metric} {100 * report.score:.2f} %  "
+        f"{report.phase:<12} {report.epoch:>3}/{report.epochs}  {losses}  {score}"
         f"{report.images_per_s:,.0f} images/s  {duration(report.seconds_left)} left"
     )
 

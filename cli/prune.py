@@ -45,11 +45,12 @@ def prune(
     from compress.errors import PlanError
     from compress.jobs import Job, Recovery, cut, recovered
     from compress.opening import Named, open_pair
-    from compress.recipes import Method
+    from compress.recipes import read_method
+    from compress.training.engine import Run
     from compress.training.journal import Journal
 
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    recovery = Recovery(Method(recover, parse.read_settings(knobs)), fit) if recover else None
+    recovery = Recovery(read_method(recover, parse.read_settings(knobs)), fit) if recover else None
     if knobs and not recover:
         raise PlanError("--set: there is no method to set knobs of; name one with --recover")
     if not 0 < ratio < 1:
@@ -58,7 +59,7 @@ def prune(
     journal.check()
     prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(Named(str(checkpoint), arch or ""), data, prepared)
-    job = Job(parse.command_line(), parse.read_task(before.card.task), seed, journal)
+    job = Job(parse.command_line(), Run(parse.read_task(before.card.task), seed), journal)
     small = cut(before, ratio, job.command)
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     _say_table({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)

@@ -33,18 +33,19 @@ def train(
     """Train a network on labels alone."""
     from cli import parse, progress
     from compress.data import load
-    from compress.jobs import Job
+    from compress.jobs import Job, lesson
     from compress.jobs import train as run
     from compress.opening import new_network
-    from compress.recipes import no_teacher
+    from compress.recipes import read_method
+    from compress.training.engine import Run
     from compress.training.journal import Journal
 
     task = parse.read_task("classification")
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    job = Job(parse.command_line(), task, seed, Journal(output, resume, force))
+    job = Job(parse.command_line(), Run(task, seed), Journal(output, resume, force))
     job.journal.check()
     named = parse.read_network(network, width=width, depth=depth)
     images = load(data, parse.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))
     checkpoint = new_network(named, images, seed=seed)
-    phases = no_teacher(checkpoint.network, None, task, fit)
+    phases = read_method("no_teacher").phases(lesson(checkpoint, images, job), fit)
     progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output)

@@ -1,26 +1,31 @@
-"""Whole jobs on checkpoints: start a network, train it by a plan, prune it, and write down where it came from."""
+"""Whole jobs, from checkpoint to checkpoint: train, distil, prune; each writes down where its result came from."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from compress.checkpoint import Checkpoint, blank_image, save
+from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.data import Dataset
+from compress.errors import PlanError
 from compress.evidence import versions, weights_digest
+from compress.models import Architecture, build
 from compress.opening import check_fit
-from compress.phase import Fit, Phase
+from compress.phase import Fit, Lesson, Phase
 from compress.processes import is_main
 from compress.pruning import prune, show_survivors
 from compress.recipes import Method
+from compress.recipes.indistill import auxiliary_phases, narrowed
 from compress.stages import Staged
-from compress.tasks import Task
-from compress.training.engine import EpochReport, Run, run
+from compress.tasks import CLASSIFICATION, RETRIEVAL
+from compress.training.check import check_plan
+from compress.training.engine import EpochReport, Progress, Run, run
 from compress.training.journal import Journal
 
-Training = Generator[EpochReport, None, Checkpoint]
+Training = Generator[EpochReport | Progress, None, Checkpoint]
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,13 @@ class Job:
 
     Attributes:
         command: What the user typed, for the lineage.
-        task: What the network is for.
-        seed: Of everything random.
+        run: Task and seed.
         journal: Where the result and the state on the way go.
         facts: Further entries for the lineage.
     """
 
     command: str
-    task: Task
-    seed: int
+    run: Run
     journal: Journal
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -48,6 +51,38 @@ class Recovery:
 
     method: Method
     fit: Fit
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """The network between teacher and student that InDistill asks for.
+
+    Attributes:
+        made: A finished one to use; None makes one beside the student.
+        fit: How long each of its two phases takes when it is made.
+        ratio: Share of its filters that narrowing drops, in (0, 1).
+    """
+
+    made: Checkpoint | None
+    fit: Fit
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What is distilled into what.
+
+    Attributes:
+        student: Trained in place.
+        teacher: Only read.
+        data: What both see.
+        auxiliary: For the methods that need one.
+    """
+
+    student: Checkpoint
+    teacher: Checkpoint
+    data: Dataset
+    auxiliary: Auxiliary
 
 
 def train(
@@ -70,14 +105,94 @@ def train(
     """
     check_fit(checkpoint.card, data)
     job.journal.check()
-    facts = ({"teacher": weights_digest(teacher.model)} if teacher else {}) | dict(job.facts)
-    yield from run(phases, checkpoint.network, data, Run(job.task, job.seed, job.journal), teacher=teacher)
-    step = _step(job, data, job.task.evaluate(checkpoint.network, data), phases=phases, facts=facts)
-    result = replace(checkpoint, card=replace(checkpoint.card, task=job.task.name)).with_step(step)
+    given = ({"teacher": weights_digest(teacher.model)} if teacher else {}) | dict(job.facts)
+    yield from run(phases, checkpoint.network, data, job.run, teacher=teacher, journal=job.journal)
+    task = job.run.task
+    step = _step(job, data, task.evaluate(checkpoint.network, data), phases=phases, facts=given)
+    result = replace(checkpoint, card=replace(checkpoint.card, task=task.name)).with_step(step)
     if is_main():
         save(result, job.journal.output, force=True)
         job.journal.finish()
     return result
+
+
+def lesson(student: Checkpoint, data: Dataset, job: Job, *, teacher: Staged | None = None) -> Lesson:
+    """What a recipe may look at when it plans how a student learns from a data set."""
+    return Lesson(student.network, teacher, job.run.task, len(data.train), len(data.classes), job.run.seed)
+
+
+def distil(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
+    """A report for every epoch and, as the generator's return value, the trained and saved student.
+
+    The student's plan is checked before an auxiliary is trained for it.
+
+    Args:
+        method: A recipe and its knobs.
+        fit: The student's whole schedule.
+        what: Networks and data.
+        job: Command, task, seed and where the student goes.
+
+    Raises:
+        CompressError: See `train`.
+    """
+    guide = what.teacher.network
+    phases = method.phases(lesson(what.student, what.data, job, teacher=guide), fit)
+    if method.recipe.guide == "auxiliary":
+        facts = {"teacher": weights_digest(guide.model)}
+        auxiliary = what.auxiliary.made or (yield from _make_auxiliary(phases, what, job))
+        guide = method.shown(auxiliary.network, what.student.network)
+        job = replace(job, facts=facts | {"narrowed_auxiliary": weights_digest(guide.model)})
+    return (yield from train(what.student, phases, what.data, job, teacher=guide))
+
+
+def auxiliary_path(output: Path) -> Path:
+    """Where the auxiliary of a student goes that is written to `output`."""
+    return output.with_suffix(".auxiliary.safetensors")
+
+
+def auxiliary_architecture(student: Checkpoint, ratio: float) -> Architecture:
+    """The architecture of InDistill's auxiliary: the student's, wider by 1 / (1 - ratio).
+
+    Args:
+        student: A cnn-s or cnn-a.
+        ratio: Share of the auxiliary's filters that narrowing drops, in (0, 1).
+
+    Raises:
+        PlanError: The student has no width to scale, or the ratio does not give a whole one.
+    """
+    architecture = student.card.architecture
+    if architecture.name not in ("cnn-s", "cnn-a"):
+        raise PlanError(
+            f"no auxiliary can be built for {architecture.name!r}: only cnn-s and cnn-a have a width; pass --auxiliary"
+        )
+    width = student.network.width("map1")
+    wide = width / (1 - ratio) if 0 < ratio < 1 else 0.0
+    if abs(wide - round(wide)) > 1e-2 or round(wide) <= width:
+        raise PlanError(
+            f"ratio {ratio}: an auxiliary {wide:.4g} wide for a student {width} wide; give a ratio in (0, 1) that "
+            "makes a whole number above it, such as 0.5 or 0.75"
+        )
+    return replace(architecture, name="cnn-a", options={**architecture.options, "width": round(wide)})
+
+
+def _make_auxiliary(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:
+    """The training of the auxiliary, or the finished one where an interrupted run of this very job left it."""
+    journal = replace(job.journal, output=auxiliary_path(job.journal.output))
+    teacher = what.teacher.network
+    if journal.resume and journal.output.exists() and not journal.interrupted:
+        made = load(journal.output)
+        step = made.card.lineage[-1] if made.card.lineage else {}
+        if (step.get("command"), step.get("teacher")) == (job.command, weights_digest(teacher.model)):
+            return made
+    architecture = auxiliary_architecture(what.student, what.auxiliary.ratio)
+    card = replace(what.student.card, architecture=architecture, edits=(), stages=(), weights="", lineage=())
+    start = Checkpoint(build(architecture, seed=job.run.seed), card)
+    student = what.student.network
+    check_plan(phases, student, narrowed(start.network, student), what.data)
+    own = replace(job, run=replace(job.run, task=CLASSIFICATION), journal=journal)
+    plan = auxiliary_phases(lesson(start, what.data, own, teacher=teacher), what.auxiliary.fit)
+    own = replace(own, run=replace(job.run, task=RETRIEVAL))
+    return (yield from train(start, plan, what.data, own, teacher=teacher))
 
 
 def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
@@ -89,7 +204,7 @@ def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
         command: What the user typed, for the lineage.
     """
     network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
-    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts))
+    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=())
     return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
 
 
@@ -105,13 +220,13 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
     """
     if recovery is not None:
         teacher = whole.network
-        if recovery.method.narrows:
+        if recovery.method.recipe.guide == "auxiliary":
             cuts = small.card.edits[len(whole.card.edits) :]
             teacher = show_survivors(teacher, cuts, blank_image(whole.card))
-        phases = recovery.method.phases(small.network, teacher, job.task, recovery.fit)
+        phases = recovery.method.phases(lesson(small, data, job, teacher=teacher), recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
     check_fit(small.card, data)
-    metrics = job.task.evaluate(small.network, data)
+    metrics = job.run.task.evaluate(small.network, data)
     result = small.with_step(_step(job, data, metrics, phases=(), facts={}))
     save(result, job.journal.output, force=job.journal.force)
     return result
@@ -123,7 +238,7 @@ def _step(
     return {
         "command": job.command,
         "data": {"name": data.name, "fingerprint": data.fingerprint, "train_images": len(data.train)},
-        "seed": job.seed,
+        "seed": job.run.seed,
         "phases": [[phase.name, phase.fit.epochs] for phase in phases],
         "metrics": {name: round(value, 6) for name, value in metrics.items()},
         "versions": versions(),

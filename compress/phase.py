@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-Loss = Callable[..., Tensor]
+from compress.errors import PlanError
+from compress.stages import Staged
 
-OPTIMIZERS: dict[str, Callable[[float], OptimizerFactory]] = {
-    "adam": lambda lr: partial(torch.optim.Adam, lr=lr),
-    "adamw": lambda lr: partial(torch.optim.AdamW, lr=lr, weight_decay=0.05),
-    "sgd": lambda lr: partial(torch.optim.SGD, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4),
+if TYPE_CHECKING:
+    from compress.tasks import Task
+
+Loss = Callable[..., Any]
+Keep = Literal["last", "best score", "best loss"]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How parameters follow their gradient.
+
+    Attributes:
+        name: "adam", "adamw" or "sgd" (with Nesterov's momentum).
+        lr: Learning rate, above 0, before the schedule's factor.
+        momentum: Of sgd, in [0, 1).
+        weight_decay: 0 or more.
+    """
+
+    name: Literal["adam", "adamw", "sgd"]
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.lr < math.inf and 0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
+            raise ValueError(f"optimizer: {self}; lr must be above 0, momentum in [0, 1), weight_decay 0 or more")
+
+    def of(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """A new optimizer of these parameters."""
+        if self.name == "sgd":
+            return torch.optim.SGD(
+                parameters, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.momentum > 0
+            )
+        if self.name == "adamw":
+            return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+        return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
+
+
+OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
+    "adam": lambda lr: Optimizer("adam", lr),
+    "adamw": lambda lr: Optimizer("adamw", lr, weight_decay=0.05),
+    "sgd": lambda lr: Optimizer("sgd", lr, momentum=0.9, weight_decay=5e-4),
 }
 
 
@@ -51,6 +89,9 @@ class Ref:
     side: Literal["student", "teacher", "labels", "index"]
     stage: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.side} {self.stage}".rstrip()
+
 
 def S(stage: str) -> Ref:  # noqa: N802
     """The student's feature at `stage`."""
@@ -71,16 +112,32 @@ class Term:
     """`weight * loss(*args)`, a scalar.
 
     Attributes:
-        loss: A pure function of tensors, or a module where the loss owns parameters.
+        loss: A function of tensors that can be found by its name, or a partial of one. A loss that owns parameters is
+            given as what makes it, its class or a partial of it: each phase gets a new one, by the seed of the run.
         args: Where each of its arguments comes from.
-        weight: Its factor in the sum.
+        weight: Its factor in the sum, 0 or more; or one factor for each epoch of the phase.
         name: How it is called in progress lines and metrics.
     """
 
     loss: Loss
     args: tuple[Ref, ...]
-    weight: float
+    weight: float | tuple[float, ...]
     name: str
+
+    def __post_init__(self) -> None:
+        weights = self.weight if isinstance(self.weight, tuple) else (self.weight,)
+        if not weights or not all(0 <= weight < math.inf for weight in weights):
+            raise PlanError(f"term {self.name!r}: its weight is {self.weight}; allowed are finite numbers from 0")
+
+    @property
+    def learns(self) -> bool:
+        """Whether the loss owns parameters."""
+        made = self.loss.func if isinstance(self.loss, partial) else self.loss
+        return isinstance(made, type) and issubclass(made, nn.Module)
+
+    def weight_at(self, epoch: int) -> float:
+        """The factor in an epoch of the phase, from 0."""
+        return self.weight[epoch] if isinstance(self.weight, tuple) else self.weight
 
 
 @dataclass(frozen=True)
@@ -89,16 +146,17 @@ class Fit:
 
     Attributes:
         epochs: Passes over the training set, at least one.
-        optimizer: Makes the optimizer from the parameters.
+        optimizer: New at the start of each phase.
         schedule: The learning-rate factor of each epoch; as long as `epochs`.
-        keep: Which weights leave the phase: those of the last epoch, or of the best one on the validation split.
+        keep: Which weights leave the phase: those of the last epoch, or of the best one on the validation split, by the
+            task's score or by the sum of the phase's terms.
         batch_size: Images a step.
     """
 
     epochs: int
-    optimizer: OptimizerFactory
+    optimizer: Optimizer
     schedule: tuple[float, ...]
-    keep: Literal["last", "best"] = "last"
+    keep: Keep = "last"
     batch_size: int = 128
 
     def __post_init__(self) -> None:
@@ -136,22 +194,39 @@ class Phase:
         return tuple(dict.fromkeys(ref.stage for ref in refs if ref.side == side))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a recipe may look at.
+
+    Attributes:
+        student: Who learns.
+        teacher: Who is listened to; None where nobody is.
+        task: What for.
+        images: How many there are to learn from.
+        labels: How many classes they have.
+        seed: Of everything random.
+    """
+
+    student: Staged
+    teacher: Staged | None
+    task: Task
+    images: int
+    labels: int
+    seed: int
+
+
 def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
-    """The plan as JSON-able data: equal for two plans that train alike."""
+    """The plan as JSON-able data: equal for two plans that train alike, and for no others.
+
+    Raises:
+        PlanError: A loss has nothing to be known by: a lambda, a function inside another one, an object.
+    """
     return [
         {
             "name": phase.name,
-            "terms": [
-                {
-                    "name": t.name,
-                    "weight": t.weight,
-                    "loss": _loss_text(t.loss),
-                    "args": [[r.side, r.stage] for r in t.args],
-                }
-                for t in phase.terms
-            ],
+            "terms": [_described(term) for term in phase.terms],
             "epochs": phase.fit.epochs,
-            "optimizer": _factory_text(phase.fit.optimizer),
+            "optimizer": repr(phase.fit.optimizer),
             "schedule": list(phase.fit.schedule),
             "keep": phase.fit.keep,
             "batch_size": phase.fit.batch_size,
@@ -161,12 +236,41 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
     ]
 
 
-def _factory_text(factory: Callable[..., Any]) -> str:
-    if isinstance(factory, partial):
-        given = [*map(repr, factory.args), *(f"{key}={value!r}" for key, value in sorted(factory.keywords.items()))]
-        return f"{_factory_text(factory.func)}({', '.join(given)})"
-    return getattr(factory, "__qualname__", type(factory).__qualname__)
+def _described(term: Term) -> dict[str, Any]:
+    try:
+        loss = _text(term.loss)
+    except TypeError as error:
+        raise PlanError(
+            f"term {term.name!r}: {error}; give a function of a module, or a partial of one with plain arguments"
+        ) from error
+    return {"name": term.name, "weight": term.weight, "loss": loss, "args": [str(ref) for ref in term.args]}
 
 
-def _loss_text(loss: Loss) -> str:
-    return repr(loss) if isinstance(loss, nn.Module) else _factory_text(loss)
+def _text(value: Any) -> str:
+    """What tells a loss or an argument of it from all others; TypeError where nothing does."""
+    if isinstance(value, partial):
+        given = [*map(_text, value.args), *(f"{key}={_text(part)}" for key, part in sorted(value.keywords.items()))]
+        return f"{_text(value.func)}({', '.join(given)})"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_text, value))}]"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return f"{type(value).__module__}.{value!r}"
+    name = getattr(value, "__qualname__", "")
+    if not name or "<" in name:
+        raise TypeError(f"{name or type(value).__name__} cannot be told from another one")
+    return f"{value.__module__}.{name}"
+
+
+def learned(loss: Loss, seed: int) -> nn.Module:
+    """A new loss with parameters, which depend on the seed alone.
+
+    Args:
+        loss: A class of modules, or a partial of one.
+        seed: Any whole number below 2**63.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: nn.Module = loss()
+    return made

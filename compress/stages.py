@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from compress.errors import PlanError, unknown_name
 
@@ -104,6 +106,10 @@ class Staged:
         return any(path == prefix or path.startswith(f"{prefix}.") for prefix in owned)
 
 
+class _FarEnough(Exception):  # noqa: N818  (no error)
+    """The forward pass has come as far as anybody reads."""
+
+
 class Taps:
     """The features of the latest forward pass, by stage name."""
 
@@ -113,9 +119,16 @@ class Taps:
     def __getitem__(self, name: str) -> Tensor:
         return self._features[name]
 
-    def clear(self) -> None:
-        """Forget the latest pass; to be called before the next one."""
+    def read(self, model: nn.Module, image: Tensor) -> None:
+        """Forget the latest pass and do another one.
+
+        Args:
+            model: The tapped network, or a wrapper around it.
+            image: (B, C, H, W) scaled images.
+        """
         self._features.clear()
+        with suppress(_FarEnough):
+            model(image)
 
     def put(self, name: str, feature: Tensor) -> None:
         """Keep one feature of this pass; PlanError if it is there already."""
@@ -125,45 +138,53 @@ class Taps:
 
 
 @contextmanager
-def tapped(network: Staged, names: Iterable[str]) -> Iterator[Taps]:
-    """The features of the named stages for each forward pass inside the `with`; no hook outlives it.
+def tapped(network: Staged, names: Iterable[str], *, whole: bool = True) -> Iterator[Taps]:
+    """The features of the named stages for each `Taps.read` inside the `with`; no hook outlives it.
 
     What flows on through the network is a copy, so that an in-place module behind a tap cannot change what was read.
 
     Args:
         network: Where to read.
         names: The stages to read, each once.
+        whole: Run the network to its end; False stops it at the deepest of the names, and what lies behind is left as
+            it is, the statistics of its batch-norm too.
 
     Raises:
-        PlanError: A stage is unknown; or, in a pass, a tap fires twice or its output is not a tensor.
+        PlanError: A stage is unknown; or, in a pass, a tap fires twice or its feature is not a tensor.
     """
+    names = list(names)
+    order = [stage.name for stage in network.stages]
+    for name in names:
+        network.stage(name)
+    last = "" if whole else max(names, key=order.index, default="")
     taps = Taps()
     with ExitStack() as hooks:
         for name in names:
-            stage = network.stage(name)
-            module = network.model.get_submodule(stage.tap)
-            keep = network.keep.get(name)
-            if stage.before:
-                handle = module.register_forward_pre_hook(_read_input(taps, name, keep))
-            else:
-                handle = module.register_forward_hook(_read_output(taps, name, keep))
-            hooks.callback(handle.remove)
+            hooks.callback(_tap(network, name, taps, ends=name == last).remove)
         yield taps
 
 
-def _show(taps: Taps, name: str, feature: object, keep: Tensor | None) -> Tensor:
-    if not isinstance(feature, Tensor):
-        raise PlanError(f"stage {name!r}: its tap gives a {type(feature).__name__}, not a tensor")
-    taps.put(name, feature if keep is None else feature.index_select(1, keep.to(feature.device)))
-    return feature.clone()
+def _tap(network: Staged, name: str, taps: Taps, *, ends: bool) -> RemovableHandle:
+    stage, keep = network.stage(name), network.keep.get(name)
+    module = network.model.get_submodule(stage.tap)
 
+    def show(feature: object) -> Tensor:
+        if not isinstance(feature, Tensor):
+            raise PlanError(f"stage {name!r}: its tap gives a {type(feature).__name__}, not a tensor")
+        taps.put(name, feature if keep is None else feature.index_select(1, keep.to(feature.device)))
+        if ends:
+            raise _FarEnough
+        return feature.clone()
 
-def _read_output(taps: Taps, name: str, keep: Tensor | None):  # type: ignore[no-untyped-def]
-    return lambda _module, _args, output: _show(taps, name, output, keep)
+    def before(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not args:
+            raise PlanError(f"stage {name!r}: its tap is called by keyword; tap the output of the module before it")
+        return (show(args[0]), *args[1:])
 
+    def after(_module: nn.Module, _args: tuple[Any, ...], output: object) -> Tensor:
+        return show(output)
 
-def _read_input(taps: Taps, name: str, keep: Tensor | None):  # type: ignore[no-untyped-def]
-    return lambda _module, args: (_show(taps, name, args[0], keep), *args[1:])
+    return module.register_forward_pre_hook(before) if stage.before else module.register_forward_hook(after)
 
 
 class Answer(nn.Module):
@@ -181,7 +202,7 @@ class Answer(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) scaled images to (B, F) features."""
         with tapped(self._network, [self._stage]) as taps:
-            self.model(image)
+            taps.read(self.model, image)
             return taps[self._stage].flatten(1)
 
 
@@ -190,7 +211,7 @@ def feature_shapes(network: Staged, image: Tensor) -> dict[str, tuple[int, ...]]
     """Stage name to the shape of its feature, without the batch, for one image (1, C, H, W)."""
     names = [stage.name for stage in network.stages]
     with evaluating(network.model), tapped(network, names) as taps:
-        network.model(image)
+        taps.read(network.model, image)
         return {name: tuple(taps[name].shape[1:]) for name in names}
 
 

@@ -71,10 +71,9 @@ def features(network: Staged, split: Split, stage: str) -> tuple[Tensor, Tensor]
 def _outputs(network: Staged, split: Split, stage: str, *, order: int | None) -> Iterator[tuple[Tensor, Batch]]:
     """(feature on the CPU, batch) for each batch of this process's share."""
     device = next(network.model.parameters()).device
-    with evaluating(network.model), tapped(network, [stage]) as taps:
+    with evaluating(network.model), tapped(network, [stage], whole=False) as taps:
         for batch in split.batches(EVALUATION_BATCH, order=order, shard=share(), even=False):
-            taps.clear()
-            network.model(network.scale(batch.image.to(device)))
+            taps.read(network.model, network.scale(batch.image.to(device)))
             feature = taps[stage].cpu()
             if not torch.isfinite(feature).all():
                 raise GateError(

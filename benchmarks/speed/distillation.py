@@ -6,7 +6,7 @@ that lies ready in memory; the two take turns, epoch by epoch, in one process.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,10 +24,10 @@ from compress.data import Batch, DataOptions, Dataset, load
 from compress.errors import DataError
 from compress.files import check_target
 from compress.models import Architecture, build
-from compress.phase import OPTIMIZERS, Fit
-from compress.recipes import pkt
+from compress.phase import OPTIMIZERS, Fit, Lesson
+from compress.recipes import read_method
 from compress.tasks import CLASSIFICATION
-from compress.training.engine import EpochReport, Run, run
+from compress.training.engine import EpochReport, Reports, Run, run
 
 SCHEMA = "edgepress-speed-distillation/1"
 STUDENT, TEACHER = "cnn-s", "cnn-a"
@@ -145,17 +145,22 @@ def _speeds(data: dict[str, Dataset], rounds: int) -> dict[str, np.ndarray]:
     speeds: dict[str, list[float]] = {name: [] for name in data}
     for turn in range(rounds + 1):
         for name in list(data)[:: -1 if turn % 2 else 1]:
-            speeds[name].append(next(training[name]).images_per_s)
+            speeds[name].append(_epoch(training[name]).images_per_s)
     for generator in training.values():
         generator.close()
     return {name: np.asarray(values[1:])[:, None] for name, values in speeds.items()}
 
 
-def _train(data: Dataset, epochs: int) -> Generator[EpochReport, None, None]:
+def _epoch(training: Reports) -> EpochReport:
+    return next(report for report in training if isinstance(report, EpochReport))
+
+
+def _train(data: Dataset, epochs: int) -> Reports:
     shape = (len(data.classes), data.see.channels, data.see.size)
     student, teacher = (build(Architecture(name, *shape)) for name in (STUDENT, TEACHER))
     fit = Fit(epochs, OPTIMIZERS["adam"](1e-3), (1.0,) * epochs, batch_size=BATCH_SIZE)
-    phases = pkt(student, teacher, CLASSIFICATION, fit)
+    lesson = Lesson(student, teacher, CLASSIFICATION, len(data.train), len(data.classes), seed=0)
+    phases = read_method("pkt").phases(lesson, fit)
     return run(phases, student, data, Run(CLASSIFICATION), teacher=teacher)
 
 

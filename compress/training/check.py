@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compress.data import Batch, Dataset
 from compress.errors import PlanError
-from compress.phase import Phase, Ref, Term
-from compress.stages import Staged, Taps, evaluating, tapped
+from compress.phase import INDEX, LABELS, Loss, Phase, Ref, S, T, Term, describe, learned
+from compress.stages import Staged, evaluating, tapped
 
 
 def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None, data: Dataset) -> None:
@@ -23,25 +22,47 @@ def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None,
         phases: The plan.
         student: What it trains.
         teacher: What its terms may refer to.
-        data: What it trains on; two of its images go through every term.
+        data: What it trains on; two of its images go once through each network, and what comes out through each term.
 
     Raises:
         PlanError: Names the phase and what is wrong: an unknown stage, a missing teacher, shapes that do not meet, a
-            network that cannot take the images, nothing to train, no validation split for keep="best".
+            network that cannot take the images, a teacher that gives NaN, nothing to train, no validation split to
+            choose the best epoch by.
     """
     if not phases:
         raise PlanError("the plan has no phases")
     for name, count in Counter(phase.name for phase in phases).items():
         if count > 1:
             raise PlanError(f"phase {name!r} is in the plan {count} times; give each its own name")
-    batch = _two_images(data)
     for phase in phases:
-        try:
+        with _named([phase]):
             _check_phase(phase, student, teacher, data)
-            with torch.random.fork_rng():
-                _dry_run(phase, student, teacher, batch)
-        except PlanError as error:
-            raise PlanError(f"phase {phase.name!r}: {error}") from error
+    batch = _two_images(data)
+    given: dict[Ref, Tensor] = {LABELS: batch.target, INDEX: batch.index}
+    for side, network, ref in (("student", student, S), ("teacher", teacher, T)):
+        reading = [phase for phase in phases if phase.stages(side)]  # type: ignore[arg-type]
+        if network is not None and (reading or side == "student"):
+            with _named(reading):
+                stages = dict.fromkeys(stage for phase in reading for stage in phase.stages(side))  # type: ignore[arg-type]
+                read = _read(side, network, stages, batch.image)
+                given |= {ref(stage): feature for stage, feature in read.items()}
+    tried: list[object] = []
+    for phase in phases:
+        for term, described in zip(phase.terms, describe([phase])[0]["terms"], strict=True):
+            facts = (described["loss"], described["args"])
+            if facts not in tried:
+                tried.append(facts)
+                with _named([phase]):
+                    _try_term(term, given)
+
+
+@contextmanager
+def _named(phases: Sequence[Phase]) -> Iterator[None]:
+    """A `with` whose PlanErrors name the first of the phases, if there is one."""
+    try:
+        yield
+    except PlanError as error:
+        raise PlanError(f"phase {phases[0].name!r}: {error}" if phases else str(error)) from error
 
 
 def _check_phase(phase: Phase, student: Staged, teacher: Staged | None, data: Dataset) -> None:
@@ -50,10 +71,15 @@ def _check_phase(phase: Phase, student: Staged, teacher: Staged | None, data: Da
     for name, count in Counter(term.name for term in phase.terms).items():
         if count > 1:
             raise PlanError(f"{count} of its terms are called {name!r}; give each its own name")
+    for term in phase.terms:
+        if isinstance(term.weight, tuple) and len(term.weight) != phase.fit.epochs:
+            raise PlanError(
+                f"term {term.name!r} has weights for {len(term.weight)} epochs; the phase has {phase.fit.epochs}"
+            )
     if phase.stages("teacher") and teacher is None:
         raise PlanError(f"it refers to the teacher's {', '.join(phase.stages('teacher'))}, but there is no teacher")
-    if phase.fit.keep == "best" and data.val is None:
-        raise PlanError('keep="best" needs a validation split; hold one out of the training set')
+    if phase.fit.keep != "last" and data.val is None:
+        raise PlanError(f'keep="{phase.fit.keep}" needs a validation split; hold one out of the training set')
     for name in phase.train or ():
         student.stage(name)
     learns = any(phase.train is None or student.owns(phase.train, path) for path, _ in student.model.named_parameters())
@@ -68,45 +94,30 @@ def _two_images(data: Dataset) -> Batch:
 
 
 @torch.no_grad()
-def _dry_run(phase: Phase, student: Staged, teacher: Staged | None, batch: Batch) -> None:
-    with ExitStack() as stack:
-        read: dict[str, Taps] = {}
-        for side, network in (("student", student), ("teacher", teacher)):
-            names = phase.stages(side)  # type: ignore[arg-type]
-            if network is not None and (names or side == "student"):
-                read[side] = stack.enter_context(tapped(network, names))
-                _forward(side, network, batch.image)
-        for term in phase.terms:
-            arguments = [_argument(ref, read, batch) for ref in term.args]
-            _try_term(term, arguments)
-
-
-def _forward(side: str, network: Staged, image: Tensor) -> None:
+def _read(side: str, network: Staged, stages: Iterable[str], image: Tensor) -> dict[str, Tensor]:
+    names = list(stages)
     device = next(network.model.parameters()).device
+    with evaluating(network.model), tapped(network, names) as taps:
+        try:
+            taps.read(network.model, network.scale(image.to(device)))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise PlanError(f"the {side} cannot take images of shape {tuple(image.shape[1:])}: {error}") from error
+        features = {name: taps[name].cpu() for name in names}
+    for name, feature in features.items():
+        if not torch.isfinite(feature).all():
+            raise PlanError(f"the {side} gives NaN or infinite values at stage {name!r}; take one that was trained")
+    return features
+
+
+@torch.no_grad()
+def _try_term(term: Term, given: Mapping[Ref, Tensor]) -> None:
+    arguments = [given[ref] for ref in term.args]
+    loss: Loss = learned(term.loss, seed=0) if term.learns else term.loss
     try:
-        with evaluating(network.model):
-            network.model(network.scale(image.to(device)))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise PlanError(f"the {side} cannot take images of shape {tuple(image.shape[1:])}: {error}") from error
-
-
-def _argument(ref: Ref, read: dict[str, Taps], batch: Batch) -> Tensor:
-    if ref.side == "labels":
-        return batch.target
-    if ref.side == "index":
-        return batch.index
-    return read[ref.side][ref.stage].cpu()
-
-
-def _try_term(term: Term, arguments: list[Tensor]) -> None:
-    loss = copy.deepcopy(term.loss) if isinstance(term.loss, nn.Module) else term.loss
-    try:
-        value = loss(*arguments)
+        with torch.random.fork_rng():
+            value = loss(*arguments)
     except (RuntimeError, ValueError, IndexError) as error:
-        places = ", ".join(
-            f"{ref.side} {ref.stage} {tuple(argument.shape)}".replace("  ", " ")
-            for ref, argument in zip(term.args, arguments, strict=True)
-        )
+        places = ", ".join(f"{ref} {tuple(argument.shape)}" for ref, argument in zip(term.args, arguments, strict=True))
         raise PlanError(f"term {term.name!r} cannot be computed from {places}: {error}") from error
     if value.ndim != 0:
         raise PlanError(f"term {term.name!r} gives shape {tuple(value.shape)}; a loss must be a scalar")

@@ -1,0 +1,125 @@
+"""A method: a recipe with its knobs set, by hand or by the words of a command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from compress.errors import PlanError, unknown_name
+from compress.phase import Fit, Lesson, Phase
+from compress.stages import Staged
+
+Guide = Literal["nobody", "teacher", "auxiliary"]
+
+
+def as_it_is(guide: Staged, student: Staged) -> Staged:
+    """The guide itself: what most recipes learn from."""
+    return guide
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a student learns.
+
+    Attributes:
+        name: To call it by.
+        plan: (lesson, fit) and its knobs, keyword-only with defaults, to a list of phases.
+        guide: Whom the student listens to.
+        show: (guide, student) and those knobs that it names to what the student gets to see of its guide.
+    """
+
+    name: str
+    plan: Callable[..., list[Phase]]
+    guide: Guide = "teacher"
+    show: Callable[..., Staged] = as_it_is
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """Every knob with its default."""
+        return _knobs(self.plan)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe and the knobs that differ from its defaults.
+
+    Attributes:
+        recipe: What is done.
+        knobs: Knob to value; a knob may be a method itself.
+    """
+
+    recipe: Recipe
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.recipe.name
+
+    def phases(self, lesson: Lesson, fit: Fit) -> list[Phase]:
+        """The plan of the recipe; PlanError for a knob out of its range or a lesson it cannot give."""
+        if self.recipe.guide != "nobody" and lesson.teacher is None:
+            raise PlanError(f"{self.name}: learns from a teacher, and there is none")
+        return self.recipe.plan(lesson, fit, **self.knobs)
+
+    def shown(self, guide: Staged, student: Staged) -> Staged:
+        """What the student gets to see of its guide."""
+        wanted = _knobs(self.recipe.show)
+        return self.recipe.show(guide, student, **{name: self.knobs[name] for name in wanted if name in self.knobs})
+
+
+def read_method(name: str, settings: Mapping[str, str], recipes: Mapping[str, Recipe]) -> Method:
+    """The method that words describe: {"last": "pkt", "last.beta": "5"} sets a knob of a knob.
+
+    Args:
+        name: Of a recipe.
+        settings: Knob to its value as text; it is read as the type of the knob's default.
+        recipes: Those there are.
+
+    Raises:
+        PlanError: A name is unknown, or a value cannot be read.
+    """
+    if name not in recipes:
+        raise PlanError(unknown_name("method", name, recipes))
+    recipe = recipes[name]
+    own = {knob: text for knob, text in settings.items() if "." not in knob}
+    inner = {knob: text for knob, text in settings.items() if "." in knob}
+    for knob in (*own, *(knob.partition(".")[0] for knob in inner)):
+        if knob not in recipe.knobs:
+            known = unknown_name("knob", knob, recipe.knobs) if recipe.knobs else f"unknown knob {knob!r}: it has none"
+            raise PlanError(f"{name}: {known}")
+    knobs: dict[str, Any] = {}
+    for knob, default in recipe.knobs.items():
+        deeper = {key.partition(".")[2]: text for key, text in inner.items() if key.partition(".")[0] == knob}
+        if isinstance(default, Method):
+            if knob in own or deeper:
+                knobs[knob] = _inner(f"{name}.{knob}", own.get(knob, default.name), deeper, recipes)
+        elif deeper:
+            raise PlanError(f"{name}: {knob} is {_KIND[type(default)]}, not a method; it has no knobs to set")
+        elif knob in own:
+            knobs[knob] = _value(f"{name}: {knob}", own[knob], type(default))
+    return Method(recipe, knobs)
+
+
+def _inner(where: str, name: str, settings: Mapping[str, str], recipes: Mapping[str, Recipe]) -> Method:
+    try:
+        return read_method(name, settings, recipes)
+    except PlanError as error:
+        raise PlanError(f"{where}: {error}") from error
+
+
+def _value(where: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise PlanError(f"{where} is {text!r}; it must be {_KIND[kind]}") from error
+
+
+def _knobs(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+_KIND = {int: "a whole number", float: "a number", str: "a text"}

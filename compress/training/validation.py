@@ -1,0 +1,42 @@
+"""The loss of a phase on images it does not train on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from compress.data import Batch, Split
+from compress.phase import Loss, Phase
+from compress.processes import share, total
+from compress.stages import Staged, evaluating
+from compress.training.features import Features, student_features
+
+
+@torch.no_grad()
+def phase_loss(
+    phase: Phase, epoch: int, losses: Mapping[str, Loss], student: Staged, source: tuple[Features, Split]
+) -> float:
+    """The weighted sum of the phase's terms, a mean over the images of a split, in eval mode, over all processes.
+
+    Args:
+        phase: Its terms and its batch size, on which losses of relations depend.
+        epoch: Of the phase, from 0; decides the weights.
+        losses: Term to its loss.
+        student: Only read.
+        source: The teacher as this split asks it, and the split.
+    """
+    guide, split = source
+    device = next(student.model.parameters()).device
+    sums = torch.zeros(2, dtype=torch.float64)
+    with (
+        evaluating(student.model),
+        student_features(student.model, student, phase.stages("student"), whole=False) as features,
+    ):
+        for batch in split.batches(phase.fit.batch_size, order=0, shard=share()):
+            batch = Batch(*(part.to(device) for part in batch))
+            given = {**features(batch), **guide(batch)}
+            values = [term.weight_at(epoch) * losses[term.name](*(given[r] for r in term.args)) for term in phase.terms]
+            sums += torch.tensor([float(torch.stack(values).sum()) * len(batch.target), len(batch.target)])
+    loss, images = total(sums)
+    return float(loss / images)
