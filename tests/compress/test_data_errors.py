@@ -102,9 +102,8 @@ def test_an_image_cut_short_is_named_when_a_stream_meets_it(folder: Path, worker
     path.write_bytes(path.read_bytes()[:-40])
     train = scan(folder).train
     assert isinstance(train, Listing)
-    split = StreamSplit(
-        train, View(Preprocessing(size=(16, 16), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3), workers=workers)
-    )
+    see = Preprocessing((16, 16), 3, mean=(0.5,) * 3, std=(0.5,) * 3)
+    split = StreamSplit(train, View(see), workers=workers)
     with pytest.raises(DataError) as caught:
         list(split.batches(3, order=0, view=0))
     assert str(caught.value).startswith(f"{path}: cannot be read as an image")
@@ -171,25 +170,29 @@ def test_a_class_of_one_image_has_none_to_hold_out(folder: Path) -> None:
         ("val_fraction", 1.0),
         ("val_fraction", -0.1),
         ("val_fraction", float("nan")),
-        ("size", 0),
-        ("size", -32),
-        ("size", 5000),
+        ("size", (0, 32)),
+        ("size", (32, -32)),
+        ("size", (5000, 32)),
         ("channels", 2),
         ("channels", 0),
         ("channels", 4),
-        ("std", (0.0,)),
-        ("std", (-1.0,)),
     ],
 )
 def test_an_option_out_of_range_says_what_came_and_what_is_allowed(option: str, value: object) -> None:
     with pytest.raises(DataError) as caught:
         DataOptions(**{option: value})  # type: ignore[arg-type]
-    assert f"got {value}" in str(caught.value)
+    came = "x".join(map(str, value)) if isinstance(value, tuple) else value
+    assert f"got {came}" in str(caught.value)
 
 
 def test_an_unknown_augmentation_suggests_the_nearest() -> None:
     with pytest.raises(DataError, match="Did you mean 'flip'"):
         DataOptions(augment=("flop",))
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_std_is_finite_and_above_0(std: float) -> None:
+    fails("digits", "std", f"got ({std},)", std=(std,))
 
 
 @pytest.mark.parametrize("option", ["mean", "std"])

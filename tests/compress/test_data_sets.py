@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 
 from compress.data import DATASETS, DataOptions, Split, data_root, load, status
+from compress.stages import Scale
 
 
 def images(split: Split) -> Tensor:
@@ -49,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_digits_are_all_there_in_their_fixed_split() -> None:
     data = load("digits")
-    assert (data.channels, data.size, data.classes) == (1, 32, tuple("0123456789"))
+    assert (data.see.channels, data.see.size, data.classes) == (1, (32, 32), tuple("0123456789"))
     assert counts(data.test) == [44, 46, 44, 46, 45, 46, 45, 45, 44, 45]
     together = [train + test for train, test in zip(counts(data.train), counts(data.test), strict=True)]
     assert together == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -60,7 +61,7 @@ def test_digits_are_all_there_in_their_fixed_split() -> None:
 
 def test_digits_at_their_own_size_have_mean_0_and_std_1() -> None:
     data = load("digits", DataOptions(size=(8, 8)))
-    train = images(data.train)
+    train = Scale(data.see.mean, data.see.std)(images(data.train))
     assert train.shape == (1347, 1, 8, 8)
     assert train.mean().item() == pytest.approx(0, abs=2e-3)
     assert train.std().item() == pytest.approx(1, abs=2e-3)
@@ -74,29 +75,28 @@ def test_digits_are_in_the_package_before_any_folder(tmp_path: Path, monkeypatch
 
 def test_digits_can_be_told_apart_by_their_nearest_neighbour() -> None:
     data = load("digits", DataOptions(size=(8, 8)))
-    train, test = images(data.train).flatten(1), images(data.test).flatten(1)
+    train, test = (images(split).flatten(1).float() for split in (data.train, data.test))
     nearest = data.train.targets[torch.cdist(test, train).argmin(dim=1)]
     assert (nearest == data.test.targets).float().mean() > 0.97
 
 
 def test_size_channels_mean_and_std_override() -> None:
-    data = load("digits", DataOptions(size=(20, 20), channels=3, mean=(0.0, 0.5, 0.0), std=(1.0, 1.0, 0.5)))
+    see = load("digits", DataOptions(size=(20, 28), channels=3, mean=(0.0, 0.5, 0.0), std=(1.0, 1.0, 0.5))).see
+    assert (see.size, see.channels, see.mean, see.std) == ((20, 28), 3, (0.0, 0.5, 0.0), (1.0, 1.0, 0.5))
+    data = load("digits", DataOptions(size=(20, 28), channels=3))
     image = images(data.test)[0]
-    assert (data.size, data.channels) == (20, 3)
-    assert image.shape == (3, 20, 20)
-    assert image.min() >= -0.5
-    assert torch.allclose(image[1], image[0] - 0.5)
-    assert torch.allclose(image[2], image[0] * 2)
+    assert image.shape == (3, 20, 28)
+    assert torch.equal(image, image[:1].expand(3, -1, -1))
+    assert data.see.mean == (0.3057,) * 3
 
 
 def test_rgb_to_grey_goes_by_luminance(folder: Path) -> None:
-    data = load(str(folder), DataOptions(channels=1, mean=(0.0,), std=(1.0,)))
-    apple, *_, pear = images(data.test)
-    assert apple.mean().item() == pytest.approx(0.2989 * 200 / 255, abs=0.01)
-    assert pear.mean().item() == pytest.approx((0.587 * 202 + (1 - 0.587) * 2) / 255, abs=0.01)
-    converted = load(str(folder), DataOptions(channels=1))
-    assert converted.mean == (pytest.approx(0.459, abs=1e-3),)
-    assert len(converted.std) == 1
+    data = load(str(folder), DataOptions(channels=1))
+    apple, *_, pear = images(data.test).float()
+    assert apple.mean().item() == pytest.approx(0.299 * 200, abs=1)
+    assert pear.mean().item() == pytest.approx(0.587 * 202 + (1 - 0.587) * 2, abs=1)
+    assert data.see.mean == (pytest.approx(0.459, abs=1e-3),)
+    assert len(data.see.std) == 1
 
 
 def test_a_fraction_keeps_its_share_of_every_class() -> None:
@@ -142,13 +142,12 @@ def test_the_fraction_is_of_what_validation_leaves() -> None:
 
 def test_a_folder_has_the_classes_of_its_sub_folders(folder: Path) -> None:
     data = load(str(folder))
-    assert (data.name, data.classes, data.size, data.channels) == ("fruit", ("apple", "pear"), 64, 3)
+    assert (data.name, data.classes, data.see.shape) == ("fruit", ("apple", "pear"), (3, 64, 64))
     assert data.val is not None
     assert [counts(split) for split in (data.train, data.val, data.test)] == [[6, 6], [2, 2], [3, 3]]
     red, *_, green = images(data.test)
-    means, stds = torch.tensor(data.mean), torch.tensor(data.std)
-    assert torch.allclose(red.mean((1, 2)) * stds + means, torch.tensor([200.0, 0, 0]) / 255, atol=1e-3)
-    assert torch.allclose(green.mean((1, 2)) * stds + means, torch.tensor([2.0, 202, 2]) / 255, atol=1e-3)
+    assert torch.equal(red, torch.tensor([200, 0, 0])[:, None, None].expand(3, 64, 64))
+    assert torch.equal(green, torch.tensor([2, 202, 2])[:, None, None].expand(3, 64, 64))
 
 
 def test_a_held_out_split_replaces_the_val_folder(folder: Path) -> None:
@@ -191,9 +190,8 @@ def test_images_of_many_kinds_are_read(tmp_path: Path, memory_limit_bytes: int) 
         paint(tmp_path / "test" / "left" / file, colour, mode=mode)
     (tmp_path / "test" / "left" / ".DS_Store").write_bytes(b"\0")
     paint(tmp_path / "test" / "right" / "0.png", 5, mode="L")
-    options = DataOptions(size=(8, 8), mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    data = load(str(tmp_path), options, memory_limit_bytes=memory_limit_bytes)
-    colours = images(data.test).mean((2, 3)).round()
+    data = load(str(tmp_path), DataOptions(size=(8, 8)), memory_limit_bytes=memory_limit_bytes)
+    colours = images(data.test).float().mean((2, 3)).round()
     expected = [100, 255, 0, None, 60, 90, 40, None, 80, 200, 5]
     for colour, value in zip(colours, expected, strict=True):
         if value is not None:
@@ -213,10 +211,10 @@ def test_evaluation_takes_the_middle_and_training_stands_upright(tmp_path: Path)
             (tmp_path / part / name).mkdir(parents=True)
             Image.fromarray(wide).save(tmp_path / part / name / "wide.png")
             turned.save(tmp_path / part / name / "turned.png", exif=exif)
-    data = load(str(tmp_path), DataOptions(size=(10, 10), channels=1, mean=(0.0,), std=(1 / 255,)))
+    data = load(str(tmp_path), DataOptions(size=(10, 10), channels=1))
     upright, middle = images(data.test)[:2]
-    assert (middle.round() == 255).all()
-    assert torch.allclose(upright[0], (torch.arange(9, -1, -1) * 20.0).expand(10, 10), atol=1e-2)
+    assert (middle == 255).all()
+    assert torch.equal(upright[0], (torch.arange(9, -1, -1) * 20).expand(10, 10))
 
 
 def test_a_very_long_image_costs_no_more_than_its_middle(tmp_path: Path) -> None:
@@ -230,10 +228,10 @@ def test_a_very_long_image_costs_no_more_than_its_middle(tmp_path: Path) -> None
 def test_fashion_mnist_is_read_from_torchvisions_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_fashion_mnist(tmp_path)
     monkeypatch.setenv("EDGEPRESS_DATA", str(tmp_path))
-    data = load("fashion-mnist", DataOptions(mean=(0.0,), std=(1 / 255,)))
-    assert (data.size, data.channels, len(data.classes), data.train.fixed) == (32, 1, 10, True)
+    data = load("fashion-mnist")
+    assert (data.see.shape, len(data.classes), data.train.fixed) == ((1, 32, 32), 10, True)
     assert (len(data.train), len(data.test)) == (40, 20)
-    image = images(data.train)[7, 0].round()
+    image = images(data.train)[7, 0]
     assert (image[2:30, 2:30] == 7).all()
     assert image.sum() == 7 * 28 * 28
     unpadded = load("fashion-mnist", DataOptions(size=(28, 28)))
@@ -257,11 +255,11 @@ def write_fashion_mnist(root: Path) -> None:
 def test_cifar10_is_read_from_torchvisions_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar10(tmp_path, monkeypatch)
     monkeypatch.setenv("EDGEPRESS_DATA", str(tmp_path))
-    data = load("cifar10", DataOptions(mean=(0.0,) * 3, std=(1 / 255,) * 3))
-    assert (len(data.train), len(data.test), data.size, data.channels) == (50, 10, 32, 3)
+    data = load("cifar10")
+    assert (len(data.train), len(data.test), data.see.shape) == (50, 10, (3, 32, 32))
     assert data.classes[:2] == ("airplane", "automobile")
     assert counts(data.train) == [5] * 10
-    assert images(data.test)[4].mean((1, 2)).tolist() == pytest.approx([4, 104, 204])
+    assert images(data.test)[4].float().mean((1, 2)).tolist() == [4, 104, 204]
 
 
 def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +285,7 @@ def test_a_named_set_prefers_an_image_folder_of_its_name(
     folder.rename(tmp_path / "fashion-mnist")
     monkeypatch.setenv("EDGEPRESS_DATA", str(tmp_path))
     data = load("fashion-mnist")
-    assert (data.name, data.classes, data.size, data.channels) == ("fashion-mnist", ("apple", "pear"), 32, 1)
+    assert (data.name, data.classes, data.see.shape) == ("fashion-mnist", ("apple", "pear"), (1, 32, 32))
 
 
 def test_the_fingerprint_follows_images_labels_and_preprocessing(folder: Path) -> None:

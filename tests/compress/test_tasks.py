@@ -7,13 +7,24 @@ import torch
 
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
+from compress.errors import GateError
 from compress.metrics import retrieval_scores, wilson_interval
-from compress.tasks import CLASSIFICATION, RETRIEVAL, TASKS, features, nearest_neighbour_hits
+from compress.tasks import (
+    CLASSIFICATION,
+    EVALUATION_BATCH,
+    RETRIEVAL,
+    TASKS,
+    Task,
+    features,
+    nearest_neighbour_hits,
+    tallied,
+)
 
 
 def _forward(checkpoint: Checkpoint, data: Dataset) -> torch.Tensor:
+    network = checkpoint.network
     with torch.no_grad():
-        return torch.cat([checkpoint.network.model(batch.image) for batch in data.test.batches(1000)])
+        return torch.cat([network.model(network.scale(batch.image)) for batch in data.test.batches(1000)])
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -23,22 +34,23 @@ def test_features_are_those_of_every_image_in_order_in_eval_mode(
     student.network.model.eval()
     expected = _forward(student, digits)
     student.network.model.train(training)
-    found = features(student.network, digits.test, "logits", batch_size=64)
+    found, targets = features(student.network, digits.test, "logits")
     assert found.shape == (450, 10)
+    assert torch.equal(targets, digits.test.targets)
     assert torch.allclose(found, expected, atol=1e-5)
     assert not found.requires_grad
     assert student.network.model.training is training
 
 
 def test_features_are_flat(student: Checkpoint, digits: Dataset) -> None:
-    assert features(student.network, digits.test, "map1").shape == (450, 4 * 11 * 11)
+    assert features(student.network, digits.test, "map1")[0].shape == (450, 4 * 11 * 11)
 
 
 def test_the_nearest_neighbour_is_never_the_image_itself() -> None:
     feature = torch.tensor([[0.0], [1.0], [3.0], [3.5], [9.0]])
-    assert nearest_neighbour_hits(feature, torch.tensor([0, 0, 1, 1, 1])) == pytest.approx(1.0)
-    assert nearest_neighbour_hits(feature, torch.tensor([0, 1, 0, 0, 0])) == pytest.approx(3 / 5)
-    assert nearest_neighbour_hits(feature, torch.tensor([0, 1, 2, 3, 4])) == 0.0
+    assert nearest_neighbour_hits(feature, torch.tensor([0, 0, 1, 1, 1])).tolist() == [5, 5]
+    assert nearest_neighbour_hits(feature, torch.tensor([0, 1, 0, 0, 0])).tolist() == [3, 5]
+    assert nearest_neighbour_hits(feature, torch.tensor([0, 1, 2, 3, 4])).tolist() == [0, 5]
 
 
 def test_classification_is_evaluated_on_the_whole_test_split(teacher: Checkpoint, digits: Dataset) -> None:
@@ -54,17 +66,33 @@ def test_retrieval_is_evaluated_with_test_queries_against_the_training_images(
 ) -> None:
     found = RETRIEVAL.evaluate(teacher.network, digits)
     queries, database = (features(teacher.network, split, "embedding") for split in (digits.test, digits.train))
-    assert found == retrieval_scores(queries, digits.test.targets, database, digits.train.targets)
+    assert found == retrieval_scores(*queries, *database)
     assert all(0 < value <= 1 for value in found.values())
 
 
-def test_the_score_of_an_epoch(teacher: Checkpoint, digits: Dataset) -> None:
-    logits = features(teacher.network, digits.test, CLASSIFICATION.output)
-    assert CLASSIFICATION.score(logits, digits.test.targets) == pytest.approx(
-        CLASSIFICATION.evaluate(teacher.network, digits)["top1"]
-    )
-    embedding = features(teacher.network, digits.test, RETRIEVAL.output)
-    assert RETRIEVAL.score(embedding, digits.test.targets) == nearest_neighbour_hits(embedding, digits.test.targets)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_score_of_an_epoch_is_that_of_the_tallies_of_its_batches(
+    teacher: Checkpoint, digits: Dataset, task: Task
+) -> None:
+    output, targets = features(teacher.network, digits.test, task.output)
+    order = torch.cat([batch.index for batch in digits.test.batches(EVALUATION_BATCH, order=0, even=False)])
+    batches = order.split(EVALUATION_BATCH)
+    expected = torch.stack([task.tally(output[index], targets[index]) for index in batches]).sum(0)
+    found = tallied(teacher.network, digits.test, task)
+    assert found.tolist() == expected.tolist()
+    assert task.score(found) == int(expected[0]) / 450
+
+
+def test_the_score_of_classification_is_its_accuracy(teacher: Checkpoint, digits: Dataset) -> None:
+    score = CLASSIFICATION.score(tallied(teacher.network, digits.test, CLASSIFICATION))
+    assert score == CLASSIFICATION.evaluate(teacher.network, digits)["top1"]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_network_that_gives_nan_is_not_measured(student: Checkpoint, digits: Dataset, task: Task) -> None:
+    next(student.network.model.parameters()).data.fill_(float("nan"))
+    with pytest.raises(GateError, match="NaN"):
+        task.evaluate(student.network, digits)
 
 
 def test_the_tasks_by_name() -> None:
