@@ -17,10 +17,13 @@ RESIZES = ("crop", "stretch")
 class Preprocessing:
     """The rule that a network was trained with; what it leaves open is the same for all networks.
 
-    An image is turned upright by its EXIF orientation and converted to `channels` (transparency and colour spaces as
-    Pillow does it, grey as 0.2989 R + 0.587 G + 0.114 B). Unless it has the size already, `border` black pixels are put
-    around it and the box in its middle is resized to `size`: bilinear, antialiased. Each channel in [0, 1] then has
-    `mean` subtracted and is divided by `std`.
+    Pillow defines every step. An image is turned upright (`ImageOps.exif_transpose`) and converted to RGB, and from
+    there to grey where `channels` is 1 (`convert`: transparency is dropped, never blended with a background; grey is
+    0.299 R + 0.587 G + 0.114 B, rounded). Unless it has the size already and is to be taken whole, `border` black
+    pixels are put around it and the box in its middle is resized to `size`: with `top = round((height - box height)
+    / 2)`, and left alike, that is `resize((W, H), BILINEAR, (left, top, left + box width, top + box height))`, whose
+    filter is antialiased and at the edge of the box sees the pixels beyond it. Each channel in [0, 1] then has `mean`
+    subtracted and is divided by `std`.
 
     Attributes:
         size: Height and width in pixels, each 1 to 4096.

@@ -1,82 +1,134 @@
-"""From the parts of a data set to its splits: what is held out and kept, where it lives, and its fingerprint."""
+"""From a name or a path to a data set: what is held out and kept, where it lives, and its fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from compress.data.decode import read_listing
+from compress.data.cache import read_kept
+from compress.data.chance import hold_out, keep_fraction
+from compress.data.folder import LAYOUT, scan
 from compress.data.found import Listing, Part, Parts, Pixels
-from compress.data.memory import MemorySplit
-from compress.data.prepare import View
-from compress.data.split import DataOptions, Dataset, Split
-from compress.data.stream import StreamSplit
-from compress.data.subset import hold_out, keep_fraction
+from compress.data.known import DATASETS, FOLDER, read_source
+from compress.data.prepare import DataOptions, Defaults, fit_pixels, preprocessing
+from compress.data.split import Dataset, MemorySplit, Split, StreamSplit
+from compress.errors import DataError, unknown_name
+from compress.preprocessing import Preprocessing
 
+MEMORY_LIMIT_BYTES = 2**30
 FIT_CHUNK = 4096
 
 
-def assemble(name: str, parts: Parts, view: View, *, options: DataOptions, memory_limit_bytes: int) -> Dataset:
-    """The data set: its validation split held out first, then the fraction of the rest kept.
+def load(
+    name_or_path: str,
+    options: DataOptions | None = None,
+    *,
+    see: Preprocessing | None = None,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+) -> Dataset:
+    """The data set of that name, or of the image folder at that path; a name in `DATASETS` goes first.
+
+    A validation split is held out first, then the fraction of the rest is kept.
 
     Args:
-        name: How it is called.
-        parts: What was found.
-        view: Its preprocessing, with the options already in it.
-        options: The two fractions and their seed.
-        memory_limit_bytes: Up to this size, as uint8 at the view's size, all of it is held in memory ready to use;
+        name_or_path: A name in `DATASETS`, or a folder that holds train/<class>/* and test/<class>/* or val/<class>/*,
+            or <class>/* alone.
+        options: What to change about it; None changes nothing.
+        see: How the network that is to get the images sees them, instead of what the data set and the options say.
+        memory_limit_bytes: Up to this size, as uint8 at the size asked for, all of it is held in memory ready to use;
             above, pixels are fitted a batch at a time and files are streamed.
 
     Raises:
-        DataError: A fraction leaves a class empty, or an image cannot be read.
+        DataError: There is no such data set; it cannot be had; it is damaged; or it does not fit the options.
     """
-    parts = _choose(parts, options)
-    present = [part for part in (parts.train, parts.val, parts.test) if part is not None]
-    count = sum(len(part.targets) for part in present)
-    if count * math.prod(view.see.shape) <= memory_limit_bytes:
-        present = [_ready(part, view) for part in present]
-    plain = replace(view, augment=())
-    train, *val, test = (_split(part, view if part is present[0] else plain) for part in present)
+    options = options or DataOptions()
+    name, defaults, parts = _find(name_or_path)
+    if defaults is FOLDER and see is None and options.size is None:
+        height, width = defaults.size
+        note = f"{name}: images of a folder are prepared at {height}x{width}; --size changes it"
+        parts = replace(parts, notes=(*parts.notes, note))
+    see = see or preprocessing(options, defaults)
+    if see.channels not in (1, 3):
+        raise DataError(f"data set {name!r}: its images have 1 or 3 channels; the network sees {see.channels}")
+    parts = _settle(parts, options, see, memory_limit_bytes)
+    augment = defaults.augment if options.augment is None else options.augment
     return Dataset(
         name=name,
         classes=parts.classes,
-        see=view.see,
-        train=train,
-        val=val[0] if val else None,
-        test=test,
-        fingerprint=_fingerprint(parts.classes, view, present),
+        see=see,
+        train=_split(parts.train, see, augment),
+        val=None if parts.val is None else _split(parts.val, see),
+        test=_split(parts.test, see),
+        fingerprint=_fingerprint(parts, see, augment),
+        notes=parts.notes,
     )
+
+
+def _find(name_or_path: str) -> tuple[str, Defaults, Parts]:
+    if name_or_path in DATASETS:
+        source = DATASETS[name_or_path]
+        return name_or_path, source.defaults, read_source(name_or_path, source)
+    path = Path(name_or_path).expanduser()
+    is_path = os.sep in name_or_path or name_or_path.startswith((".", "~")) or path.exists()
+    if not name_or_path or not is_path:
+        message = unknown_name("data set", name_or_path, DATASETS)
+        raise DataError(f"{message}; or give the path of a folder that holds {LAYOUT}")
+    return path.resolve().name, FOLDER, scan(path)
+
+
+def _settle(parts: Parts, options: DataOptions, see: Preprocessing, limit_bytes: int) -> Parts:
+    """The parts after both fractions, in memory if they fit; whole parts are decoded before one is held out of them,
+    so that every command finds the same ones kept."""
+    if options.fraction == 1:
+        return _choose(_in_memory(parts, see, limit_bytes), options)
+    return _in_memory(_choose(parts, options), see, limit_bytes)
 
 
 def _choose(parts: Parts, options: DataOptions) -> Parts:
     train, val = parts.train, parts.val
     if options.val_fraction > 0:
-        stay, held = hold_out(train.targets, parts.classes, fraction=options.val_fraction, seed=options.seed)
+        labels = train.targets.numpy()
+        stay, held = hold_out(labels, parts.classes, fraction=options.val_fraction, seed=options.seed)
         train, val = train.pick(stay), train.pick(held)
     if options.fraction < 1:
-        train = train.pick(keep_fraction(train.targets, parts.classes, fraction=options.fraction, seed=options.seed))
+        labels = train.targets.numpy()
+        train = train.pick(keep_fraction(labels, parts.classes, fraction=options.fraction, seed=options.seed))
     return replace(parts, train=train, val=val)
 
 
-def _ready(part: Part, view: View) -> Pixels:
+def _in_memory(parts: Parts, see: Preprocessing, limit_bytes: int) -> Parts:
+    count = sum(len(part.targets) for part in (parts.train, parts.val, parts.test) if part is not None)
+    if count * math.prod(see.shape) > limit_bytes:
+        return parts
+    return replace(
+        parts,
+        train=_fitted(parts.train, see),
+        val=None if parts.val is None else _fitted(parts.val, see),
+        test=_fitted(parts.test, see),
+    )
+
+
+def _fitted(part: Part, see: Preprocessing) -> Pixels:
     if isinstance(part, Listing):
-        return read_listing(part, view)
-    if part.images.shape[1:] == view.see.shape:
-        return part
-    return Pixels(torch.cat([view.fit(chunk) for chunk in torch.split(part.images, FIT_CHUNK)]), part.targets)
+        return Pixels(read_kept(part, see), part.targets, ready=True)
+    chunks = [torch.from_numpy(fit_pixels(chunk.numpy(), see)) for chunk in torch.split(part.images, FIT_CHUNK)]
+    return Pixels(torch.cat(chunks), part.targets, ready=True)
 
 
-def _split(part: Part, view: View) -> Split:
-    return StreamSplit(part, view) if isinstance(part, Listing) else MemorySplit(part, view)
+def _split(part: Part, see: Preprocessing, augment: tuple[str, ...] = ()) -> Split:
+    return StreamSplit(part, see, augment) if isinstance(part, Listing) else MemorySplit(part, see, augment)
 
 
-def _fingerprint(classes: tuple[str, ...], view: View, parts: Sequence[Part]) -> str:
-    digest = hashlib.sha256(repr((classes, view)).encode())
-    for part in parts:
+def _fingerprint(parts: Parts, see: Preprocessing, augment: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(repr((parts.classes, see, augment)).encode())
+    for part in (parts.train, parts.val, parts.test):
+        if part is None:
+            continue
         digest.update(repr(len(part.targets)).encode())
         digest.update(part.targets.numpy().data)
         if isinstance(part, Listing):

@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import os
+import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from compress.data.draws import Draws
-from compress.data.found import Listing, Pixels
-from compress.data.prepare import View
+from compress.data.chance import Draws, Positions
+from compress.data.found import Listing
+from compress.data.prepare import Bytes, fit, vary
 from compress.errors import DataError
+from compress.preprocessing import Preprocessing
 
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 DEEP_MODES = ("F", "I")
 EXIF_ORIENTATION = 0x0112
 READ_CHUNK = 250
 PARALLEL_FROM_FILES = 4 * READ_CHUNK
 
 
-def decode(path: str) -> Tensor:
-    """(1 or 3, H, W) uint8: grey images as one channel, all others as RGB, upright by their EXIF orientation.
+def read_image(path: str, see: Preprocessing) -> Bytes:
+    """(C, H, W): an image file as `Preprocessing` describes it, before it is scaled.
 
     Raises:
-        DataError: The file is no whole image, or has more than 8 bits a channel; it is named.
+        DataError: The file is no whole image, has more than 8 bits a channel, or so many pixels that Pillow warns of a
+            decompression bomb; it is named.
     """
-    with _naming(path), Image.open(path) as opened:
+    with _opened(path) as opened:
         if opened.mode.startswith(DEEP_MODES):
             raise ValueError(f"its pixels are of mode {opened.mode}; 8 bits a channel are needed")
         opened.load()
-        image: Image.Image = opened
-        if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(opened)
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-        pixels = np.array(image if image.mode == mode else image.convert(mode))
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
+        turned = opened.getexif().get(EXIF_ORIENTATION, 1) != 1
+        return fit(ImageOps.exif_transpose(opened) if turned else opened, see)
 
 
 def check_listing(listing: Listing) -> None:
@@ -52,20 +50,26 @@ def check_listing(listing: Listing) -> None:
         DataError: A file is not an image; it is named.
     """
     for position in range(len(listing.files)):
-        path = listing.path(position)
-        with _naming(path), Image.open(path) as image:
+        with _opened(listing.path(position)) as image:
             image.verify()
 
 
 def read_batches(
-    listing: Listing, plan: Sequence[npt.NDArray[np.int64]], view: View, *, draws: Draws | None, workers: int
+    listing: Listing,
+    plan: Sequence[Positions],
+    see: Preprocessing,
+    augment: tuple[str, ...] = (),
+    *,
+    draws: Draws | None = None,
+    workers: int,
 ) -> Iterator[Tensor]:
-    """For every batch of the plan its images, (B, C, H, W) uint8, fitted to the view and, with draws, augmented.
+    """For every batch of the plan its images, (B, C, H, W) uint8, fitted and, with draws, augmented.
 
     Args:
         listing: The files.
         plan: The positions of every batch.
-        view: What the network gets.
+        see: How the network sees an image.
+        augment: What the draws are used for.
         draws: One for each file of the list; None augments nothing.
         workers: Processes that decode, ahead of the caller; 0 decodes in this one, when asked.
 
@@ -73,10 +77,11 @@ def read_batches(
         DataError: A file cannot be decoded; it is named.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Reader(listing, view, draws),
+        _Reader(listing, see, augment, draws),
         batch_sampler=plan,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=_unchanged,
+        worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # without one of its own the loader draws from the global generator
     )
     for images in loader:
@@ -85,19 +90,19 @@ def read_batches(
         yield torch.from_numpy(images)
 
 
-def read_listing(listing: Listing, view: View) -> Pixels:
-    """Every image of the list, fitted to the view, in memory.
+def read_listing(listing: Listing, see: Preprocessing) -> Tensor:
+    """(N, C, H, W) uint8: every image of the list, fitted.
 
     Raises:
         DataError: A file cannot be decoded; it is named.
     """
     count = len(listing.files)
-    images = torch.empty(count, *view.see.shape, dtype=torch.uint8)
+    images = torch.empty(count, *see.shape, dtype=torch.uint8)
     plan = np.array_split(np.arange(count), -(-count // READ_CHUNK))
     workers = (os.cpu_count() or 1) if count >= PARALLEL_FROM_FILES else 0
-    for positions, batch in zip(plan, read_batches(listing, plan, view, draws=None, workers=workers), strict=True):
+    for positions, batch in zip(plan, read_batches(listing, plan, see, workers=workers), strict=True):
         images[positions[0] : positions[-1] + 1] = batch
-    return Pixels(images, listing.targets)
+    return images
 
 
 class _Reader(Dataset[Any]):
@@ -106,28 +111,35 @@ class _Reader(Dataset[Any]):
     Arrays, not tensors, leave the workers: tensors would pass through shared memory, of which containers have little.
     """
 
-    def __init__(self, listing: Listing, view: View, draws: Draws | None) -> None:
+    def __init__(self, listing: Listing, see: Preprocessing, augment: tuple[str, ...], draws: Draws | None) -> None:
         self._listing = listing
-        self._view = view
+        self._see = see
+        self._augment = augment
         self._draws = draws
 
-    def __getitems__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | DataError:
+    def __getitems__(self, positions: Positions) -> Bytes | DataError:
         try:
-            images = torch.cat([self._view.fit(decode(self._listing.path(at))[None]) for at in positions])
+            images = np.stack([read_image(self._listing.path(at), self._see) for at in positions])
         except DataError as error:
             return error
-        if self._draws is not None:
-            images = self._view.vary(images, self._draws.of(positions))
-        return images.numpy()
+        return images if self._draws is None else vary(images, self._augment, self._draws.of(positions))
 
 
 def _unchanged(batch: Any) -> Any:
     return batch
 
 
+def _leave_interrupts(_worker: int) -> None:
+    """Ctrl-C is the parent's to handle, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
+def _opened(path: str) -> Iterator[Image.Image]:
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
     except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
         raise DataError(f"{path}: cannot be read as an image ({error}); replace it or remove it") from error

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from compress.data.chance import Positions
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -17,14 +19,16 @@ class Pixels:
     Attributes:
         images: (N, C, H, W) uint8.
         targets: (N,) int64 classes, or (N, H, W) uint8 masks.
+        ready: Whether they are what the network sees; else they are still to be fitted.
     """
 
     images: Tensor
     targets: Tensor
+    ready: bool = False
 
-    def pick(self, index: Tensor) -> Pixels:
-        """The images at `index`, (M,) int64."""
-        return Pixels(self.images[index], self.targets[index])
+    def pick(self, index: Positions) -> Pixels:
+        """The images at `index`, (M,)."""
+        return Pixels(self.images[index], self.targets[index], self.ready)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Listing:
         """The whole path of one file; text, for it is needed once an image."""
         return f"{self.root}/{self.files[position]}"
 
-    def pick(self, index: Tensor) -> Listing:
-        """The files at `index`, (M,) int64."""
+    def pick(self, index: Positions) -> Listing:
+        """The files at `index`, (M,)."""
         return Listing(self.root, tuple(self.files[position] for position in index.tolist()), self.targets[index])
 
 
@@ -55,9 +59,18 @@ Part = Pixels | Listing
 
 @dataclass(frozen=True)
 class Parts:
-    """All of a data set; `val` only where it came with one of its own beside a test part."""
+    """All of a data set.
+
+    Attributes:
+        classes: Their names.
+        train: To learn from.
+        val: Only where the data set came with one of its own beside a test part.
+        test: To report.
+        notes: What the user should know about how it was found, a sentence each.
+    """
 
     classes: tuple[str, ...]
     train: Part
     val: Part | None
     test: Part
+    notes: tuple[str, ...] = ()

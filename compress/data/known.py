@@ -12,26 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.data.found import Parts, Pixels
+from compress.data.prepare import Defaults
 from compress.errors import DataError
-from compress.preprocessing import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGE = Path(__file__).parent
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, AssertionError, LookupError, EOFError, pickle.UnpicklingError)
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """The preprocessing of a data set where the options do not say otherwise; see `Preprocessing`."""
-
-    size: Size
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augment: tuple[str, ...]
-    border: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +87,23 @@ class DataStatus:
 def data_root() -> Path:
     """The folder of downloaded data: $EDGEPRESS_DATA, else ~/.cache/edgepress/data."""
     return Path(os.environ.get("EDGEPRESS_DATA") or "~/.cache/edgepress/data").expanduser()
+
+
+def status() -> list[DataStatus]:
+    """Every known data set, what it is and where it lies on this machine; nothing is read or downloaded."""
+    return [
+        DataStatus(
+            name=name,
+            about=source.about,
+            looked=places(name, source),
+            path=locate(name, source),
+            classes=source.classes,
+            train=source.train,
+            test=source.test,
+            licence=source.licence,
+        )
+        for name, source in DATASETS.items()
+    ]
 
 
 def places(name: str, source: Source) -> tuple[Path, ...]:
@@ -210,3 +215,58 @@ def _pixels(images: Tensor, labels: Tensor) -> Pixels:
     if len(images) != len(labels):
         raise ValueError(f"{len(images)} images and {len(labels)} labels")
     return Pixels(images, labels.long())
+
+
+FOLDER = Defaults(
+    size=(64, 64), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), augment=("flip", "crop")
+)
+
+DATASETS = {
+    "digits": Source(
+        about="handwritten digits, 8x8 grey, with the package",
+        licence="CC BY 4.0 (E. Alpaydin, C. Kaynak, UCI)",
+        classes=10,
+        train=1347,
+        test=450,
+        defaults=Defaults(size=(32, 32), channels=1, mean=(0.3057,), std=(0.3762,), augment=("crop",)),
+        files=("digits.npz",),
+        read=read_digits,
+        download=None,
+    ),
+    "fashion-mnist": Source(
+        about="clothes, 28x28 grey",
+        licence="MIT (Zalando SE)",
+        classes=10,
+        train=60000,
+        test=10000,
+        defaults=Defaults(size=(32, 32), channels=1, mean=(0.286,), std=(0.353,), augment=(), border=2),
+        files=(
+            "FashionMNIST/raw/train-images-idx3-ubyte",
+            "FashionMNIST/raw/train-labels-idx1-ubyte",
+            "FashionMNIST/raw/t10k-images-idx3-ubyte",
+            "FashionMNIST/raw/t10k-labels-idx1-ubyte",
+        ),
+        read=read_fashion_mnist,
+        download=download_fashion_mnist,
+    ),
+    "cifar10": Source(
+        about="animals and vehicles, 32x32 RGB",
+        licence="none stated (A. Krizhevsky, 2009)",
+        classes=10,
+        train=50000,
+        test=10000,
+        defaults=Defaults(
+            size=(32, 32),
+            channels=3,
+            mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
+            std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
+            augment=("flip", "crop"),
+        ),
+        files=tuple(
+            f"cifar-10-batches-py/{file}"
+            for file in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+        ),
+        read=read_cifar10,
+        download=download_cifar10,
+    ),
+}

@@ -1,80 +1,104 @@
-"""Images brought to the size and channels that a network sees, and augmented; a batch at a time."""
+"""How images are prepared: what may be asked for, the size and channels that a network sees, augmentation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
-from torch import Tensor
-from torchvision.transforms import v2
+from PIL import Image, ImageOps
 
-from compress.data.draws import Draws
-from compress.preprocessing import Preprocessing, Size
+from compress.data.chance import Draws
+from compress.errors import DataError, unknown_name
+from compress.preprocessing import LARGEST_SIDE, Preprocessing, Size
 
-functional: Any = v2.functional  # its names are re-exported implicitly, which strict typing does not see
+Bytes = npt.NDArray[np.uint8]
 
-LUMINANCE = (0.2989, 0.587, 0.114)
+AUGMENTATIONS = ("flip", "crop")
+LUMINANCE = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class View:
-    """What is done to the images of a split.
+class Defaults:
+    """The preprocessing of a data set where the options do not say otherwise; see `Preprocessing`."""
+
+    size: Size
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: tuple[str, ...]
+    border: int = 0
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How a data set is to be read; None leaves it to the data set.
 
     Attributes:
-        see: How the network sees an image.
-        augment: Some of "flip" and "crop", for training only.
+        size: Height and width in pixels, each 1 to 4096.
+        channels: 1 (grey) or 3 (RGB); images are converted.
+        mean: One value a channel, in 0..1.
+        std: One value a channel, above 0.
+        resize: "crop" or "stretch", see `Preprocessing`.
+        crop: Share of the image that is taken, in (0, 1], see `Preprocessing`.
+        augment: Some of "flip" and "crop"; () is none.
+        fraction: Share of each class of the training split that is kept, in (0, 1].
+        val_fraction: Share of each class of the training split that is held out for validation first, in [0, 1).
+        seed: Of the choice that the two fractions make.
+
+    Raises:
+        DataError: A value outside its range.
     """
 
-    see: Preprocessing
-    augment: tuple[str, ...] = ()
+    size: Size | None = None
+    channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: Literal["crop", "stretch"] | None = None
+    crop: float | None = None
+    augment: tuple[str, ...] | None = None
+    fraction: float = 1.0
+    val_fraction: float = 0.0
+    seed: int = 0
 
-    @property
-    def margin(self) -> Size:
-        """How far a random crop may move an image down and right: an eighth of its size (4 at 32), at least 1."""
-        height, width = self.see.size
-        return max(1, height // 8), max(1, width // 8)
+    def __post_init__(self) -> None:
+        if self.size is not None and not all(1 <= side <= LARGEST_SIDE for side in self.size):
+            height, width = self.size
+            raise DataError(f"image size: got {height}x{width}; give sides of 1 to {LARGEST_SIDE} pixels")
+        if self.channels not in (None, 1, 3):
+            raise DataError(f"channels: got {self.channels}; give 1 (grey) or 3 (RGB)")
+        if not 0 < self.fraction <= 1:
+            raise DataError(f"fraction: got {self.fraction}; give a share above 0 and up to 1")
+        if not 0 <= self.val_fraction < 1:
+            raise DataError(
+                f"validation fraction: got {self.val_fraction}; give a share from 0 up to, not including, 1"
+            )
+        for name in self.augment or ():
+            if name not in AUGMENTATIONS:
+                raise DataError(unknown_name("augmentation", name, AUGMENTATIONS))
 
-    def fit(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 of the network's channels and size; images that have them already come back as they are.
 
-        The box is cropped first and resized then: the same as resizing and cropping, at a cost that a very long image
-        cannot raise.
+def preprocessing(options: DataOptions, defaults: Defaults) -> Preprocessing:
+    """How a new network is to see the images of a data set.
 
-        Args:
-            images: (B, 1 or 3, H, W) uint8.
-        """
-        see = self.see
-        if images.shape[1] != see.channels:
-            images = functional.rgb_to_grayscale(images) if see.channels == 1 else images.expand(-1, 3, -1, -1)
-        if tuple(images.shape[2:]) == see.size and see.crop == 1:
-            return images
-        if see.border:
-            images = functional.pad(images, [see.border])
-        box = functional.center_crop(images, list(see.box((images.shape[2], images.shape[3]))))
-        resized: Tensor = functional.resize(box, list(see.size), antialias=True)
-        return resized.contiguous()
-
-    def vary(self, images: Tensor, draws: Draws, *, fill: int = 0) -> Tensor:
-        """(B, C, H, W) uint8, each image cropped and flipped by its own draw.
-
-        Args:
-            images: (B, C, H, W) uint8, from `fit`, or masks.
-            draws: B draws.
-            fill: What stands where a crop reaches beyond the image.
-        """
-        varied = images.numpy()
-        if "crop" in self.augment:
-            down, right = self.margin
-            padded = functional.pad(images, [right, down], fill=fill).numpy()
-            windows = sliding_window_view(padded, images.shape[2:], axis=(2, 3))
-            varied = windows[np.arange(len(images)), :, draws.corner[:, 0], draws.corner[:, 1]]
-        if "flip" in self.augment:
-            varied = varied.copy()
-            varied[draws.flip] = varied[draws.flip, ..., ::-1]
-        return torch.from_numpy(np.ascontiguousarray(varied))
+    Raises:
+        DataError: The options do not fit each other.
+    """
+    channels = options.channels or defaults.channels
+    try:
+        return Preprocessing(
+            size=options.size or defaults.size,
+            channels=channels,
+            mean=to_channels(defaults.mean, channels) if options.mean is None else options.mean,
+            std=to_channels(defaults.std, channels) if options.std is None else options.std,
+            resize=options.resize or "crop",
+            crop=1.0 if options.crop is None else options.crop,
+            border=defaults.border,
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def to_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
@@ -88,3 +112,65 @@ def to_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     if channels == 1:
         return (round(sum(weight * value for weight, value in zip(LUMINANCE, values, strict=True)), 4),)
     return values * channels
+
+
+def fit(image: Image.Image, see: Preprocessing) -> Bytes:
+    """(C, H, W): an upright image of 8 bits a channel as `Preprocessing` describes it, before it is scaled."""
+    image = _convert(image, see.channels)
+    height, width = see.size
+    if image.size != (width, height) or see.crop != 1:
+        if see.border:
+            image = ImageOps.expand(image, see.border)
+        down, right = see.box((image.height, image.width))
+        top, left = round((image.height - down) / 2), round((image.width - right) / 2)
+        image = image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + right, top + down))
+    return np.asarray(image).reshape(height, width, see.channels).transpose(2, 0, 1)
+
+
+def fit_pixels(images: Bytes, see: Preprocessing) -> Bytes:
+    """(B, C, H, W): what `fit` gives of each of (B, 1 or 3, H, W) images; those that fit already come back as such."""
+    if images.shape[1] == 1 < see.channels:
+        images = images.repeat(see.channels, axis=1)
+    if images.shape[1] == see.channels and see.crop == 1:
+        if images.shape[2:] == see.size:
+            return images
+        if tuple(side + 2 * see.border for side in images.shape[2:]) == see.size:
+            return np.pad(images, ((0, 0), (0, 0), (see.border,) * 2, (see.border,) * 2))
+    planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+    return np.stack([fit(Image.fromarray(plane), see) for plane in planes])
+
+
+def margin(size: Size) -> Size:
+    """How far a random crop may move an image down and right: an eighth of its size (4 at 32), at least 1."""
+    height, width = size
+    return max(1, height // 8), max(1, width // 8)
+
+
+def vary(images: Bytes, augment: tuple[str, ...], draws: Draws, *, fill: int = 0) -> Bytes:
+    """(B, C, H, W), each image cropped and flipped by its own draw.
+
+    Args:
+        images: (B, C, H, W), from `fit`, or masks.
+        augment: Some of "flip" and "crop".
+        draws: B draws.
+        fill: What stands where a crop reaches beyond the image.
+    """
+    size = (images.shape[2], images.shape[3])
+    if "crop" in augment:
+        down, right = margin(size)
+        padded = np.pad(images, ((0, 0), (0, 0), (down, down), (right, right)), constant_values=fill)
+        windows = sliding_window_view(padded, size, axis=(2, 3))
+        images = windows[np.arange(len(images)), :, draws.corner[:, 0], draws.corner[:, 1]]
+    if "flip" in augment:
+        images = images.copy()
+        images[draws.flip] = images[draws.flip, ..., ::-1]
+    return np.ascontiguousarray(images)
+
+
+def _convert(image: Image.Image, channels: int) -> Image.Image:
+    """The image as L or RGB; grey by way of RGB, which leaves grey images as they are."""
+    if image.mode == ("L" if channels == 1 else "RGB"):
+        return image
+    if "transparency" in image.info:  # Pillow warns of palettes with transparency unless they go by RGBA
+        image = image.convert("RGBA")
+    return image.convert("RGB") if channels == 3 else image.convert("RGB").convert("L")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from compress.errors import DataError, unknown_name
-from compress.preprocessing import LARGEST_SIDE, Preprocessing, Size
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from compress.data.chance import Draws, Positions, draw_augmentation, plan_batches
+from compress.data.decode import check_listing, read_batches
+from compress.data.found import Listing, Pixels
+from compress.data.prepare import fit_pixels, margin, vary
+from compress.preprocessing import Preprocessing
 
-AUGMENTATIONS = ("flip", "crop")
+VOID = 255  # the class of a pixel that a mask leaves open
+WORKERS = min(8, (os.cpu_count() or 1) // 2)
 
 
 class Batch(NamedTuple):
@@ -71,6 +76,103 @@ class Split(Protocol):
         """
 
 
+class MemorySplit:
+    """A `Split` of pixels.
+
+    Args:
+        pixels: The images; those that are not ready are fitted a batch at a time. Masks have the network's size.
+        see: How the network sees an image.
+        augment: Some of "flip" and "crop", of the passes that have a view.
+    """
+
+    def __init__(self, pixels: Pixels, see: Preprocessing, augment: tuple[str, ...] = ()) -> None:
+        self.targets = pixels.targets
+        self.fixed = not augment
+        self._pixels = pixels
+        self._see = see
+        self._augment = augment
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        order: int | None = None,
+        view: int | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        even: bool = True,
+    ) -> Iterator[Batch]:
+        """The images of one pass, a batch at a time; see `Split.batches`."""
+        plan = plan_batches(len(self), batch_size, order=order, seed=seed, shard=shard, even=even)
+        draws = None if self.fixed else _draw(len(self), self._see, seed, view)
+        return (self._batch(positions, draws) for positions in plan)
+
+    def _batch(self, positions: Positions, draws: Draws | None) -> Batch:
+        index = torch.from_numpy(positions)
+        images = self._pixels.images.index_select(0, index).numpy()
+        if not self._pixels.ready:
+            images = fit_pixels(images, self._see)
+        targets = self.targets.index_select(0, index)
+        if draws is not None:
+            images = vary(images, self._augment, draws.of(positions))
+            if targets.ndim > 1:
+                masks = vary(targets[:, None].numpy(), self._augment, draws.of(positions), fill=VOID)
+                targets = torch.from_numpy(masks[:, 0])
+        return Batch(torch.from_numpy(images), targets.long(), index)
+
+
+class StreamSplit:
+    """A `Split` of files that are decoded as they are needed, to the same images bit for bit as a `MemorySplit` has.
+
+    Args:
+        listing: The files.
+        see: How the network sees an image.
+        augment: Some of "flip" and "crop", of the passes that have a view.
+        workers: Processes that decode; 0 decodes in this one. Half of the processors by default: the rest trains.
+
+    Raises:
+        DataError: A file is not an image; a pass over the split raises it for one that is damaged further inside.
+    """
+
+    def __init__(
+        self, listing: Listing, see: Preprocessing, augment: tuple[str, ...] = (), *, workers: int = WORKERS
+    ) -> None:
+        check_listing(listing)
+        self.targets = listing.targets
+        self.fixed = not augment
+        self._listing = listing
+        self._see = see
+        self._augment = augment
+        self._workers = workers
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        order: int | None = None,
+        view: int | None = None,
+        seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        even: bool = True,
+    ) -> Iterator[Batch]:
+        """The images of one pass, a batch at a time; see `Split.batches`."""
+        plan = plan_batches(len(self), batch_size, order=order, seed=seed, shard=shard, even=even)
+        draws = None if self.fixed else _draw(len(self), self._see, seed, view)
+        return self._play(plan, draws)
+
+    def _play(self, plan: Sequence[Positions], draws: Draws | None) -> Iterator[Batch]:
+        decoded = read_batches(self._listing, plan, self._see, self._augment, draws=draws, workers=self._workers)
+        for positions, images in zip(plan, decoded, strict=True):
+            index = torch.from_numpy(positions)
+            yield Batch(images, self.targets.index_select(0, index), index)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set, ready to train on.
@@ -83,6 +185,7 @@ class Dataset:
         val: What to choose by, or None.
         test: What to report.
         fingerprint: 16 hex digits; equal for equal images, labels, preprocessing and augmentation.
+        notes: What the user should know about how it was read, a sentence each.
     """
 
     name: str
@@ -92,51 +195,8 @@ class Dataset:
     val: Split | None
     test: Split
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """How a data set is to be read; None leaves it to the data set.
-
-    Attributes:
-        size: Height and width in pixels, each 1 to 4096.
-        channels: 1 (grey) or 3 (RGB); images are converted.
-        mean: One value a channel, in 0..1.
-        std: One value a channel, above 0.
-        resize: "crop" or "stretch", see `Preprocessing`.
-        crop: Share of the image that is taken, in (0, 1], see `Preprocessing`.
-        augment: Some of "flip" and "crop"; () is none.
-        fraction: Share of each class of the training split that is kept, in (0, 1].
-        val_fraction: Share of each class of the training split that is held out for validation first, in [0, 1).
-        seed: Of the choice that the two fractions make.
-
-    Raises:
-        DataError: A value outside its range.
-    """
-
-    size: Size | None = None
-    channels: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    resize: Literal["crop", "stretch"] | None = None
-    crop: float | None = None
-    augment: tuple[str, ...] | None = None
-    fraction: float = 1.0
-    val_fraction: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size is not None and not all(1 <= side <= LARGEST_SIDE for side in self.size):
-            height, width = self.size
-            raise DataError(f"image size: got {height}x{width}; give sides of 1 to {LARGEST_SIDE} pixels")
-        if self.channels not in (None, 1, 3):
-            raise DataError(f"channels: got {self.channels}; give 1 (grey) or 3 (RGB)")
-        if not 0 < self.fraction <= 1:
-            raise DataError(f"fraction: got {self.fraction}; give a share above 0 and up to 1")
-        if not 0 <= self.val_fraction < 1:
-            raise DataError(
-                f"validation fraction: got {self.val_fraction}; give a share from 0 up to, not including, 1"
-            )
-        for name in self.augment or ():
-            if name not in AUGMENTATIONS:
-                raise DataError(unknown_name("augmentation", name, AUGMENTATIONS))
+def _draw(count: int, see: Preprocessing, seed: int, view: int | None) -> Draws | None:
+    return None if view is None else draw_augmentation(count, margin(see.size), seed=seed, epoch=view)

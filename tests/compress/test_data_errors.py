@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ from PIL import Image
 from compress.data import DATASETS, DataOptions, load
 from compress.data.folder import scan
 from compress.data.found import Listing
-from compress.data.prepare import View
-from compress.data.stream import StreamSplit
+from compress.data.split import StreamSplit
 from compress.errors import DataError
 from compress.preprocessing import Preprocessing
 
@@ -58,8 +58,17 @@ def test_a_path_must_exist_and_be_a_folder(tmp_path: Path) -> None:
 def test_a_folder_needs_train_and_test_or_val(folder: Path) -> None:
     (folder / "test").rename(folder / "testing")
     fails(folder, folder, "no test/ or val/")
+    (folder / "testing").rename(folder / "val")
     (folder / "train").rename(folder / "training")
     fails(folder, folder, "no train/")
+
+
+def test_a_folder_one_too_high_or_with_other_parts_says_what_is_in_it(folder: Path, tmp_path: Path) -> None:
+    fails(tmp_path, "1 class folders", f"did you mean {folder}?")
+    (folder / "test").rename(folder / "testing")
+    (folder / "train").rename(folder / "training")
+    fails(folder, folder / "testing", "the folder testing/apple", "directly", "train/<class>/*")
+    fails(folder / "training" / "apple", "0 class folders", "<class>/* alone")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -67,7 +76,8 @@ def test_an_empty_class_folder_is_named(folder: Path, part: str) -> None:
     for image in (folder / part / "pear").iterdir():
         image.unlink()
     (folder / part / "pear" / ".hidden.png").touch()
-    fails(folder, folder / part / "pear", "empty")
+    (folder / part / "pear" / "notes.txt").touch()
+    fails(folder, folder / part / "pear", "no image", ".png")
 
 
 def test_classes_that_differ_are_named(folder: Path) -> None:
@@ -103,18 +113,32 @@ def test_an_image_cut_short_is_named_when_a_stream_meets_it(folder: Path, worker
     train = scan(folder).train
     assert isinstance(train, Listing)
     see = Preprocessing((16, 16), 3, mean=(0.5,) * 3, std=(0.5,) * 3)
-    split = StreamSplit(train, View(see), workers=workers)
+    split = StreamSplit(train, see, workers=workers)
     with pytest.raises(DataError) as caught:
         list(split.batches(3, order=0, view=0))
     assert str(caught.value).startswith(f"{path}: cannot be read as an image")
 
 
 @LIMITS
-def test_an_image_that_would_fill_the_memory_is_refused(folder: Path, memory_limit_bytes: int) -> None:
+@pytest.mark.parametrize("side", [13300, 90000])
+@pytest.mark.filterwarnings("default")
+def test_an_image_that_would_fill_the_memory_is_refused(folder: Path, side: int, memory_limit_bytes: int) -> None:
     path = folder / "train" / "apple" / "bomb.ppm"
-    path.write_bytes(b"P6 90000 90000 255\n")
-    with pytest.raises(DataError, match=re.escape(str(path))):
+    path.write_bytes(f"P6 {side} {side} 255\n".encode())
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}.*decompression bomb"):
         load(str(folder), memory_limit_bytes=memory_limit_bytes)
+
+
+def test_a_program_that_is_called_like_an_image_is_not_run(folder: Path) -> None:
+    path = folder / "train" / "apple" / "page.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    fails(folder, path, "cannot be read as an image")
+
+
+def test_images_have_one_channel_or_three() -> None:
+    see = Preprocessing((8, 8), 4, mean=(0.0,) * 4, std=(1.0,) * 4)
+    with pytest.raises(DataError, match="1 or 3 channels; the network sees 4"):
+        load("digits", see=see)
 
 
 def test_sixteen_bits_are_refused_and_not_clipped(folder: Path) -> None:
@@ -123,19 +147,21 @@ def test_sixteen_bits_are_refused_and_not_clipped(folder: Path) -> None:
     fails(folder, path, "I;16", "8 bits")
 
 
-def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
-    (folder / "train" / "apple" / "notes.txt").write_text("sweet")
-    fails(folder, folder / "train" / "apple" / "notes.txt", "not an image file", ".png", "leading dot")
-
-
-def test_a_folder_inside_a_class_is_named(folder: Path) -> None:
+def test_a_folder_that_is_called_like_an_image_is_named(folder: Path) -> None:
     (folder / "train" / "apple" / "green.png").mkdir()
     fails(folder, folder / "train" / "apple" / "green.png", "not an image file")
 
 
-def test_a_file_beside_the_classes_is_named(folder: Path) -> None:
-    (folder / "train" / "labels.csv").touch()
-    fails(folder, folder / "train" / "labels.csv", "not a class folder")
+def test_a_class_whose_name_is_not_utf_8_is_named(folder: Path) -> None:
+    for part in ("train", "test"):
+        (folder / part / "apple").rename(os.fsdecode(os.fsencode(folder / part) + b"/\xffapple"))
+    fails(folder, folder / "train", r"b'\xffapple'", "UTF-8", "rename")
+
+
+def test_a_class_of_one_image_cannot_be_split_by_itself(folder: Path) -> None:
+    for number in range(3):
+        (folder / "train" / "pear" / f"{number}.jpg").unlink()
+    fails(folder / "train", folder / "train" / "pear", "one image", "train/ and test/")
 
 
 def test_a_link_to_nowhere_is_named(folder: Path) -> None:

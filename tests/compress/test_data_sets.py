@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
@@ -164,6 +165,52 @@ def test_val_is_the_test_split_of_a_folder_without_test(folder: Path) -> None:
     assert counts(data.test) == [2, 2]
 
 
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    root = tmp_path / "coins"
+    for name, count in (("euro", 20), ("yen", 7)):
+        for number in range(count):
+            paint(root / name / f"{number}.png", (number, len(name), 9))
+    return root
+
+
+def test_a_folder_of_classes_gets_a_test_split_that_only_its_names_decide(flat: Path) -> None:
+    data = load(str(flat))
+    assert (data.classes, data.val, counts(data.train), counts(data.test)) == (("euro", "yen"), None, [16, 6], [4, 1])
+    assert sum((rows(data.train) + rows(data.test)).values()) == 27
+    other = load(str(flat), DataOptions(seed=5, fraction=0.5))
+    assert rows(other.test) == rows(data.test)
+    streamed = load(str(flat), memory_limit_bytes=0)
+    assert torch.equal(images(streamed.test), images(data.test))
+    paint(flat / "yen" / "7.png", (7, 3, 9))
+    grown = load(str(flat))
+    assert rows(data.test) - rows(grown.test) == Counter()
+    assert grown.fingerprint != data.fingerprint
+
+
+def test_a_folder_says_what_was_decided_about_it(flat: Path, folder: Path) -> None:
+    share, size = load(str(flat)).notes
+    assert "20% of each class are the test split" in share
+    assert "--seed" in share
+    assert size == "coins: images of a folder are prepared at 64x64; --size changes it"
+    assert load(str(folder), DataOptions(size=(64, 64))).notes == ()
+    assert load(str(folder), see=load("digits").see).notes == ()
+    assert load("digits").notes == ()
+
+
+def test_stray_files_are_skipped_and_counted(flat: Path) -> None:
+    before = load(str(flat))
+    for file in ("README.txt", "euro/Thumbs.db", "yen/.DS_Store", "yen/notes.md"):
+        (flat / file).write_bytes(b"none")
+    (flat / "yen" / "old").mkdir()
+    data = load(str(flat))
+    (new,) = set(data.notes) - set(before.notes)
+    assert new.endswith(
+        "skipped 4 that are no images by their names: README.txt, euro/Thumbs.db, yen/notes.md and 1 more"
+    )
+    assert data.fingerprint == before.fingerprint
+
+
 def test_a_held_out_split_has_one_image_of_a_small_class(folder: Path) -> None:
     data = load(str(folder), DataOptions(val_fraction=0.01))
     assert data.val is not None
@@ -215,6 +262,55 @@ def test_evaluation_takes_the_middle_and_training_stands_upright(tmp_path: Path)
     upright, middle = images(data.test)[:2]
     assert (middle == 255).all()
     assert torch.equal(upright[0], (torch.arange(9, -1, -1) * 20).expand(10, 10))
+
+
+@pytest.mark.parametrize(
+    ("mode", "file"),
+    [
+        ("L", "0.png"),
+        ("RGB", "0.jpg"),
+        ("RGBA", "0.png"),
+        ("LA", "0.png"),
+        ("P", "0.png"),
+        ("CMYK", "0.jpg"),
+        ("1", "0.tif"),
+        ("RGB", "0.webp"),
+    ],
+)
+@pytest.mark.parametrize("resize", ["crop", "stretch"])
+def test_a_photo_is_seen_as_pillow_shows_it(
+    tmp_path: Path, mode: str, file: str, resize: Literal["crop", "stretch"]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (50, 31, 3), dtype=np.uint8)
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.fromarray(noise).convert(mode).save(tmp_path / part / name / file, exif=exif)
+    for channels, crop in ((3, 1.0), (1, 0.8)):
+        data = load(str(tmp_path), DataOptions((24, 40), channels, resize=resize, crop=crop))
+        with Image.open(tmp_path / "test" / "a" / file) as opened:
+            photo = ImageOps.exif_transpose(opened).convert("RGB").convert("RGB" if channels == 3 else "L")
+        width, height = (50, 30) if resize == "crop" else (50, 31)
+        width, height = round(width * crop), round(height * crop)
+        left, top = round((50 - width) / 2), round((31 - height) / 2)
+        seen = photo.resize((40, 24), Image.Resampling.BILINEAR, (left, top, left + width, top + height))
+        expected = np.asarray(seen).reshape(24, 40, channels).transpose(2, 0, 1)
+        assert np.array_equal(images(data.test)[0].numpy(), expected)
+
+
+def test_transparency_is_dropped(tmp_path: Path) -> None:
+    paint(tmp_path / "a" / "0.png", (50, 100, 150, 0), mode="RGBA")
+    paint(tmp_path / "a" / "1.png", (60, 0), mode="LA")
+    palette = Image.new("P", (12, 8), 1)
+    palette.putpalette([0, 0, 0, 9, 99, 199])
+    palette.save(tmp_path / "a" / "2.png", transparency=bytes([255, 0]))
+    paint(tmp_path / "b" / "0.png", 0, mode="L")
+    paint(tmp_path / "b" / "1.png", 0, mode="L")
+    data = load(str(tmp_path), DataOptions(size=(8, 8)))
+    colours = {tuple(image[:, 0, 0].tolist()) for split in (data.train, data.test) for image in images(split)}
+    assert colours == {(50, 100, 150), (60, 60, 60), (9, 99, 199), (0, 0, 0)}
 
 
 def test_a_very_long_image_costs_no_more_than_its_middle(tmp_path: Path) -> None:

@@ -12,18 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from compress.data import Batch, DataOptions, Split, load
+from compress.data.chance import draw_augmentation
 from compress.data.decode import read_listing
-from compress.data.draws import draw_augmentation
 from compress.data.folder import scan
 from compress.data.found import Listing, Pixels
-from compress.data.memory import MemorySplit
-from compress.data.prepare import View
-from compress.data.stream import StreamSplit
+from compress.data.prepare import margin
+from compress.data.split import MemorySplit, StreamSplit
 from compress.preprocessing import Preprocessing
 
-SIZE = 16
-SEE = Preprocessing((SIZE, SIZE), 3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
-VIEW = View(SEE, augment=("flip", "crop"))
+SEE = Preprocessing((16, 24), 3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+BOTH = ("flip", "crop")
 
 
 def write_images(folder: Path, *, counts: dict[str, int], shape: tuple[int, int] = (20, 24)) -> None:
@@ -46,12 +44,12 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Listing:
     return train
 
 
-def in_memory(listing: Listing, view: View = VIEW) -> Split:
-    return MemorySplit(read_listing(listing, view), view)
+def in_memory(listing: Listing, augment: tuple[str, ...] = BOTH) -> Split:
+    return MemorySplit(Pixels(read_listing(listing, SEE), listing.targets, ready=True), SEE, augment)
 
 
-def streamed(listing: Listing, view: View = VIEW) -> Split:
-    return StreamSplit(listing, view, workers=0)
+def streamed(listing: Listing, augment: tuple[str, ...] = BOTH) -> Split:
+    return StreamSplit(listing, SEE, augment, workers=0)
 
 
 EVERY_SPLIT = pytest.mark.parametrize("make", [in_memory, streamed])
@@ -85,7 +83,7 @@ def test_a_pass_without_epoch_gives_every_image_in_order(make: Make, listing: Li
     assert [len(part.index) for part in split.batches(4)] == [4, 4, 4, 4, 4, 3]
     assert batch.image.dtype == torch.uint8
     assert batch.index.dtype == batch.target.dtype == torch.int64
-    assert batch.image.shape == (23, 3, SIZE, SIZE)
+    assert batch.image.shape == (23, 3, 16, 24)
 
 
 @EVERY_SPLIT
@@ -136,6 +134,24 @@ def test_shards_are_equal_and_disjoint_shares_of_an_epoch(make: Make, listing: L
 
 
 @EVERY_SPLIT
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_an_order_that_need_not_be_even_leaves_nothing_out(make: Make, listing: Listing, ranks: int) -> None:
+    shares = [whole(make(listing), order=5, shard=(rank, ranks), even=False).index for rank in range(ranks)]
+    together = torch.cat(shares)
+    assert together.sort().values.tolist() == list(range(23))
+    assert together.tolist() != list(range(23))
+    assert [len(batch.index) for batch in make(listing).batches(11, order=5, even=False)] == [11, 11, 1]
+
+
+@EVERY_SPLIT
+def test_an_augmentation_is_that_of_its_view_whatever_the_order(make: Make, listing: Listing) -> None:
+    split = make(listing)
+    assert torch.equal(sort(whole(split, order=1, view=4)), whole(split, view=4).image)
+    assert whole(split, order=1, view=4).index.tolist() == whole(split, order=1).index.tolist()
+    assert torch.equal(sort(whole(split, order=1)), whole(split).image)
+
+
+@EVERY_SPLIT
 def test_shards_of_an_evaluation_leave_nothing_out(make: Make, listing: Listing) -> None:
     shares = [whole(make(listing), shard=(rank, 3)).index for rank in range(3)]
     assert torch.cat(shares).sort().values.tolist() == list(range(23))
@@ -153,45 +169,57 @@ def test_a_stream_gives_the_same_bits_as_memory(listing: Listing) -> None:
 
 
 def test_workers_change_nothing_in_a_stream(listing: Listing) -> None:
-    one = whole(StreamSplit(listing, VIEW, workers=1), order=2, view=2)
+    one = whole(StreamSplit(listing, SEE, BOTH, workers=1), order=2, view=2)
     other = whole(streamed(listing), order=2, view=2)
     assert torch.equal(one.image, other.image)
     assert torch.equal(one.index, other.index)
 
 
-@pytest.mark.parametrize("augment", [("flip",), ("crop",), ("flip", "crop")])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_augmentation_equals_a_loop_over_images(augment: tuple[str, ...], channels: int) -> None:
+@pytest.mark.parametrize("augment", [("flip",), ("crop",), BOTH])
+@pytest.mark.parametrize(("channels", "size"), [(1, (32, 32)), (3, (24, 40)), (3, (5, 3))])
+def test_augmentation_equals_a_loop_over_images(augment: tuple[str, ...], channels: int, size: tuple[int, int]) -> None:
     chance = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (64, channels, 32, 32), dtype=torch.uint8, generator=chance)
-    view = View(
-        Preprocessing(size=(32, 32), channels=channels, mean=(0.3,) * channels, std=(0.2,) * channels), augment=augment
-    )
-    split = MemorySplit(Pixels(images, torch.zeros(64, dtype=torch.int64)), view)
-    (batch,) = split.batches(64, order=0, view=0, seed=9)
-    draws = draw_augmentation(64, view.margin, seed=9, epoch=0)
-    for image, index in zip(batch.image, batch.index.tolist(), strict=True):
-        expected = images[index]
+    images = torch.randint(0, 256, (64, channels, *size), dtype=torch.uint8, generator=chance)
+    masks = torch.randint(0, 11, (64, *size), dtype=torch.uint8, generator=chance)
+    see = Preprocessing(size, channels, mean=(0.3,) * channels, std=(0.2,) * channels)
+    (batch,) = MemorySplit(Pixels(images, masks), see, augment).batches(64, order=0, view=0, seed=9)
+    draws = draw_augmentation(64, margin(size), seed=9, epoch=0)
+    for image, mask, index in zip(batch.image, batch.target, batch.index.tolist(), strict=True):
+        expected, labels = images[index], masks[index]
         if "crop" in augment:
             down, right = draws.corner[index]
-            expected = torch.nn.functional.pad(expected, [4] * 4)[:, down : down + 32, right : right + 32]
+            vertical, horizontal = max(1, size[0] // 8), max(1, size[1] // 8)
+            pads = (horizontal, horizontal, vertical, vertical)
+            window = (..., slice(down, down + size[0]), slice(right, right + size[1]))
+            expected = torch.nn.functional.pad(expected, pads)[window]
+            labels = torch.nn.functional.pad(labels, pads, value=255)[window]
         if "flip" in augment and draws.flip[index]:
-            expected = expected.flip(-1)
+            expected, labels = expected.flip(-1), labels.flip(-1)
         assert torch.equal(image, expected)
+        assert torch.equal(mask, labels.long())
+
+
+def test_masks_come_whole_and_in_order_without_a_view() -> None:
+    masks = torch.arange(3 * 24 * 40).remainder(12).to(torch.uint8).view(3, 24, 40)
+    see = Preprocessing((24, 40), 1, mean=(0.0,), std=(1.0,))
+    split = MemorySplit(Pixels(torch.zeros(3, 1, 24, 40, dtype=torch.uint8), masks), see, BOTH)
+    batch = whole(split)
+    assert split.targets.dtype == torch.uint8
+    assert batch.target.dtype == torch.int64
+    assert torch.equal(batch.target, masks.long())
 
 
 def test_flips_and_crops_vary_within_a_batch_and_between_epochs() -> None:
-    draws = draw_augmentation(2000, 4, seed=0, epoch=0)
+    draws = draw_augmentation(2000, (3, 5), seed=0, epoch=0)
     assert 0.45 < draws.flip.mean() < 0.55
-    assert {tuple(corner) for corner in draws.corner} == {(down, right) for down in range(9) for right in range(9)}
-    other = draw_augmentation(2000, 4, seed=0, epoch=1)
+    assert {tuple(corner) for corner in draws.corner} == {(down, right) for down in range(7) for right in range(11)}
+    other = draw_augmentation(2000, (3, 5), seed=0, epoch=1)
     assert (draws.corner != other.corner).any()
     assert (draws.flip != other.flip).any()
 
 
 def test_a_split_is_fixed_without_augmentation_and_then_only_shuffled(listing: Listing) -> None:
-    plain = View(SEE)
-    split = in_memory(listing, plain)
+    split = in_memory(listing, ())
     assert split.fixed
     assert not in_memory(listing).fixed
     assert torch.equal(sort(whole(split, order=0, view=0)), whole(split).image)
@@ -215,7 +243,7 @@ def test_wrong_arguments_are_refused_at_the_call(
 
 
 def test_pixels_above_the_memory_limit_are_fitted_by_the_batch_to_the_same_images() -> None:
-    options = DataOptions(size=(24, 24), channels=3)
+    options = DataOptions(size=(24, 40), channels=3, crop=0.8)
     held, fitted = load("digits", options), load("digits", options, memory_limit_bytes=1000)
     for epoch in (None, 1):
         assert torch.equal(
