@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from compress.edits import Cut
-from compress.errors import CheckpointError
+from compress.errors import CheckpointError, unknown_name
 from compress.models.source import Architecture
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale, Stage
 
 FORMAT = 2
-TASKS = ("classification", "retrieval")
+SEAL = "seal"
+LONGEST = 2**22  # far above any card; parsed JSON takes up to 25 times the memory of its text
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class Card:
             raise ValueError(f"a network for images of {(shape.channels, *shape.size)}, which it sees as {see.shape}")
         if len(self.classes) != shape.classes:
             raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
+        from compress.tasks import TASKS
+
         if self.task not in TASKS:
-            raise ValueError(f"task {self.task!r}; known are {', '.join(TASKS)}")
+            raise ValueError(unknown_name("task", self.task, TASKS))
 
     @property
     def scale(self) -> Scale:
@@ -57,52 +61,62 @@ class Card:
 
     def to_json(self) -> str:
         """The card as JSON text; `from_json` reads it back."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "source": {"name": self.architecture.name, "options": dict(self.architecture.options)},
-                "preprocessing": self.preprocessing.to_dict(),
-                "classes": self.classes,
-                "task": self.task,
-                "edits": [cut.to_list() for cut in self.edits],
-                "stages": [stage.to_list() for stage in self.stages],
-                "weights": self.weights,
-                "lineage": [dict(step) for step in self.lineage],
-            }
-        )
+        data = {
+            "format": FORMAT,
+            "source": {"name": self.architecture.name, "options": dict(self.architecture.options)},
+            "preprocessing": self.preprocessing.to_dict(),
+            "classes": self.classes,
+            "task": self.task,
+            "edits": [cut.to_list() for cut in self.edits],
+            "stages": [stage.to_list() for stage in self.stages],
+            "weights": self.weights,
+            "lineage": [dict(step) for step in self.lineage],
+        }
+        return json.dumps({**data, SEAL: seal(data)})
 
     @classmethod
     def from_json(cls, text: str) -> Card:
         """The card that `to_json` wrote, in this format or the first.
 
         Raises:
-            CheckpointError: Something is missing, of the wrong type or out of range, or the format is a newer one.
+            CheckpointError: Something is missing, of the wrong type or out of range; it was altered after it was
+                written; or the format is a newer one.
         """
+        if len(text) > LONGEST:
+            raise CheckpointError(f"its card is {len(text):,} characters long; the longest that is read is {LONGEST:,}")
         try:
             data = json.loads(text)
             if data["format"] not in _READERS:
-                raise CheckpointError(f"its card has format {data['format']!r}; this version reads 1 to {FORMAT}")
+                raise CheckpointError(f"its card has format {data['format']!r:.80}; this version reads 1 to {FORMAT}")
             return _READERS[data["format"]](data)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"its card is damaged: {type(error).__name__}: {error!s:.200}") from error
 
 
+def seal(data: Mapping[str, Any]) -> str:
+    """The hexadecimal SHA-256 of a card's JSON-able data, which is its last entry: a card that was altered shows."""
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()
+
+
 def _read_format_2(data: Mapping[str, Any]) -> Card:
+    content = {key: value for key, value in data.items() if key != SEAL}
+    if data[SEAL] != seal(content):
+        raise CheckpointError("its card is not the one it was written with; get the file again")
     see = Preprocessing.from_dict(data["preprocessing"])
     return Card(
         _architecture(data["source"], len(data["classes"]), see),
         see,
         _texts(data["classes"]),
         _text(data["task"]),
-        tuple(Cut.from_list(cut) for cut in data["edits"]),
-        tuple(Stage.from_list(stage) for stage in data["stages"]),
+        tuple(Cut.from_list(cut) for cut in _list(data["edits"])),
+        tuple(Stage.from_list(stage) for stage in _list(data["stages"])),
         _text(data["weights"]),
-        tuple(dict(step) for step in data["lineage"]),
+        _steps(data["lineage"]),
     )
 
 
 def _read_format_1(data: Mapping[str, Any]) -> Card:
-    shape = data["architecture"]
+    shape, lineage = data["architecture"], _steps(data["lineage"])
     see = Preprocessing.from_dict(
         {
             "size": (shape["size"], shape["size"]),
@@ -111,7 +125,7 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
             "std": data["std"],
             "resize": "crop",
             "crop": 1.0,
-            "border": 2 if _first_data(data["lineage"]) == "fashion-mnist" else 0,
+            "border": 2 if _first_data(lineage) == "fashion-mnist" else 0,
         }
     )
     return Card(
@@ -119,17 +133,17 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
         see,
         _texts(data["classes"]),
         _text(data["task"]),
-        tuple(Cut.from_list(cut) for cut in data["surgery"]),
-        lineage=tuple(dict(step) for step in data["lineage"]),
+        tuple(Cut.from_list(cut) for cut in _list(data["surgery"])),
+        lineage=lineage,
     )
 
 
 _READERS = {1: _read_format_1, FORMAT: _read_format_2}
 
 
-def _first_data(lineage: Any) -> str | None:
+def _first_data(lineage: tuple[Mapping[str, Any], ...]) -> object:
     """What a network of the first format was trained on: the border of its images was that data set's."""
-    named = (step["data"]["name"] for step in lineage if "data" in step)
+    named = (step["data"].get("name") for step in lineage if isinstance(step.get("data"), dict))
     return next(named, None)
 
 
@@ -138,8 +152,22 @@ def _architecture(source: Mapping[str, Any], classes: int, see: Preprocessing) -
     return Architecture(_text(source["name"]), classes, see.channels, see.size, options)
 
 
-def _texts(values: Any) -> tuple[str, ...]:
-    return tuple(_text(value) for value in values)
+def _steps(values: object) -> tuple[Mapping[str, Any], ...]:
+    steps = _list(values)
+    for step in steps:
+        if not isinstance(step, dict):
+            raise TypeError(f"a step of its lineage is {step!r:.80}, not a mapping")
+    return tuple(steps)
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    return tuple(_text(value) for value in _list(values))
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.80} is not a list")
+    return value
 
 
 def _text(value: object) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 from compress.card import Card
 from compress.errors import CheckpointError, CompressError
-from compress.evidence import weights_digest
+from compress.evidence import tensors_digest, weights_digest
 from compress.files import write_whole
-from compress.models import Architecture, build
+from compress.models import Architecture, known_name, outline
 from compress.preprocessing import Preprocessing
-from compress.stages import Staged
-from compress.weights import read_header, read_plain, read_tensors
+from compress.stages import Staged, feature_shapes
+from compress.weights import check_shapes, fill, read_header, read_plain, read_tensors, shapes_of
 
 KEY = "edgepress"
 
@@ -44,13 +45,19 @@ def save(checkpoint: Checkpoint, path: Path | str, *, force: bool = False) -> Pa
     """`path`, holding the whole checkpoint.
 
     Raises:
-        CheckpointError: `load` could not read it: its card does not describe its network.
+        CheckpointError: `load` would not give the same network: its card does not describe it.
         OutputError: It cannot be written there, or exists and `force` is not given.
     """
-    path, model = Path(path), checkpoint.network.model
-    card = replace(checkpoint.card, stages=checkpoint.network.stages, weights=weights_digest(model))
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    _check_shapes(_outline(card, path), {key: tuple(value.shape) for key, value in tensors.items()}, path)
+    path, network = Path(path), checkpoint.network
+    card = replace(checkpoint.card, stages=network.stages, weights=weights_digest(network.model))
+    with _about(path):
+        if network.keep:
+            raise CheckpointError(
+                f"its stages {', '.join(network.keep)} are narrowed, which no checkpoint can keep; save the network "
+                "as it was before"
+            )
+        _check_same(_outline(card).model, network.model)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.model.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata={KEY: card.to_json()})
     return write_whole(path, lambda staged: _write_bytes(staged, content), force=force)
 
@@ -69,19 +76,26 @@ def load(path: Path | str) -> Checkpoint:
         raise CheckpointError(
             f"{path}: holds weights but no card of edgepress; commands with --arch read it when its network is named"
         )
-    try:
+    with _about(path):
         card = Card.from_json(metadata[KEY])
-    except CompressError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    outline = _outline(card, path)
-    _check_shapes(outline, shapes, path)
-    network = _fill(outline, read_tensors(path), path)
-    if card.weights and weights_digest(network.model) != card.weights:
-        raise CheckpointError(f"{path}: its weights are not those it was written with; get the file again")
+        network = _outline(card)
+        check_shapes(network.model, shapes)
+    tensors = read_tensors(path)
+    with _about(path):
+        if card.weights not in ("", tensors_digest(tensors)):
+            raise CheckpointError("its weights are not those it was written with; get the file again")
+        fill(network.model, tensors)
     return Checkpoint(network, card)
 
 
-def load_plain(path: Path | str, name: str, see: Preprocessing, classes: tuple[str, ...] = ()) -> Checkpoint:
+def load_plain(
+    path: Path | str,
+    name: str,
+    see: Preprocessing,
+    classes: tuple[str, ...] = (),
+    *,
+    options: Mapping[str, int] | None = None,
+) -> Checkpoint:
     """The network in a plain torch state dict (read with `weights_only=True`, or .safetensors without a card).
 
     Outputs and input channels are read off the classifier and the first convolution. The card has no lineage.
@@ -91,18 +105,15 @@ def load_plain(path: Path | str, name: str, see: Preprocessing, classes: tuple[s
         name: The network it belongs to.
         see: How it sees an image.
         classes: Their names; none numbers them.
+        options: Of the network: width, depth.
 
     Raises:
         CheckpointError: The file cannot be read as tensors, or they do not fit the network or the classes.
     """
     path = Path(path)
     tensors = read_plain(path)
-    try:
-        with torch.device("meta"):
-            blank = build(Architecture(name, 10, 3, see.size))
-            first, head = (_named(tensors, key) for key in _ends(blank))
-            architecture = Architecture(name, head.shape[0], first.shape[1], see.size)
-            outline = build(architecture)
+    with _about(path):
+        architecture = _read_off(tensors, Architecture(known_name(name), 10, 3, see.size, options or {}))
         if architecture.channels != see.channels:
             raise CheckpointError(
                 f"has {architecture.channels} input channels; images of {see.channels} were to go into it"
@@ -110,11 +121,9 @@ def load_plain(path: Path | str, name: str, see: Preprocessing, classes: tuple[s
         if classes and len(classes) != architecture.classes:
             raise CheckpointError(f"tells {architecture.classes} classes apart; there are {len(classes)}")
         names = classes or tuple(str(number) for number in range(architecture.classes))
-        card = Card(architecture, see, names)
-    except (CompressError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    _check_shapes(outline, {key: tuple(value.shape) for key, value in tensors.items()}, path)
-    return Checkpoint(_fill(outline, tensors, path), card)
+        card, network = Card(architecture, see, names), outline(architecture)
+        fill(network.model, tensors)
+    return Checkpoint(network, card)
 
 
 def blank_image(card: Card) -> Tensor:
@@ -122,73 +131,79 @@ def blank_image(card: Card) -> Tensor:
     return torch.zeros(1, *card.preprocessing.shape)
 
 
-def _outline(card: Card, path: Path) -> Staged:
-    """The network of a card on the meta device: shapes without memory."""
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """A `with` whose failures are those of the file at `path`."""
     try:
-        with torch.device("meta"):
-            network = build(card.architecture)
-            if card.edits:
-                from compress.pruning.surgery import apply
-
-                network = apply(network, card.edits, blank_image(card))
-    except CompressError as error:
+        yield
+    except (CompressError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    if not card.stages:
-        return network
-    for stage in card.stages:
-        if not _has(network.model, stage.tap) or not all(_has(network.model, owned) for owned in stage.owns):
-            raise CheckpointError(f"{path}: its stage {stage.name!r} names a module that its network does not have")
-    return replace(network, stages=card.stages)
 
 
-def _has(model: nn.Module, name: str) -> bool:
+def _outline(card: Card) -> Staged:
+    """The network of a card on the meta device: shapes without memory."""
+    network = outline(card.architecture)
+    with torch.device("meta"):
+        image = blank_image(card)
+        if card.edits:
+            from compress.pruning.surgery import apply
+
+            network = apply(network, card.edits, image)
+        if card.stages in ((), network.stages):
+            return network
+        network = replace(network, stages=card.stages)
+        _check_stages(network, image)
+    return network
+
+
+def _check_stages(network: Staged, image: Tensor) -> None:
+    """Nothing, once every stage can be read where it says and is as wide as it says."""
+    names = [stage.name for stage in network.stages]
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"it has two stages of one name: {', '.join(names)}")
+    known = {name for name, _ in (*network.model.named_modules(), *network.model.named_parameters())}
+    for stage in network.stages:
+        strange = [name for name in (stage.tap, *stage.owns) if name not in known]
+        if strange:
+            raise CheckpointError(f"its stage {stage.name!r} names {strange[0]!r}, which its network does not have")
     try:
-        model.get_submodule(name)
-    except AttributeError:
-        return name in dict(model.named_parameters())
-    return True
+        shapes = feature_shapes(network, image)
+    except (KeyError, AttributeError) as error:
+        raise CheckpointError(f"its stage {error} is never reached in a forward pass") from error
+    for stage in network.stages:
+        if shapes[stage.name][:1] != (stage.width,):
+            raise CheckpointError(f"its stage {stage.name!r} is {stage.width} wide; its feature is {shapes[stage.name]}")
 
 
-def _ends(network: Staged) -> tuple[str, str]:
-    """The keys of the first convolution's weight and of the classifier's."""
-    first = next(key for key, value in network.model.state_dict().items() if value.ndim == 4)
-    return first, f"{network.stage('logits').owns[0]}.weight"
+def _check_same(blank: nn.Module, model: nn.Module) -> None:
+    """Nothing, once a network has the layers and the tensors of the outline that its card gives."""
+    check_shapes(blank, shapes_of(model))
+    own = model.state_dict()
+    for key, wanted in blank.state_dict().items():
+        if own[key].dtype != wanted.dtype:
+            raise CheckpointError(f"{key} is of type {own[key].dtype}; a checkpoint keeps {wanted.dtype}: convert it")
+    expected = {name: _described(module) for name, module in blank.named_modules()}
+    found = {name: _described(module) for name, module in model.named_modules()}
+    for name in (*expected, *found):
+        if found.get(name) != expected.get(name):
+            raise CheckpointError(
+                f"its module {name!r} is {found.get(name, 'missing')}; its card builds {expected.get(name, 'none')}"
+            )
 
 
-def _named(tensors: Mapping[str, Tensor], key: str) -> Tensor:
-    if key not in tensors or tensors[key].ndim < 2:
-        raise CheckpointError(f"it has no weight {key!r}; is it the state dict of another network?")
-    return tensors[key]
+def _described(module: nn.Module) -> str:
+    return f"{type(module).__name__}({module.extra_repr()})"
 
 
-def _check_shapes(outline: Staged, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    expected = {key: tuple(value.shape) for key, value in outline.model.state_dict().items()}
-    missing, extra = sorted(expected.keys() - shapes.keys()), sorted(shapes.keys() - expected.keys())
-    if missing or extra:
-        raise CheckpointError(
-            f"{path}: its weights do not fit the network: {len(missing)} missing ({', '.join(missing[:3])}), "
-            f"{len(extra)} unknown ({', '.join(extra[:3])})"
-        )
-    for key, shape in expected.items():
-        if shape != shapes[key]:
-            raise CheckpointError(f"{path}: {key} has shape {shapes[key]}; the network needs {shape}")
-
-
-def _fill(outline: Staged, tensors: Mapping[str, Tensor], path: Path) -> Staged:
-    state = outline.model.state_dict()  # whose own attributes hold the versions that some networks ask for
-    for key, wanted in state.items():
-        given = tensors[key]
-        if given.is_floating_point() != wanted.is_floating_point():
-            raise CheckpointError(f"{path}: {key} is of type {given.dtype}; the network needs {wanted.dtype}")
-        state[key] = given.to(wanted.dtype)
-        if not torch.isfinite(state[key]).all():
-            raise CheckpointError(f"{path}: {key} holds NaN or infinite values")
-    outline.model.load_state_dict(state, assign=True)
-    left = [name for name, value in outline.model.named_buffers() if value.is_meta]
-    if left:
-        raise CheckpointError(f"{path}: its network keeps {left[0]!r} out of its weights; it cannot be rebuilt")
-    outline.model.eval()
-    return outline
+def _read_off(tensors: Mapping[str, Tensor], rough: Architecture) -> Architecture:
+    """The architecture with as many classes and channels as the tensors have."""
+    blank = outline(rough)
+    first = next(key for key, value in blank.model.state_dict().items() if value.ndim == 4)
+    head = f"{blank.stage('logits').owns[0]}.weight"
+    for key in (first, head):
+        if key not in tensors or tensors[key].ndim < 2:
+            raise CheckpointError(f"it has no weight {key!r}; is it the state dict of another network?")
+    return replace(rough, classes=tensors[head].shape[0], channels=tensors[first].shape[1])
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -97,15 +97,21 @@ class Preprocessing:
         return cls(
             (height, width),
             _whole(data["channels"]),
-            tuple(float(value) for value in data["mean"]),
-            tuple(float(value) for value in data["std"]),
+            tuple(map(_number, data["mean"])),
+            tuple(map(_number, data["std"])),
             data["resize"],
-            float(data["crop"]),
+            _number(data["crop"]),
             _whole(data["border"]),
         )
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a whole number")
+        raise TypeError(f"{value!r:.80} is not a whole number")
     return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is not a number")
+    return float(value)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather, pad_across_processes, reduce
 from torch import Tensor
 
 
 def share() -> tuple[int, int]:
     """(rank, count): which share of the images is this process's."""
+    from accelerate import PartialState
+
     state = PartialState()
     return state.process_index, state.num_processes
 
 
 def is_main() -> bool:
     """Whether this process is the one that writes files."""
+    from accelerate import PartialState
+
     return bool(PartialState().is_main_process)
 
 
@@ -23,6 +25,9 @@ def total(counts: Tensor) -> Tensor:
     """The sum of a tensor over the processes, on the CPU."""
     if share()[1] == 1:
         return counts.cpu()
+    from accelerate import PartialState
+    from accelerate.utils import reduce
+
     summed: Tensor = reduce(counts.to(PartialState().device), reduction="sum")
     return summed.cpu()
 
@@ -31,6 +36,9 @@ def gathered(rows: Tensor) -> Tensor:
     """(N, ...) the rows of every process, on the CPU, one process after the other; they may have unequally many."""
     if share()[1] == 1:
         return rows.cpu()
+    from accelerate import PartialState
+    from accelerate.utils import gather, pad_across_processes
+
     device = PartialState().device
     counts = gather(torch.tensor([len(rows)], device=device))
     padded = pad_across_processes(rows.to(device).contiguous(), dim=0)

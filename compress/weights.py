@@ -1,4 +1,4 @@
-"""Tensors by name from a file of weights: .safetensors, or a torch pickle that holds nothing else."""
+"""Tensors by name: read from a file of weights (.safetensors, or a torch pickle of nothing else), put into a network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 import safetensors
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.errors import CheckpointError
+from compress.soundness import check_statistics
 
 SUFFIX = ".safetensors"
+EXPORTED = ".onnx"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -47,12 +49,62 @@ def read_plain(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing or a folder, or holds anything but tensors.
     """
     data: Any = read_tensors(path) if path.suffix == SUFFIX else _read_pickle(path)
-    for key in WRAPPERS:
-        if isinstance(data, dict) and isinstance(data.get(key), dict):
-            data = data[key]
+    for _ in WRAPPERS:
+        inner = (data[key] for key in WRAPPERS if isinstance(data, dict) and isinstance(data.get(key), dict))
+        data = next(inner, data)
     if not isinstance(data, dict) or not data or not all(isinstance(value, Tensor) for value in data.values()):
         raise CheckpointError(f"{path}: holds a {type(data).__name__}, not a state dict of tensors")
     return _bare({str(key): value for key, value in data.items()})
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter and buffer."""
+    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+
+def check_shapes(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Nothing, once tensors of these names and shapes are those of the network.
+
+    Raises:
+        CheckpointError: One is missing, unknown, or of another shape.
+    """
+    expected = shapes_of(model)
+    missing, extra = sorted(expected.keys() - shapes.keys()), sorted(shapes.keys() - expected.keys())
+    if missing or extra:
+        raise CheckpointError(
+            f"its weights do not fit the network: {len(missing)} missing ({', '.join(missing[:3])}), "
+            f"{len(extra)} unknown ({', '.join(extra[:3])})"
+        )
+    for key, shape in expected.items():
+        if shape != shapes[key]:
+            raise CheckpointError(f"{key} has shape {shapes[key]}; the network needs {shape}")
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put tensors into an outline: each is copied, in the type that the network has; eval mode is switched on.
+
+    Args:
+        model: On the meta device; afterwards in memory.
+        tensors: Its whole state by name.
+
+    Raises:
+        CheckpointError: They do not fit the network, or hold what no network of use holds.
+    """
+    check_shapes(model, {key: tuple(value.shape) for key, value in tensors.items()})
+    state = model.state_dict()  # whose own attributes hold the versions that some networks ask for
+    for key, wanted in state.items():
+        given = tensors[key]
+        if given.is_floating_point() != wanted.is_floating_point():
+            raise CheckpointError(f"{key} is of type {given.dtype}; the network needs {wanted.dtype}")
+        if given.layout is not torch.strided or given.is_meta or given.is_quantized:
+            raise CheckpointError(f"{key} is no plain tensor: {given.layout}, {given.dtype}, on {given.device}")
+        state[key] = given.to(wanted.dtype, copy=True, memory_format=torch.contiguous_format)
+    model.load_state_dict(state, assign=True)
+    left = [name for name, value in model.named_buffers() if value.is_meta]
+    if left:
+        raise CheckpointError(f"its network keeps {left[0]!r} out of its weights; it cannot be rebuilt")
+    check_statistics(model)
+    model.eval()
 
 
 def is_pickle(path: Path) -> bool:
@@ -67,6 +119,11 @@ def check_file(path: Path) -> Path:
         raise CheckpointError(f"{path} is a folder; give a checkpoint file")
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give a checkpoint that `edgepress train` or `distill` wrote")
+    if path.suffix == EXPORTED:
+        raise CheckpointError(
+            f"{path}: is an exported file, not a checkpoint; give the .safetensors it was exported from, or "
+            "use evaluate, predict, benchmark, verify or inspect, which take .onnx"
+        )
     return path
 
 
@@ -92,11 +149,6 @@ class _Opened:
     def _named(self, error: Exception) -> CheckpointError:
         if isinstance(error, OSError):
             return CheckpointError(f"{self.path}: cannot be read: {error.strerror or error}")
-        if self.path.suffix == ".onnx":
-            return CheckpointError(
-                f"{self.path}: is an exported file, not a checkpoint; give the .safetensors it was exported from, or "
-                "use evaluate, predict, benchmark, verify or inspect, which take .onnx"
-            )
         if is_pickle(self.path):
             return CheckpointError(
                 f"{self.path}: is a PyTorch pickle, not a {SUFFIX} checkpoint; commands with --arch can read its "

@@ -98,14 +98,14 @@ def test_depth_is_the_number_of_maps(depth: int, shapes: dict[str, tuple[int, ..
 
 @pytest.mark.parametrize(("size", "depth"), [(21, 3), (9, 2), (3, 1), (21, 8)])
 def test_an_input_too_small_for_the_blocks_is_an_error(size: int, depth: int) -> None:
-    with pytest.raises(CompressError, match=f"'cnn-s' cannot be built: an input of {size} pixels is too small"):
+    with pytest.raises(CompressError, match=f"'cnn-s' cannot be built: an input of {size}x{size} pixels is too small"):
         _build("cnn-s", size=size, depth=depth)
     assert _parameters(_build("cnn-s", size=size + 1, depth=depth)) > 0
 
 
 def test_the_paper_kernels_start_at_48_pixels() -> None:
-    assert [p.shape[-1] for p in _build("cnn-s", size=(47, 47)).model.parameters() if p.ndim == 4] == [3, 3, 3]
-    assert [p.shape[-1] for p in _build("cnn-s", size=(48, 48), depth=4).model.parameters() if p.ndim == 4] == [
+    assert [p.shape[-1] for p in _build("cnn-s", size=47).model.parameters() if p.ndim == 4] == [3, 3, 3]
+    assert [p.shape[-1] for p in _build("cnn-s", size=48, depth=4).model.parameters() if p.ndim == 4] == [
         9,
         5,
         5,
