@@ -143,16 +143,15 @@ def _about(path: Path) -> Iterator[None]:
 def _outline(card: Card) -> Staged:
     """The network of a card on the meta device: shapes without memory."""
     network = outline(card.architecture)
-    with torch.device("meta"):
-        image = blank_image(card)
-        if card.edits:
-            from compress.pruning.surgery import apply
+    image = torch.zeros(1, *card.preprocessing.shape, device="meta")
+    if card.edits:
+        from compress.pruning.surgery import apply
 
-            network = apply(network, card.edits, image)
-        if card.stages in ((), network.stages):
-            return network
-        network = replace(network, stages=card.stages)
-        _check_stages(network, image)
+        network = apply(network, card.edits, image)
+    if card.stages in ((), network.stages):
+        return network
+    network = replace(network, stages=card.stages)
+    _check_stages(network, image)
     return network
 
 
@@ -172,7 +171,9 @@ def _check_stages(network: Staged, image: Tensor) -> None:
         raise CheckpointError(f"its stage {error} is never reached in a forward pass") from error
     for stage in network.stages:
         if shapes[stage.name][:1] != (stage.width,):
-            raise CheckpointError(f"its stage {stage.name!r} is {stage.width} wide; its feature is {shapes[stage.name]}")
+            raise CheckpointError(
+                f"its stage {stage.name!r} is {stage.width} wide; its feature is {shapes[stage.name]}"
+            )
 
 
 def _check_same(blank: nn.Module, model: nn.Module) -> None:

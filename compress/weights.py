@@ -1,4 +1,4 @@
-"""Tensors by name: read from a file of weights (.safetensors, or a torch pickle of nothing else), put into a network."""
+"""Tensors by name: read from a file of weights (.safetensors, or a torch pickle of nothing else), and put to use."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         given = tensors[key]
         if given.is_floating_point() != wanted.is_floating_point():
             raise CheckpointError(f"{key} is of type {given.dtype}; the network needs {wanted.dtype}")
-        if given.layout is not torch.strided or given.is_meta or given.is_quantized:
+        if given.layout is not torch.strided or given.is_meta:
             raise CheckpointError(f"{key} is no plain tensor: {given.layout}, {given.dtype}, on {given.device}")
         state[key] = given.to(wanted.dtype, copy=True, memory_format=torch.contiguous_format)
     model.load_state_dict(state, assign=True)

@@ -16,7 +16,7 @@ from typer.testing import Result
 
 from cli.main import app
 from compress.data import DATASETS
-from compress.models import MODELS
+from compress.models import model_names
 from compress.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def test_blocks_are_read_with_comments_prompts_and_continued_lines() -> None:
 @pytest.mark.parametrize("words", TYPED, ids=[" ".join(words[:4]) for words in TYPED])
 def test_the_readme_s_command_can_be_typed(words: list[str]) -> None:
     values = parse(words)
-    for name, known in (("method", RECIPES), ("recover", RECIPES), ("arch", MODELS), ("network", MODELS)):
+    for name, known in (("method", RECIPES), ("recover", RECIPES), ("arch", model_names()), ("network", model_names())):
         assert values.get(name) in {None, *known}
     assert values.get("data") in {None, *DATASETS}
 

@@ -87,7 +87,7 @@ def test_a_card_comes_back_whole() -> None:
 
 
 def test_the_card_of_the_damage_tests_is_good(student: Checkpoint, opened: Callable[[str], Checkpoint]) -> None:
-    assert opened(_resealed(student.card, lambda card: None)).card == student.card
+    assert opened(_resealed(student.card, _with())).card == student.card
     assert opened(json.dumps(_first_format(student.card))).card == student.card
 
 
@@ -120,7 +120,7 @@ def test_a_card_that_contradicts_itself_cannot_be_made(changes: dict[str, Any], 
 # the first format
 
 
-def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+def test_a_file_of_the_first_format_is_read() -> None:
     """It was trained, pruned and trained again by version 0.1.0, whose own score is in its lineage."""
     old = load(FORMAT_1)
     assert [cut.module for cut in old.card.edits] == ["embedding.1", "blocks.2.conv", "blocks.1.conv", "blocks.0.conv"]
@@ -285,7 +285,7 @@ def test_a_card_that_is_no_card_is_refused(opened: Callable[[str], Checkpoint], 
 
 
 def test_a_card_too_long_is_refused_unread() -> None:
-    with pytest.raises(CheckpointError, match=r"its card is 4,194,305 characters long; the longest that is read is 4,1"):
+    with pytest.raises(CheckpointError, match="its card is 4,194,305 characters long; the longest that is read"):
         Card.from_json("[" * (LONGEST + 1))
 
 

@@ -97,7 +97,11 @@ def test_classes_and_channels_are_read_off_the_weights(
         ({"epoch": 3}, "cnn-s", "holds a dict, not a state dict"),
         ({"weight": torch.zeros(3)}, "cnn-s", "it has no weight 'blocks.0.conv.weight'"),
         ({"weight": torch.zeros(3)}, "cnn-z", "unknown network 'cnn-z'"),
-        ({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(10, 512)}, "resnet18", "3 input channels; images of 1"),
+        (
+            {"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(10, 512)},
+            "resnet18",
+            "3 input channels; images of 1",
+        ),
         ({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(0, 512)}, "resnet18", "classes is 0"),
         ({"conv1.weight": torch.zeros(64), "fc.weight": torch.zeros(10, 512)}, "resnet18", "no weight 'conv1.weight'"),
     ],

@@ -5,9 +5,33 @@ from __future__ import annotations
 import pytest
 import torch
 
+from compress.edits import Cut
 from compress.errors import CompressError
-from compress.models import MODELS, Architecture, build, model_names
+from compress.models import MODELS, Architecture, build, known_name, model_names, outline
+from compress.pruning import apply
 from compress.stages import Staged, feature_shapes, tapped
+
+# The least of each family of torchvision's, with an image that it takes and a layer that could be cut; "" where none.
+FAMILIES = (
+    ("alexnet", 64, "features.0"),
+    ("convnext_tiny", 64, "features.0.0"),
+    ("densenet121", 64, "features.conv0"),
+    ("efficientnet_b0", 64, "features.0.0"),
+    ("googlenet", 64, "conv1.conv"),
+    ("inception_v3", 75, "Conv2d_1a_3x3.conv"),
+    ("maxvit_t", 224, ""),
+    ("mnasnet0_5", 64, "layers.0"),
+    ("mobilenet_v2", 64, "features.0.0"),
+    ("mobilenet_v3_small", 64, "features.0.0"),
+    ("regnet_x_400mf", 64, "stem.0"),
+    ("resnet18", 64, "conv1"),
+    ("shufflenet_v2_x0_5", 64, ""),
+    ("squeezenet1_1", 64, "features.0"),
+    ("swin_t", 64, ""),
+    ("swin_v2_t", 64, ""),
+    ("vgg11", 64, "features.0"),
+    ("vit_b_32", 64, "conv_proj"),
+)
 
 
 def _build(name: str, channels: int = 3, size: int = 32, classes: int = 10, **options: int) -> Staged:
@@ -142,6 +166,61 @@ def test_numbers_out_of_range_are_refused(numbers: tuple[int, int, int]) -> None
 
 
 def test_the_names_are_the_papers_and_torchvisions() -> None:
-    assert model_names()[:2] == ("cnn-s", "cnn-a")
-    assert {"resnet18", "resnet50", "mobilenet_v3_small", "efficientnet_b0", "vit_b_16"} < set(MODELS)
-    assert not any(name.startswith(("fcn", "deeplab", "fasterrcnn", "raft", "r3d")) for name in MODELS)
+    names = model_names()
+    assert names[:2] == tuple(MODELS) == ("cnn-s", "cnn-a")
+    assert {"resnet18", "resnet50", "mobilenet_v3_small", "efficientnet_b0", "vit_b_16"} < set(names)
+    assert not any(name.startswith(("fcn", "deeplab", "fasterrcnn", "raft", "r3d")) for name in names)
+
+
+def test_torchvision_may_be_named_before_its_networks() -> None:
+    assert known_name("torchvision:resnet18") == known_name("resnet18") == "resnet18"
+    assert known_name("cnn-s") == "cnn-s"
+    assert _parameters(_build("torchvision:squeezenet1_1")) == _parameters(_build("squeezenet1_1"))
+    for name in ("torchvision:cnn-s", "torchvision:resnet81", "timm:resnet18"):
+        with pytest.raises(CompressError, match="unknown network"):
+            known_name(name)
+
+
+# outlines
+
+
+def _kinds(network: Staged) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {key: (value.shape, value.dtype) for key, value in network.model.state_dict().items()}
+
+
+@pytest.mark.parametrize(("name", "size"), [("cnn-s", 32), ("cnn-a", 48), *(family[:2] for family in FAMILIES)])
+def test_an_outline_is_the_network_without_its_memory(name: str, size: int) -> None:
+    blank = outline(Architecture(name, 10, 3, (size, size)))
+    assert all(tensor.is_meta for tensor in (*blank.model.parameters(), *blank.model.buffers()))
+    made = _build(name, size=size)
+    assert _kinds(blank) == _kinds(made)
+    assert blank.stages == made.stages
+    assert [str(module) for module in blank.model.modules()] == [str(module) for module in made.model.modules()]
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_network_has_an_outline(name: str) -> None:
+    size = {"vit_h_14": 28, "maxvit_t": 224}.get(name, 96)
+    blank = outline(Architecture(name, 7, 1, (size, size)))
+    assert blank.width("logits") == 7
+    assert all(tensor.is_meta for tensor in blank.model.state_dict().values())
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family[2]], ids=lambda family: family[0])
+def test_an_outline_can_be_cut(family: tuple[str, int, str]) -> None:
+    name, size, layer = family
+    blank = outline(Architecture(name, 10, 3, (size, size)))
+    less = apply(blank, (Cut(layer, True, (0, 1)),), torch.zeros(1, 3, size, size, device="meta"))
+    assert _parameters(less) < _parameters(blank)
+    assert all(tensor.is_meta for tensor in less.model.state_dict().values())
+
+
+def test_an_outline_does_not_touch_the_random_state() -> None:
+    before = torch.random.get_rng_state()
+    outline(Architecture("resnet18", 10, 3, (32, 32)))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_outline_that_makes_no_network_is_an_error() -> None:
+    with pytest.raises(CompressError, match="'cnn-s' cannot be built: an input of 5x5 pixels is too small"):
+        outline(Architecture("cnn-s", 10, 3, (5, 5)))
