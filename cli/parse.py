@@ -49,13 +49,13 @@ def read_fit(epochs: int, rate: float, optimizer: str, schedule: str, *, batch_s
 
 
 def read_network(name: str, arch: str | None = None, **options: int | None) -> Named:
-    """A network as it was named; PlanError with the nearest known name where it is neither known nor a file."""
-    from compress.models import model_names
+    """A network as it was named; CompressError with the nearest known name where it is neither known nor a file."""
+    from compress.models import known_name
     from compress.opening import Named
 
     named = Named(name, arch or "", {key: value for key, value in options.items() if value is not None})
-    if not named.is_file and name not in model_names():
-        raise PlanError(unknown_name("network", name, model_names()))
+    if not named.is_file:
+        known_name(name)
     return named
 
 

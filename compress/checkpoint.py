@@ -19,7 +19,7 @@ from compress.files import write_whole
 from compress.models import Architecture, known_name, outline
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged, feature_shapes
-from compress.weights import check_shapes, fill, read_header, read_plain, read_tensors, shapes_of
+from compress.weights import check_shapes, ends, fill, read_header, read_plain, read_tensors, shapes_of
 
 KEY = "edgepress"
 
@@ -198,9 +198,7 @@ def _described(module: nn.Module) -> str:
 
 def _read_off(tensors: Mapping[str, Tensor], rough: Architecture) -> Architecture:
     """The architecture with as many classes and channels as the tensors have."""
-    blank = outline(rough)
-    first = next(key for key, value in blank.model.state_dict().items() if value.ndim == 4)
-    head = f"{blank.stage('logits').owns[0]}.weight"
+    first, head = (f"{name}.weight" for name in ends(outline(rough)))
     for key in (first, head):
         if key not in tensors or tensors[key].ndim < 2:
             raise CheckpointError(f"it has no weight {key!r}; is it the state dict of another network?")

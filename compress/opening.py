@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from compress.card import Card
-from compress.checkpoint import Checkpoint, load, load_plain
+from compress.checkpoint import KEY, Checkpoint, load, load_plain
 from compress.data import DataOptions, Dataset
 from compress.data import load as load_data
 from compress.errors import CheckpointError, DataError, PlanError
-from compress.models import Architecture, build
+from compress.models import Architecture, build, known_name
+from compress.preprocessing import Preprocessing
+from compress.stages import Staged
+from compress.weights import SUFFIX, ends, fill, read_header, read_plain
 
-WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx")
+WEIGHTS = (SUFFIX, ".pt", ".pth", ".bin", ".ckpt", ".onnx")
+PRETRAINED = "pretrained"
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Named:
     Attributes:
         name: A file of weights, or a network's name.
         arch: The network whose plain state dict the file holds; "" where it is a checkpoint.
-        options: Of a network by name: width, depth.
+        options: Of a network by name, and of the one whose plain state dict it is: width, depth.
     """
 
     name: str
@@ -33,7 +42,22 @@ class Named:
     @property
     def is_file(self) -> bool:
         """Whether a file of weights is meant."""
-        return self.name.endswith(WEIGHTS)
+        return self.name.endswith(WEIGHTS) or os.sep in self.name
+
+
+@dataclass(frozen=True)
+class Initial:
+    """A network that is to be trained on, the data as it sees them, and what to tell about the two.
+
+    Attributes:
+        checkpoint: Named network, given weights; its lineage is that of the weights.
+        images: Prepared as the weights were used to, where that is known.
+        notes: A sentence on each layer that starts anew, and on what was decided for the images.
+    """
+
+    checkpoint: Checkpoint
+    images: Dataset
+    notes: tuple[str, ...]
 
 
 def open_pair(named: Named, data: str, options: DataOptions) -> tuple[Checkpoint, Dataset]:
@@ -48,8 +72,7 @@ def open_pair(named: Named, data: str, options: DataOptions) -> tuple[Checkpoint
         checkpoint = load(Path(named.name))
         return checkpoint, data_for(checkpoint.card, data, options)
     images = load_data(data, options)
-    checkpoint = load_plain(Path(named.name), named.arch, images.see, images.classes)
-    return checkpoint, images
+    return _plain(named, images), images
 
 
 def open_network(named: Named, data: str | None, options: DataOptions) -> Checkpoint:
@@ -83,11 +106,11 @@ def open_beside(role: str, named: Named, images: Dataset, *, seed: int) -> Check
     """
     if not named.is_file:
         return new_network(named, images, seed=seed)
-    if named.options:
+    if named.options and not named.arch:
         raise PlanError(f"{role}: a finished network has its width and depth; leave --width and --depth out")
     try:
         if named.arch:
-            return load_plain(Path(named.name), named.arch, images.see, images.classes)
+            return _plain(named, images)
         checkpoint = load(Path(named.name))
         check_fit(checkpoint.card, images)
     except DataError as error:
@@ -103,9 +126,49 @@ def new_network(named: Named, images: Dataset, *, seed: int) -> Checkpoint:
     Raises:
         CompressError: The name or an option is unknown, or the images are too small for it.
     """
+    if named.is_file:
+        raise PlanError(
+            f"{named.name} is a file of weights, where the name of a network is expected; to go on from it: "
+            f"edgepress train NETWORK --weights {named.name}"
+        )
     see = images.see
-    architecture = Architecture(named.name, len(images.classes), see.channels, see.size, named.options)
+    architecture = Architecture(known_name(named.name), len(images.classes), see.channels, see.size, named.options)
     return Checkpoint(build(architecture, seed=seed), Card(architecture, see, images.classes))
+
+
+def open_initial(named: Named, weights: str, data: str, options: DataOptions, *, seed: int) -> Initial:
+    """A network by name that starts from given weights, for a data set that it need not know.
+
+    Where classes or channels differ, the classifier or the first convolution starts anew; all else has to fit. The
+    images are prepared as the weights were used to, where that is known and the options do not say otherwise.
+
+    Args:
+        named: A network by name.
+        weights: A checkpoint or a plain state dict of such a network, or "pretrained" for torchvision's own.
+        data: Name or path of the data set.
+        options: How to read it.
+        seed: Of the layers that start anew.
+
+    Raises:
+        CheckpointError, DataError, PlanError: One of them cannot be opened, or the weights are another network's.
+    """
+    if named.is_file:
+        raise PlanError(f"{named.name} is a file of weights; give the name of its network, and the file with --weights")
+    name = known_name(named.name)
+    given = _given(name, weights)
+    if given.rule is None:
+        images, notes = load_data(data, options), []
+    else:
+        images = load_data(data, options, see=_like(given.rule, options))
+        notes = [f"images are prepared as these weights are used to: {_told(images.see)}"]
+    made = new_network(Named(name, options={**given.options, **named.options}), images, seed=seed)
+    try:
+        notes += _start(made.network, given.tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{weights} does not fit {name!r}: {error}") from error
+    for step in given.lineage:
+        made = made.with_step(step)
+    return Initial(made, images, tuple(notes))
 
 
 def data_for(card: Card, name: str, options: DataOptions) -> Dataset:
@@ -151,6 +214,90 @@ def check_fit(card: Card, data: Dataset) -> None:
         raise DataError(
             f"data set {data.name!r} has other classes than the network: {pair[0]!r} stands where it learnt {pair[1]!r}"
         )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Weights to start from, and what is known of them: the rule of their images, options of their network, history."""
+
+    tensors: Mapping[str, Tensor]
+    rule: Preprocessing | None = None
+    options: Mapping[str, int] = field(default_factory=dict)
+    lineage: tuple[Mapping[str, Any], ...] = ()
+
+
+def _given(name: str, weights: str) -> _Given:
+    if weights == PRETRAINED:
+        from compress.models.pretrained import pretrained
+
+        return _Given(*pretrained(name))
+    path = Path(weights)
+    if not path.exists():
+        raise CheckpointError(f"{weights} does not exist; give a file of weights, or {PRETRAINED!r}")
+    if path.suffix != SUFFIX or KEY not in read_header(path)[1]:
+        return _Given(read_plain(path))
+    made = load(path)
+    card = made.card
+    if card.architecture.name != name:
+        raise CheckpointError(f"{weights} is a {card.architecture.name}, not a {name}; name that network")
+    if card.edits:
+        raise CheckpointError(f"{weights} was pruned: its weights fit no other {name}; give those it had before")
+    return _Given(made.network.model.state_dict(), card.preprocessing, card.architecture.options, card.lineage)
+
+
+def _like(rule: Preprocessing, options: DataOptions) -> Preprocessing:
+    """The rule, but for what the options say."""
+    from compress.data.prepare import to_channels
+
+    channels = options.channels or rule.channels
+    try:
+        return Preprocessing(
+            size=options.size or rule.size,
+            channels=channels,
+            mean=options.mean or to_channels(rule.mean, channels),
+            std=options.std or to_channels(rule.std, channels),
+            resize=options.resize or rule.resize,
+            crop=rule.crop if options.crop is None else options.crop,
+            border=rule.border,
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def _start(network: Staged, tensors: Mapping[str, Tensor]) -> list[str]:
+    """A note on each layer of a new network that keeps its own weights; the others get the tensors."""
+    own = network.model.state_dict()
+    first, head = ends(network)
+    notes, misfits = [], [f"{key} is unknown" for key in tensors.keys() - own.keys()]
+    for key, value in own.items():
+        old, new = tuple(tensors[key].shape) if key in tensors else None, tuple(value.shape)
+        if old == new:
+            own[key] = tensors[key]
+        elif old is None:
+            misfits.append(f"{key} is missing")
+        elif key.rpartition(".")[0] == head and old[1:] == new[1:]:
+            if len(new) > 1:
+                notes.append(f"{head} starts anew: the weights tell {old[0]:,} classes apart, the data have {new[0]:,}")
+        elif key == f"{first}.weight" and old[:1] + old[2:] == new[:1] + new[2:]:
+            notes.append(f"{first} starts anew: the weights take {old[1]} channels, the images have {new[1]}")
+        else:
+            misfits.append(f"{key} has shape {old}, the network's {new}")
+    if misfits:
+        more = f"; and {len(misfits) - SHOWN} more" if len(misfits) > SHOWN else ""
+        raise CheckpointError("; ".join(sorted(misfits)[:SHOWN]) + more)
+    fill(network.model, own)
+    return notes
+
+
+def _plain(named: Named, images: Dataset) -> Checkpoint:
+    """The network of a plain state dict, which sees the images as they are."""
+    return load_plain(Path(named.name), named.arch, images.see, images.classes, options=named.options)
+
+
+def _told(see: Preprocessing) -> str:
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (see.mean, see.std))
+    share = f" of the middle {100 * see.crop:.4g} %" if see.crop < 1 else ""
+    return f"{see.resize} to {see.size[0]}x{see.size[1]}{share}, {see.channels} channels, mean {mean}, std {std}"
 
 
 def _shown(value: object) -> str:

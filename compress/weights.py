@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from compress.errors import CheckpointError
 from compress.soundness import check_statistics
+from compress.stages import Staged
 
 SUFFIX = ".safetensors"
 EXPORTED = ".onnx"
@@ -60,6 +61,12 @@ def read_plain(path: Path) -> dict[str, Tensor]:
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter and buffer."""
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+
+def ends(network: Staged) -> tuple[str, str]:
+    """The dotted names of the first convolution and of the classifier."""
+    first = next(key for key, value in network.model.state_dict().items() if value.ndim == 4)
+    return first.rpartition(".")[0], network.stage("logits").owns[0]
 
 
 def check_shapes(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -30,7 +30,7 @@ FAMILIES = (
     ("swin_t", 64, ""),
     ("swin_v2_t", 64, ""),
     ("vgg11", 64, "features.0"),
-    ("vit_b_32", 64, "conv_proj"),
+    ("vit_b_32", 64, "encoder.layers.encoder_layer_0.mlp.0"),
 )
 
 

@@ -1,0 +1,57 @@
+"""Weights that torchvision offers for its networks, and how they want to see an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import Any
+
+import torchvision
+from torch import Tensor
+
+from compress.errors import CheckpointError
+from compress.models import MODELS
+from compress.preprocessing import Preprocessing
+
+# They normalise once more inside, which a network of ours leaves to its preprocessing.
+HALVES = ("googlenet", "inception_v3")
+
+
+def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
+    """The state of a torchvision network with its best published weights, and the rule they were trained with.
+
+    They are downloaded once, into the cache of torch.hub (TORCH_HOME changes it).
+
+    Args:
+        name: A torchvision classification network.
+
+    Raises:
+        CheckpointError: There are none for it, or they cannot be had.
+    """
+    if name in MODELS:
+        raise CheckpointError(
+            f"there are no pretrained weights of {name!r}, only of torchvision's networks; give a file of weights, or "
+            "train it from scratch"
+        )
+    published: Any = torchvision.models.get_model_weights(name)
+    weights = published.DEFAULT
+    try:
+        model = torchvision.models.get_model(name, weights=weights, progress=False, **_without_side_heads(name))
+    except (OSError, HTTPException, RuntimeError) as error:  # the last where what came is not what was published
+        raise CheckpointError(
+            f"the pretrained weights of {name!r} cannot be had from {weights.url} ({error}); try again with a network, "
+            "or fetch that file elsewhere and give it instead"
+        ) from error
+    return dict(model.state_dict()), _rule(name, weights.transforms())
+
+
+def _without_side_heads(name: str) -> Mapping[str, bool]:
+    return {"aux_logits": False} if name in HALVES else {}
+
+
+def _rule(name: str, transforms: Any) -> Preprocessing:
+    side, resized = transforms.crop_size[0], transforms.resize_size[0]
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    if name in HALVES:
+        mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    return Preprocessing((side, side), 3, mean, std, "crop", crop=side / resized)
