@@ -12,7 +12,7 @@ from torch import Tensor
 
 PAPER_CHUNK = 128
 TOP = 100
-TENTHS = tuple(range(1, 11))
+TENTHS = tuple(range(11))
 BATCH_CELLS = 2**22
 ROUNDING = 1e-12
 
@@ -75,9 +75,10 @@ def retrieval_scores(
     - `exact`: `map`, the mean average precision, is the correct 11-point interpolated one: the mean over the recalls 0,
       0.1, ..., 1 of the largest precision at that recall or a higher one; `precision100` is P(100).
     - `paper`: what the published retrieval tables hold. The queries are taken 128 at a time, the last chunk may be
-      shorter; with B the size of the query's chunk, `map` is the mean of the largest P(r) with r in 1..B and of the
-      ten raw precisions at the first rank with recall 0.1, 0.2, ..., 1; `precision100` is the largest P(r) with
-      r in 100..B, and P(100) where B is below 100. So the order of the queries matters a little.
+      shorter; with B the size of the query's chunk, P~(r) is the largest of P(r), ..., P(B) for r up to B, and P(r)
+      itself beyond. `map` is the mean over the recalls 0, 0.1, ..., 1 of P~(r) at the rank r whose recall is nearest to
+      that level, of equally near ones the first; `precision100` is P~(100). So the order of the queries matters a
+      little.
 
     A database of less than 100 items counts as its own top 100.
 
@@ -159,21 +160,36 @@ def _sorted(rows: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(rows.numpy(), axis=1))
 
 
-def _columns(relevant: int) -> list[int]:
-    """For recall 0.1, ..., 1 the position of the first relevant item that reaches it, in integers throughout."""
-    return [-(-tenth * relevant // 10) - 1 for tenth in TENTHS]
-
-
 def _interpolated(precision: Tensor) -> Tensor:
-    columns = [0, *_columns(precision.shape[1])]
+    """The mean of the largest precisions from the first relevant item that reaches each recall, in integers, onwards."""
+    items = precision.shape[1]
+    columns = [max(-(-tenth * items // 10) - 1, 0) for tenth in TENTHS]
     return torch.stack([precision[:, column:].amax(dim=1) for column in columns]).mean(dim=0)
 
 
 def _paper_map(near: Tensor, ranks: Tensor, precision: Tensor, chunk: Tensor) -> Tensor:
-    columns = _columns(near.shape[1])
-    best = precision.where(ranks <= chunk[:, None], 0.0).amax(dim=1, keepdim=True)
-    raw = torch.searchsorted(near, near[:, columns].contiguous(), right=True) / ranks[:, columns].double()
-    return torch.cat([best, raw], dim=1).mean(dim=1)
+    found = _nearest_counts(near, ranks)
+    column = (found - 1).clamp_min(0)
+    rank = ranks.gather(1, column).where(found > 0, 1)
+    head = slice(None, PAPER_CHUNK)
+    inside = precision[:, head].where(ranks[:, head] <= chunk[:, None], 0.0)
+    best = inside.flip(1).cummax(dim=1).values.flip(1).gather(1, column.clamp_max(inside.shape[1] - 1))
+    return torch.where(rank <= chunk[:, None], best, found / rank.double()).mean(dim=1)
+
+
+def _nearest_counts(near: Tensor, ranks: Tensor) -> Tensor:
+    """How many relevant items (Q, 11) have been found at the rank whose recall is nearest to 0, 0.1, ..., 1.
+
+    Recalls and levels are compared in float64, which decides between two that are equally near as the published code
+    does. Equally far items are found together, and nothing found is a recall only if the nearest item is not relevant.
+    """
+    items = near.shape[1]
+    pivots = near[:, [min(tenth * items // 10, items - 1) for tenth in TENTHS]]
+    below, above = torch.searchsorted(near, pivots), torch.searchsorted(near, pivots, right=True)
+    levels = torch.tensor([tenth * 0.1 for tenth in TENTHS], dtype=torch.float64)
+    lower, upper = ((count.double() / items - levels).abs() for count in (below, above))
+    impossible = (below == 0) & (ranks[:, :1] == 1)
+    return torch.where(impossible | (upper < lower), above, below)
 
 
 def _paper_top(ranks: Tensor, precision: Tensor, chunk: Tensor, precision_top: Tensor) -> Tensor:
