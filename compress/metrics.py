@@ -161,7 +161,7 @@ def _sorted(rows: Tensor) -> Tensor:
 
 
 def _interpolated(precision: Tensor) -> Tensor:
-    """The mean of the largest precisions from the first relevant item that reaches each recall, in integers, onwards."""
+    """The mean of the largest precision from the first relevant item that reaches each recall onwards, in integers."""
     items = precision.shape[1]
     columns = [max(-(-tenth * items // 10) - 1, 0) for tenth in TENTHS]
     return torch.stack([precision[:, column:].amax(dim=1) for column in columns]).mean(dim=0)

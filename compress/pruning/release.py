@@ -39,7 +39,7 @@ def narrow_taps_release(network: Staged, widths: Mapping[str, int]) -> Staged:
 
     Reference: Sarridis et al., InDistill, Algorithm 1, as released.
     Deviates: The paper's target is the auxiliary's own map; here the kept filters' outputs are normalised with the
-        statistics of the batch, without scale and shift.
+        statistics of the batch, scaled by the auxiliary's own factors (gamma) and not shifted.
     """
     model = copy.deepcopy(network.model)
     stages = []
@@ -64,5 +64,6 @@ def _pruned(stage: Stage, block: nn.Module, width: int) -> nn.Module:
     conv.weight = nn.Parameter(conv.weight[kept])
     conv.bias = None if conv.bias is None else nn.Parameter(conv.bias[kept])
     conv.out_channels = width
-    pruned.norm = nn.BatchNorm2d(width, affine=False, track_running_stats=False)
+    pruned.norm = nn.BatchNorm2d(width, track_running_stats=False)
+    pruned.norm.weight = nn.Parameter(norm.weight[kept])
     return pruned

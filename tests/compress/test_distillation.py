@@ -303,15 +303,17 @@ def test_a_narrowed_auxiliary_shows_its_own_strongest_channels(
 
 
 def _released(network: Staged, number: int, width: int, feature: Tensor) -> Tensor:
-    """A block's map as the released code makes it: kept filters, statistics of the batch, ReLU, pooling."""
+    """A block's map as the released code makes it: kept filters and scales, statistics of the batch, ReLU, pooling."""
     conv = network.model.get_submodule(f"blocks.{number}.conv")
+    gamma = network.model.get_submodule(f"blocks.{number}.norm").weight
     kept = _by_norm(conv.weight, width)  # type: ignore[arg-type]
     rows = []
     for channel in kept:
         response = F.conv2d(feature, conv.weight[channel : channel + 1]) + conv.bias[channel]  # type: ignore[index]
         mean = response.mean()
         variance = ((response - mean) ** 2).mean()
-        rows.append(F.max_pool2d(((response - mean) / (variance + 1e-5) ** 0.5).clamp(min=0), 2))
+        scaled = gamma[channel] * (response - mean) / (variance + 1e-5) ** 0.5  # type: ignore[index]
+        rows.append(F.max_pool2d(scaled.clamp(min=0), 2))
     return torch.cat(rows, dim=1)
 
 
