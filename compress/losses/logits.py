@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,15 +35,15 @@ def kd_loss(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
     Args:
         student: Logits (B, C).
         teacher: Logits (B, C).
-        tau: Temperature, above 0; 1 leaves the probabilities as they are.
+        tau: Temperature, above 0 and finite; 1 leaves the probabilities as they are.
 
     Raises:
-        ValueError: The shapes differ or are not (B, C), or `tau` is not positive.
+        ValueError: The shapes differ or are not (B, C), or `tau` is out of its range.
 
     Reference: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
-    if not tau > 0:
-        raise ValueError(f"kd_loss: tau is {tau}; it must be above 0")
+    if not 0 < tau < math.inf:
+        raise ValueError(f"kd_loss: tau is {tau}; it must be above 0 and finite")
     if student.ndim != 2 or student.shape != teacher.shape:
         raise ValueError(
             f"kd_loss: student {tuple(student.shape)} and teacher {tuple(teacher.shape)}; expected the same (B, C)"

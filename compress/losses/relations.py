@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 Kernel = Callable[[Tensor], Tensor]
 
@@ -17,7 +16,8 @@ SMALLEST_SIMILARITY = 1e-7
 def cosine_kernel(features: Tensor) -> Tensor:
     """The similarities (1 + cos) / 2 of all pairs of rows, in [0, 1].
 
-    The cosine of a zero vector (norm up to 1e-8) with anything, itself included, is 0, and its gradient is 0.
+    The cosine of a zero vector (norm up to 1e-8) with anything, itself included, is 0, and its gradient is 0. That of
+    a row that is not finite is NaN.
 
     Args:
         features: (B, D).
@@ -26,14 +26,15 @@ def cosine_kernel(features: Tensor) -> Tensor:
         (B, B), symmetric.
     """
     norm = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    unit = torch.where(norm > ZERO_NORM, features / norm.clamp_min(ZERO_NORM), 0.0)
+    unit = torch.where(norm <= ZERO_NORM, 0.0, features / norm.clamp_min(ZERO_NORM))
     return (1 + unit @ unit.T) / 2
 
 
 def student_t_kernel(features: Tensor) -> Tensor:
     """The similarities 1 / (1 + Euclidean distance) of all pairs of rows, in (0, 1].
 
-    Distances below the rounding of the features count as 0, and have the gradient 0.
+    Distances below the rounding of the features count as 0, and have the gradient 0. Those of a row that is not finite
+    are NaN, except its own to itself.
 
     Args:
         features: (B, D); float64 where close rows matter, since the squared distances are differences of products.
@@ -42,12 +43,13 @@ def student_t_kernel(features: Tensor) -> Tensor:
         (B, B), symmetric, 1 on the diagonal.
     """
     centred = features - features.mean(dim=0)
-    square = centred.square().sum(dim=1)
-    scale = square[:, None] + square[None, :]
-    distance2 = scale - 2 * centred @ centred.T
-    apart = distance2 > scale * torch.finfo(features.dtype).eps ** 0.75
-    distance = torch.where(apart, torch.where(apart, distance2, 1.0).sqrt(), 0.0)
-    return 1 / (1 + distance.fill_diagonal_(0.0))
+    square = centred.square().sum(dim=1, keepdim=True)
+    scale = square + square.T
+    distance2 = torch.addmm(scale, centred, centred.T, alpha=-2)
+    together = distance2 <= scale.detach() * torch.finfo(features.dtype).eps ** 0.75
+    together.fill_diagonal_(True)
+    distance = distance2.masked_fill(together, 1.0).sqrt().masked_fill(together, 0.0)
+    return 1 / (1 + distance)
 
 
 PKT_KERNELS: tuple[Kernel, ...] = (cosine_kernel, student_t_kernel)
@@ -58,7 +60,8 @@ def pkt_loss(student: Tensor, teacher: Tensor, kernels: Sequence[Kernel] = PKT_K
 
     For each kernel the similarities of all pairs of images, rows normalised to sum 1 with the diagonal included, give
     p from the teacher and q from the student; the loss is the mean over i, j of (p_ij - q_ij)(ln p_ij - ln q_ij),
-    summed over the kernels. Computed in float64: on the CPU that is faster than exact float32 distances.
+    summed over the kernels; NaN where a feature is not finite. Computed in float64: of images that are close, or of a
+    student close to its teacher, products in float32 leave nothing right, and exact float32 distances are slower.
 
     Args:
         student: Features (B, ...), B at least 2; flattened to (B, D).
@@ -82,7 +85,7 @@ def pkt_loss(student: Tensor, teacher: Tensor, kernels: Sequence[Kernel] = PKT_K
     if not kernels:
         raise ValueError("pkt_loss: no kernel; give at least one")
     wide_student, wide_teacher = _widen(student), _widen(teacher)
-    losses = [_divergence(_log_rows(kernel(wide_teacher)), _log_rows(kernel(wide_student))) for kernel in kernels]
+    losses = [_divergence(_rows(kernel(wide_teacher)), _rows(kernel(wide_student))) for kernel in kernels]
     return torch.stack(losses).sum().to(student.dtype)
 
 
@@ -91,9 +94,10 @@ def _widen(features: Tensor) -> Tensor:
     return features.flatten(1).to(torch.float64 if has_float64 else torch.float32)
 
 
-def _log_rows(similarity: Tensor) -> Tensor:
-    return F.normalize(similarity.clamp_min(SMALLEST_SIMILARITY), p=1.0, dim=1).log()
+def _rows(similarity: Tensor) -> Tensor:
+    similarity = similarity.clamp_min(SMALLEST_SIMILARITY)
+    return similarity / similarity.sum(dim=1, keepdim=True)
 
 
-def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).mean()
+def _divergence(p: Tensor, q: Tensor) -> Tensor:
+    return ((p - q) * (p.log() - q.log())).mean()

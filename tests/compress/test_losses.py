@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from compress.losses import cosine_kernel, cross_entropy_loss, feature_loss, kd_loss, pkt_loss, student_t_kernel
+from compress.losses.relations import Kernel
 
 
 def _features(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -82,7 +83,7 @@ def test_kd_of_itself_is_zero() -> None:
     assert kd_loss(logits, logits.clone(), 4.0).item() == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("tau", [0.0, -1.0, math.nan])
+@pytest.mark.parametrize("tau", [0.0, -1.0, math.nan, math.inf])
 def test_kd_wrong_tau(tau: float) -> None:
     with pytest.raises(ValueError, match="tau"):
         kd_loss(torch.zeros(2, 3), torch.zeros(2, 3), tau)
@@ -173,6 +174,17 @@ def test_pkt_of_nearly_equal_features_is_accurate_in_float32() -> None:
     assert pkt_loss(student, teacher).item() == pytest.approx(_naive_pkt(student, teacher), rel=1e-5)
 
 
+def test_pkt_of_a_student_close_to_its_teacher_has_an_accurate_gradient_in_float32() -> None:
+    student = _features(16, 64, dtype=torch.float32).relu().requires_grad_()
+    teacher = student.detach() + 1e-3 * _features(16, 64, seed=1, dtype=torch.float32)
+    exact = student.detach().double().requires_grad_()
+    pkt_loss(student, teacher).backward()
+    pkt_loss(exact, teacher.double()).backward()
+    assert student.grad is not None
+    assert exact.grad is not None
+    assert (student.grad - exact.grad).norm() < 1e-6 * exact.grad.norm()
+
+
 def test_pkt_gradient() -> None:
     assert torch.autograd.gradcheck(
         pkt_loss, (_features(5, 4).requires_grad_(), _features(5, 7, seed=1).requires_grad_())
@@ -213,6 +225,17 @@ def test_pkt_of_degenerate_features_is_finite(student: Tensor) -> None:
     assert loss.item() > 0
     assert student.grad is not None
     assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("kernel", [cosine_kernel, student_t_kernel])
+def test_pkt_hides_no_feature_that_is_not_finite(value: float, side: int, kernel: Kernel) -> None:
+    for rows in (slice(2, 3), slice(None)):
+        sides = [_features(6, 8, dtype=torch.float32), _features(6, 16, seed=1, dtype=torch.float32)]
+        sides[side][rows, 3] = value
+        assert not pkt_loss(sides[0], sides[1], (kernel,)).isfinite()
+        assert not pkt_loss(sides[0], sides[1]).isfinite()
 
 
 def test_pkt_gradient_ignores_the_direction_between_identical_rows() -> None:
