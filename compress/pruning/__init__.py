@@ -3,7 +3,19 @@
 from compress.edits import Cut
 from compress.pruning.importance import filter_norms, largest
 from compress.pruning.plan import prune
+from compress.pruning.shares import Share, Shares, shares_left
 from compress.pruning.surgery import apply, narrow_taps
 from compress.pruning.survivors import show_survivors
 
-__all__ = ["Cut", "apply", "filter_norms", "largest", "narrow_taps", "prune", "show_survivors"]
+__all__ = [
+    "Cut",
+    "Share",
+    "Shares",
+    "apply",
+    "filter_norms",
+    "largest",
+    "narrow_taps",
+    "prune",
+    "shares_left",
+    "show_survivors",
+]

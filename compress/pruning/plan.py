@@ -29,8 +29,9 @@ def prune(
     """A smaller copy of the network, and the cuts that `apply` replays on a freshly built one.
 
     Layers that have to be equally wide are cut together. Of each such group the share `ratio` of the channels goes,
-    rounded up, but one always stays; where a layer works in groups of channels, each group loses as many. The layer
-    that makes the logits keeps its outputs.
+    rounded up, but one always stays. Where a layer works in groups of channels, each group loses as many: the number
+    nearest to the share, which with few channels a group may be far from it (see `shares_left`). The stage "logits" and
+    whatever else makes the network's output keep their outputs.
 
     Args:
         network: Left as it is.
@@ -64,17 +65,27 @@ def _cuts(graph: Graph, head: Sequence[nn.Module], ratio: float, importance: Imp
     for group in graph.get_all_groups(ignored_layers=list(head)):
         root, prune_fn = group[0].dep.target.module, group[0].dep.handler
         scores = importance(group)
-        if scores is None:
+        if scores is None or _makes_the_output(graph, group):
             continue
         removed = _least(scores.cpu(), _channel_groups(graph, group), ratio)
         if removed and graph.check_pruning_group(graph.get_pruning_group(root, prune_fn, removed)):
             yield Cut(names[root], True, tuple(removed))
 
 
+def _makes_the_output(graph: Graph, group: Any) -> bool:
+    """Whether the channels of this group reach the network's output as they are, with no other layer in between."""
+    for dep, _ in group:
+        pruner = graph.get_pruner_of_module(dep.target.module)
+        if not dep.target.outputs and dep.handler == pruner.prune_out_channels:
+            return True
+    return False
+
+
 def _least(scores: Tensor, channel_groups: int, ratio: float) -> list[int]:
     """The channels that go, ascending: in each group of channels those at the places with the least mean score."""
     places = scores.view(channel_groups, -1).mean(dim=0)
-    kept = max(1, math.floor(len(places) * (1 - ratio) + ROUNDING))
+    stay = len(places) * (1 - ratio)
+    kept = max(1, math.floor(stay + ROUNDING) if channel_groups == 1 else math.ceil(stay - 0.5 - ROUNDING))
     stays = torch.zeros(len(places), dtype=torch.bool)
     stays[largest(places, kept)] = True
     return (~stays).repeat(channel_groups).nonzero().flatten().tolist()

@@ -55,6 +55,11 @@ def apply(network: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
     with named_failures(model):
         _refresh(model)
         shapes = feature_shapes(replace(network, model=model), image)
+    logits = network.stages[-1]
+    if shapes[logits.name][0] != logits.width:
+        raise CompressError(
+            f"the cuts leave {shapes[logits.name][0]} of the {logits.width} outputs of {_kind(model)}; none may be lost"
+        )
     for module, training in modes.items():
         module.training = training
     for name, parameter in model.named_parameters():
@@ -90,13 +95,16 @@ def trace(model: nn.Module, image: Tensor) -> Graph:
         image: One image (1, C, H, W).
 
     Raises:
-        CompressError: torch-pruning cannot follow the network's layers.
+        CompressError: The network does not take the image or gives more than one output, or torch-pruning cannot
+            follow its layers.
     """
     for kind, reason in UNFOLLOWED.items():
         if any(isinstance(module, kind) for module in model.modules()):
             raise CompressError(
                 f"torch-pruning cannot cut {kind.__name__}: it does not follow {reason}; choose another network"
             )
+    model.eval()
+    _check_output(model, image)
     with named_failures(model), torch.enable_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Unwrapped parameters detected", UserWarning)
         warnings.filterwarnings("error", ".*(Unknown operation|Maximum recursive depth)", UserWarning)
@@ -104,6 +112,24 @@ def trace(model: nn.Module, image: Tensor) -> Graph:
         graph: Graph = DependencyGraph()  # type: ignore[no-untyped-call]
         graph.build_dependency(model, example_inputs=[image])
     return graph
+
+
+@torch.no_grad()
+def _check_output(model: nn.Module, image: Tensor) -> None:
+    shape = "x".join(map(str, image.shape[1:]))
+    try:
+        output = model(image)
+    except Exception as error:  # a network may raise anything about an image that it was not built for
+        raise CompressError(
+            f"{_kind(model)} fails on an image of {shape}: {type(error).__name__}: {error}; give the size and channels "
+            "that it was built for"
+        ) from error
+    if not isinstance(output, Tensor):
+        count = f"{len(output)} outputs" if isinstance(output, tuple | list) else f"a {_kind(output)}"
+        raise CompressError(
+            f"{_kind(model)} gives {count}; only a network with one output, its logits, can be cut: wrap it in a "
+            "module that returns them alone"
+        )
 
 
 def _remove(graph: Graph, cut: Cut) -> None:
@@ -144,8 +170,8 @@ def _refresh(model: nn.Module) -> None:
         model.hidden_dim = model.conv_proj.out_channels  # type: ignore[assignment]
 
 
-def _kind(module: nn.Module) -> str:
-    return type(module).__name__
+def _kind(thing: object) -> str:
+    return type(thing).__name__
 
 
 def _best_channels(network: Staged, name: str, width: int, score: Callable[[Tensor], Tensor]) -> Tensor:

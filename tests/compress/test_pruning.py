@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compress.edits import Cut
 from compress.errors import CompressError, PlanError
 from compress.models import Architecture, build
-from compress.pruning import apply, filter_norms, largest, narrow_taps, prune
+from compress.pruning import apply, filter_norms, largest, narrow_taps, prune, shares_left
 from compress.stages import Stage, Staged, feature_shapes, tapped
 
 
@@ -217,6 +217,51 @@ def test_the_share_is_exact_and_one_channel_always_stays(width: int, ratio: floa
     assert [stage.width for stage in pruned.stages] == [*kept, 10]
 
 
+class _Grouped(nn.Module):
+    """A convolution in groups between two plain ones."""
+
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 1)
+        self.grouped = nn.Conv2d(width, width, 1, groups=groups)
+        self.last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.last(self.grouped(self.first(image).relu()).relu())
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("places", "ratio", "kept"),
+    [(8, 0.3, 6), (8, 0.75, 2), (7, 0.75, 2), (3, 0.5, 1), (5, 0.5, 2), (5, 0.3, 3), (3, 0.9, 1), (10, 0.7, 3)],
+)
+def test_of_a_layer_in_groups_the_nearest_number_stays_in_each(places: int, ratio: float, kept: int) -> None:
+    model = _Grouped(4 * places, 4)
+    stages = (Stage("map", "grouped", ("first", "grouped"), 4 * places), Stage("logits", "last", ("last",), 10))
+    pruned, cuts = prune(Staged(model, stages), _image(3, 8), ratio)
+    assert {pruned.width("map"), pruned.model.get_submodule("first").out_channels} == {4 * kept}
+    for cut in cuts:
+        assert [sum(channel // places == n for channel in cut.channels) for n in range(4)] == [places - kept] * 4
+
+
+def test_the_shares_that_are_left_by_hand() -> None:
+    whole = _network("cnn-s")
+    pruned, _ = prune(whole, _image(3, 32), 0.75)
+    shares = shares_left(whole, pruned)
+    widths = {"blocks.0.conv": (8, 2), "blocks.1.conv": (16, 4), "blocks.2.conv": (32, 8), "embedding.1": (64, 16)}
+    assert {name: share.channels for name, share in shares.layers.items()} == widths
+    assert shares.layers["blocks.1.conv"].parameters == (16 * 8 * 9 + 16, 4 * 2 * 9 + 4)
+    assert shares.layers["blocks.1.conv"].parameters_left == pytest.approx(76 / 1168)
+    assert shares.layers["embedding.1"].channels_left == 0.25
+    assert shares.channels_left == 0.25
+    assert shares.parameters_left == pytest.approx(_parameters(pruned) / 15_050)
+
+
+def test_shares_of_two_networks_are_refused() -> None:
+    with pytest.raises(ValueError, match="pass a network and its cut"):
+        shares_left(_network("cnn-s"), _network("resnet18"))
+
+
 def test_pruning_twice_replays_in_order() -> None:
     network, image = _network("cnn-s"), _image(3, 32)
     once, first = prune(network, image, 0.25)
@@ -264,8 +309,58 @@ def test_networks_that_cannot_be_followed_are_named(name: str) -> None:
 
 
 def test_an_image_that_does_not_fit_is_named() -> None:
-    with pytest.raises(CompressError, match="cannot cut ConvNet"):
+    with pytest.raises(CompressError, match=r"ConvNet fails on an image of 1x32x32: RuntimeError: .*expected input"):
         prune(_network("cnn-s"), _image(1, 32), 0.5)
+
+
+def test_the_cause_is_named_where_a_network_takes_no_such_size() -> None:
+    with pytest.raises(
+        CompressError, match=r"VisionTransformer fails on an image of 3x32x64: .*Expected 32 but got 64"
+    ):
+        prune(_network("vit_b_32"), torch.zeros(1, 3, 32, 64), 0.5)
+
+
+class _TwoHeads(nn.Module):
+    """Two classifiers of one feature, given in one tensor, each at the end of a chain of layers, or apart."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form = form
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head, self.other = nn.Linear(8, 6), nn.Linear(8, 4)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, image: Tensor) -> object:
+        feature = self.body(image)
+        first, second = self.head(feature), self.other(feature)
+        if self.form == "joined":
+            return torch.cat([first, second], dim=1)
+        if self.form == "normalised":
+            return torch.cat([first, self.norm(second).relu()], dim=1)
+        return {"pair": (first, second), "dict": {"logits": first}}[self.form]
+
+
+def _two_heads(form: str) -> Staged:
+    stages = (Stage("body", "body", ("body",), 8), Stage("logits", "", ("head",), 10))
+    return Staged(_TwoHeads(form).eval(), stages)
+
+
+@pytest.mark.parametrize("form", ["joined", "normalised"])
+def test_every_layer_that_makes_the_output_keeps_its_outputs(form: str) -> None:
+    pruned, cuts = prune(_two_heads(form), _image(3, 16), 0.5)
+    assert [(cut.module, len(cut.channels)) for cut in cuts] == [("body.0", 4)]
+    assert pruned.model(_image(3, 16)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(("form", "came"), [("pair", "2 outputs"), ("dict", "a dict")])
+def test_a_network_of_several_outputs_is_refused(form: str, came: str) -> None:
+    with pytest.raises(CompressError, match=f"_TwoHeads gives {came}; only a network with one output"):
+        prune(_two_heads(form), _image(3, 16), 0.5)
+
+
+def test_a_cut_of_the_outputs_is_refused() -> None:
+    with pytest.raises(CompressError, match="leave 8 of the 10 outputs of ConvNet"):
+        apply(_network("cnn-s"), [Cut("classifier", True, (1, 2))], _image(3, 32))
 
 
 @pytest.mark.parametrize(

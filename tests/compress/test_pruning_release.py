@@ -14,7 +14,7 @@ from compress.stages import Staged, tapped
 @pytest.fixture
 def auxiliary() -> Staged:
     """A cnn-a whose batch-norms have statistics, scales of both signs, and shifts."""
-    network = build(Architecture("cnn-a", 10, 3, 32), seed=3)
+    network = build(Architecture("cnn-a", 10, 3, (32, 32)), seed=3)
     random = torch.Generator().manual_seed(3)
     for norm in network.model.modules():
         if isinstance(norm, nn.BatchNorm2d):
