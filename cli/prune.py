@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
 
+SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
+
 
 def prune(
     checkpoint: options.CheckpointFile,
@@ -22,7 +24,10 @@ def prune(
         str | None, typer.Option("--recover", help="Recipe to train it with afterwards; the unpruned network teaches.")
     ] = None,
     knobs: options.Knobs = None,
-    epochs: options.Epochs = 2,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Of the recovery. [default: one more than the method needs, 2 or more]"),
+    ] = None,
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
@@ -49,10 +54,10 @@ def prune(
     from compress.training.engine import Run
     from compress.training.journal import Journal
 
-    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    recovery = Recovery(read_method(recover, parse.read_settings(knobs)), fit) if recover else None
-    if knobs and not recover:
-        raise PlanError("--set: there is no method to set knobs of; name one with --recover")
+    method = read_method(recover, parse.read_settings(knobs)) if recover else None
+    for option, given in (("--set", knobs), ("--epochs", epochs)):
+        if given and not method:
+            raise PlanError(f"{option}: nothing is trained; name a method to train with by --recover")
     if not 0 < ratio < 1:
         raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force)
@@ -61,9 +66,29 @@ def prune(
     before, images = open_pair(Named(str(checkpoint), arch or ""), data, prepared)
     job = Job(parse.command_line(), Run(parse.read_task(before.card.task), seed), journal)
     small = cut(before, ratio, job.command)
+    _say_share(before, small, ratio)
+    recovery = None
+    if method:
+        count = epochs or method.fewest_epochs(small.network) + 1
+        fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+        recovery = Recovery(method, fit)
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     _say_table({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
     typer.echo(f"written: {output}")
+
+
+def _say_share(before: Checkpoint, small: Checkpoint, ratio: float) -> None:
+    from compress.pruning import shares_left
+
+    left = shares_left(before.network, small.network)
+    if abs(left.channels_left - (1 - ratio)) <= SAID_BEYOND:
+        return
+    name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
+    typer.echo(
+        f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
+        f"{100 * (1 - ratio):.1f} %: layers lose whole channels, as many in each of their groups "
+        f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
+    )
 
 
 def _say_table(networks: dict[str, Checkpoint], images: Dataset) -> None:

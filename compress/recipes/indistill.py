@@ -17,6 +17,24 @@ FOLLOW = ("paper", "release")
 BY_PKT = Method(PKT)
 
 
+def layer_epochs(layers: int, a: int, b: int) -> tuple[int, ...]:
+    """The epochs of each layer: a + i*b for layer i = 1..`layers`.
+
+    Args:
+        layers: Intermediate layers to transfer.
+        a: Least epochs of a layer, at least 0.
+        b: Further epochs for each later layer, at least 0; a + b at least 1.
+
+    Raises:
+        PlanError: a, b are out of range.
+
+    Reference: Sarridis et al., InDistill, Eq. 2.
+    """
+    if a < 0 or b < 0 or a + b < 1:
+        raise PlanError(f"indistill: a = {a}, b = {b}: both at least 0 and their sum at least 1")
+    return tuple(a + layer * b for layer in range(1, layers + 1))
+
+
 def l_cls_epochs(layers: int, total: int, a: int, b: int) -> tuple[int, ...]:
     """The epochs of each sub-task: a + i*b for layer i = 1..`layers`, and what is left of `total` for the final one.
 
@@ -34,9 +52,7 @@ def l_cls_epochs(layers: int, total: int, a: int, b: int) -> tuple[int, ...]:
 
     Reference: Sarridis et al., InDistill, Eq. 2.
     """
-    if a < 0 or b < 0 or a + b < 1:
-        raise PlanError(f"indistill: a = {a}, b = {b}: both at least 0 and their sum at least 1")
-    epochs = [a + layer * b for layer in range(1, layers + 1)]
+    epochs = layer_epochs(layers, a, b)
     left = total - sum(epochs)
     if left < 1:
         raise PlanError(
@@ -96,6 +112,11 @@ def narrowed(auxiliary: Staged, student: Staged, *, follow: str = "paper") -> St
     return narrow_taps_release(auxiliary, widths) if follow == "release" else narrow_taps(auxiliary, widths)
 
 
+def fewest_epochs(student: Staged, *, a: int = 2, b: int = 1, last: Method = BY_PKT) -> int:
+    """The epochs that the layers take, and the fewest of the final phase."""
+    return sum(layer_epochs(len(student.body), a, b)) + last.fewest_epochs(student)
+
+
 def auxiliary_phases(lesson: Lesson, fit: Fit) -> list[Phase]:
     """Two phases, each of the whole fit, that make an auxiliary: the labels, then the teacher's embedding by PKT.
 
@@ -124,4 +145,4 @@ def _epochs_of(phase: Phase) -> list[Phase]:
     ]
 
 
-INDISTILL = Recipe("indistill", indistill, "auxiliary", narrowed)
+INDISTILL = Recipe("indistill", indistill, "auxiliary", narrowed, fewest_epochs)

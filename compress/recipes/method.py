@@ -19,6 +19,11 @@ def as_it_is(guide: Staged, student: Staged) -> Staged:
     return guide
 
 
+def one_epoch(student: Staged) -> int:
+    """1: what most recipes need at least."""
+    return 1
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a student learns.
@@ -28,12 +33,14 @@ class Recipe:
         plan: (lesson, fit) and its knobs, keyword-only with defaults, to a list of phases.
         guide: Whom the student listens to.
         show: (guide, student) and those knobs that it names to what the student gets to see of its guide.
+        fewest: (student) and those knobs that it names to the fewest epochs that a plan needs.
     """
 
     name: str
     plan: Callable[..., list[Phase]]
     guide: Guide = "teacher"
     show: Callable[..., Staged] = as_it_is
+    fewest: Callable[..., int] = one_epoch
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -66,8 +73,14 @@ class Method:
 
     def shown(self, guide: Staged, student: Staged) -> Staged:
         """What the student gets to see of its guide."""
-        wanted = _knobs(self.recipe.show)
-        return self.recipe.show(guide, student, **{name: self.knobs[name] for name in wanted if name in self.knobs})
+        return self.recipe.show(guide, student, **self._knobs_of(self.recipe.show))
+
+    def fewest_epochs(self, student: Staged) -> int:
+        """The fewest epochs of which the recipe makes a plan for this student."""
+        return self.recipe.fewest(student, **self._knobs_of(self.recipe.fewest))
+
+    def _knobs_of(self, function: Callable[..., Any]) -> dict[str, Any]:
+        return {name: self.knobs[name] for name in _knobs(function) if name in self.knobs}
 
 
 def read_method(name: str, settings: Mapping[str, str], recipes: Mapping[str, Recipe]) -> Method:

@@ -1,0 +1,58 @@
+"""What `prune` says of its cuts, and how long it trains when nobody says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from compress.checkpoint import load
+
+Run = Callable[[str, Path], Result]
+
+FEW = "--data digits --fraction 0.05 --batch-size 32"
+
+
+@pytest.fixture(scope="module")
+def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """narrow.safetensors, whose layers are 3 or 24 channels wide, and small.safetensors, all powers of two."""
+    folder = tmp_path_factory.mktemp("prune")
+    succeeds(f"train cnn-s --width 3 --depth 1 --epochs 1 {FEW} -o narrow.safetensors", folder)
+    succeeds(f"train cnn-s --width 4 --depth 2 --epochs 1 {FEW} -o small.safetensors", folder)
+    return folder
+
+
+def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
+    said = succeeds(f"prune narrow.safetensors --ratio 0.95 {FEW} -o cut.safetensors", folder).stdout.splitlines()
+    assert said[0].startswith("7.4 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
+    assert said[0].endswith("(farthest off: blocks.0.conv, 1 of 3 left)")
+
+
+def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) -> None:
+    said = succeeds(f"prune small.safetensors --ratio 0.5 {FEW} -o half.safetensors", folder).stdout
+    assert "channels are left" not in said
+
+
+@pytest.mark.parametrize(("knobs", "epochs"), [("", [3, 4, 2]), ("--set a=0", [1, 2, 2])])
+def test_indistill_gets_the_epochs_that_its_layers_take(
+    folder: Path, succeeds: Run, knobs: str, epochs: list[int]
+) -> None:
+    line = f"prune small.safetensors --ratio 0.5 {FEW} --recover indistill {knobs} -o layers.safetensors --force"
+    succeeds(line, folder)
+    phases = load(folder / "layers.safetensors").card.lineage[-1]["phases"]
+    assert phases == [["map1", epochs[0]], ["map2", epochs[1]], ["embedding", epochs[2]]]
+
+
+def test_other_methods_get_two_epochs(folder: Path, succeeds: Run) -> None:
+    succeeds(f"prune small.safetensors --ratio 0.5 {FEW} --recover okd -o okd.safetensors", folder)
+    assert load(folder / "okd.safetensors").card.lineage[-1]["phases"] == [["okd", 2]]
+
+
+@pytest.mark.parametrize("option", ["--epochs 3", "--set tau=2"])
+def test_options_of_a_training_need_a_method(folder: Path, edgepress: Run, option: str) -> None:
+    result = edgepress(f"prune small.safetensors --ratio 0.5 {FEW} {option} -o none.safetensors", folder)
+    assert result.exit_code == 2
+    assert f"{option.split()[0]}: nothing is trained; name a method to train with by --recover" in result.stderr
+    assert not (folder / "none.safetensors").exists()
