@@ -1,0 +1,26 @@
+"""Text from files and folders, made safe to print."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNPRINTABLE = frozenset(("Cc", "Cf", "Cs"))
+
+
+def printable(text: str) -> str:
+    r"""`text` with every control, format and surrogate character as its escape, `\x1b` or `\u202e`; the rest unchanged.
+
+    Names of files and classes come from elsewhere: raw, they could clear a terminal, set its title or turn its text
+    around.
+
+    Args:
+        text: One line; a newline in it is escaped as well.
+    """
+    return "".join(_escape(letter) if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
+
+
+def _escape(letter: str) -> str:
+    code = ord(letter)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
