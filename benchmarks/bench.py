@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import Contender, check_file, open_contender
 from benchmarks.costs import size
-from benchmarks.measure.latency import Samples, measure, ratio
+from benchmarks.measure.latency import Clocks, Latency, Run, measure
 from benchmarks.measure.quality import accuracy
 from benchmarks.pages import terminal
+from benchmarks.verdict import LEVEL, POWER, judge, ratio
 from compress import evidence
 
 RUNTIME = "ONNX Runtime, CPU"
-RESAMPLES, LEVEL = 2000, 0.95
 COUNTS = ("parameters", "values", "macs", "size_bytes")
+WALL, CPU = "wall time", "CPU time"
+SESSIONS_BYTES = 512_000_000
+CPU_STEPS_A_TURN = 100
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How latency is measured; see `benchmarks.measure.latency.measure`."""
+    """How latency is measured; see `benchmarks.measure.latency.measure`.
+
+    Attributes:
+        threads: CPU threads of the runtime.
+        sessions: How often each file is opened anew, at least 2; fewer where they would take more than 512 MB.
+        rounds: How often each session has its turn.
+        turn_ms: The length of a turn.
+        warmup_ms: How long each session runs before the first round.
+    """
 
     threads: int = 1
-    rounds: int = 60
-    round_ms: float = 20.0
-    warmup_ms: float = 300.0
+    sessions: int = 8
+    rounds: int = 30
+    turn_ms: float = 5.0
+    warmup_ms: float = 50.0
 
 
 def compare(
@@ -60,9 +72,10 @@ def compare(
         say("opening the files")
         contenders = [open_contender(path, Path(folder), data=data, threads=protocol.threads) for path in paths]
         say(f"timing, {protocol.rounds} rounds")
-        samples = _latencies(contenders, protocol)
+        taken = _latencies(contenders, protocol)
         say("measuring accuracy")
-        described = [_describe(one, taken) for one, taken in zip(contenders, samples, strict=True)]
+        timed_by_cpu = _cpu_time_counts(protocol)
+        described = [_describe(one, time, cpu=timed_by_cpu) for one, time in zip(contenders, taken, strict=True)]
     return {
         "schema": terminal.SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -70,21 +83,36 @@ def compare(
         "protocol": _protocol(protocol),
         "data": _data(contenders[0]),
         "contenders": described,
-        "ratio": _ratio(described, samples) if against is not None else None,
-        "warnings": _warnings(where, contenders),
+        "ratio": _ratio(described, taken) if against is not None else None,
+        "warnings": _warnings(where, contenders, protocol),
     }
 
 
-def _latencies(contenders: list[Contender], protocol: Protocol) -> list[Samples]:
-    runs = {str(number): one.exported.bind(one.image) for number, one in enumerate(contenders)}
-    samples = measure(runs, rounds=protocol.rounds, round_ms=protocol.round_ms, warmup_ms=protocol.warmup_ms)
-    return list(samples.values())
+def _latencies(contenders: list[Contender], protocol: Protocol) -> list[Latency]:
+    """Of each contender; its sessions are opened in turn with those of the others, and closed before this returns."""
+    sessions: dict[str, list[Run]] = {str(number): [] for number in range(len(contenders))}
+    for number in range(protocol.sessions):
+        for runs, one in zip(sessions.values(), contenders, strict=True):
+            if number < _sessions(one, protocol):
+                runs.append(one.open(protocol.threads).bind(one.image))
+    taken = measure(sessions, rounds=protocol.rounds, turn_ms=protocol.turn_ms, warmup_ms=protocol.warmup_ms)
+    return list(taken.values())
 
 
-def _describe(contender: Contender, samples: Samples) -> dict[str, Any]:
+def _sessions(contender: Contender, protocol: Protocol) -> int:
+    return max(2, min(protocol.sessions, SESSIONS_BYTES // max(contender.exported.size_bytes, 1)))
+
+
+def _cpu_time_counts(protocol: Protocol) -> bool:
+    """Whether the thread that asks does all the work, and the clock of its CPU time is fine enough for a turn."""
+    return protocol.threads == 1 and Clocks().cpu_step_ns() * CPU_STEPS_A_TURN <= protocol.turn_ms * 1e6
+
+
+def _describe(contender: Contender, taken: Latency, *, cpu: bool) -> dict[str, Any]:
     measured = None
     if contender.data is not None and contender.task == "classification":
-        measured = accuracy(contender.exported, contender.data.test, contender.scale).summary
+        name, scale = str(contender.given), contender.scale
+        measured = accuracy(contender.exported, contender.data.test, scale, name=name).summary
     return {
         "name": str(contender.given),
         "made": contender.made,
@@ -92,7 +120,7 @@ def _describe(contender: Contender, samples: Samples) -> dict[str, Any]:
         "classes": contender.classes,
         **size(contender.exported),
         "accuracy": measured,
-        "latency_ms": samples.summary,
+        "latency_ms": {**taken.summary, "cpu": taken.cpu_median_ms if cpu else None},
     }
 
 
@@ -101,12 +129,13 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
         "runtime": RUNTIME,
         "threads": protocol.threads,
         "batch": 1,
+        "sessions": protocol.sessions,
         "rounds": protocol.rounds,
-        "round_ms": protocol.round_ms,
+        "turn_ms": protocol.turn_ms,
         "warmup_ms": protocol.warmup_ms,
         "io_binding": True,
-        "resamples": RESAMPLES,
         "level": LEVEL,
+        "power": POWER,
     }
 
 
@@ -117,19 +146,37 @@ def _data(contender: Contender) -> dict[str, Any] | None:
     return {"name": data.name, "fingerprint": data.fingerprint, "split": "test", "samples": len(data.test)}
 
 
-def _ratio(described: list[dict[str, Any]], samples: list[Samples]) -> dict[str, Any]:
+def _ratio(described: list[dict[str, Any]], taken: list[Latency]) -> dict[str, Any]:
     own, other = described
-    faster = ratio(samples[1], samples[0], resamples=RESAMPLES, level=LEVEL)
     points = None
     if own["accuracy"] is not None and other["accuracy"] is not None:
         points = 100 * (own["accuracy"]["top1"] - other["accuracy"]["top1"])
     return {
         **{count: other[count] / own[count] if own[count] and other[count] else None for count in COUNTS},
-        "latency": {"value": faster.value, "low": faster.low, "high": faster.high, "unsure": faster.unsure},
+        "latency": _latency_ratio(*taken, cpu=own["latency_ms"]["cpu"] is not None),
         "top1_points": points,
     }
 
 
-def _warnings(where: dict[str, Any], contenders: list[Contender]) -> list[str]:
+def _latency_ratio(own: Latency, other: Latency, *, cpu: bool) -> dict[str, Any]:
+    ratios = {WALL: ratio(other.wall_medians_ms, own.wall_medians_ms)}
+    if cpu:
+        ratios[CPU] = ratio(other.cpu_medians_ms, own.cpu_medians_ms)
+    verdict = judge(ratios)
+    return {
+        **asdict(ratios[WALL]),
+        "cpu": asdict(ratios[CPU]) if cpu else None,
+        "verdict": verdict.kind,
+        "words": verdict.words,
+    }
+
+
+def _warnings(where: dict[str, Any], contenders: list[Contender], protocol: Protocol) -> list[str]:
     busy = evidence.load_warning(where)
-    return [*([busy] if busy else []), *(doubt for contender in contenders for doubt in contender.doubts)]
+    fewer = [
+        f"{one.given}: timed in {_sessions(one, protocol)} sessions instead of {protocol.sessions}, which "
+        f"would take too much memory at {one.exported.size_bytes / 1e6:.0f} MB each; its interval is wider for it"
+        for one in contenders
+        if _sessions(one, protocol) < protocol.sessions
+    ]
+    return [*([busy] if busy else []), *fewer, *(doubt for contender in contenders for doubt in contender.doubts)]

@@ -1,156 +1,187 @@
-"""Latencies of several contenders that run in turn on one machine, and the ratio of two of them."""
+"""What files take, over several sessions of each that run in turn on one machine: wall time and thread CPU time.
+
+One session is not enough: where its buffers happen to lie makes it up to a few percent faster or slower than the next
+session of the same file, for its whole life.
+"""
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_CALLS, MAX_CALLS = 3, 400
+MIN_CALLS, MAX_CALLS = 1, 400
 MIN_WARMUP_CALLS = 5
-CHUNK_VALUES = 4_000_000
 
 Run = Callable[[], object]
+Clock = Callable[[], int]
 
 
 @dataclass(frozen=True)
-class Samples:
-    """What one contender took, call by call.
+class Clocks:
+    """What time is read from, in nanoseconds: the wall's, and that of the CPU time of the calling thread."""
+
+    wall: Clock = time.perf_counter_ns
+    cpu: Clock = time.thread_time_ns
+
+    def cpu_step_ns(self) -> int:
+        """The least step that the CPU clock was seen to make, in 20 steps; it may be a whole tick of the system."""
+        return min(_step(self.cpu) for _ in range(20))
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one file took, call by call.
 
     Attributes:
-        times_ms: (rounds, calls), milliseconds, in the order in which they were measured.
+        wall_ms: (sessions, rounds, calls), milliseconds, in the order in which they were measured.
+        cpu_ms: (sessions, rounds), milliseconds of CPU time of one call, the mean over a turn.
     """
 
-    times_ms: NDArray[np.float64]
+    wall_ms: NDArray[np.float64]
+    cpu_ms: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        if self.times_ms.ndim != 2 or self.times_ms.size == 0:
-            raise ValueError(f"times: got shape {self.times_ms.shape}; give (rounds, calls), both at least 1")
+        if self.wall_ms.ndim != 3 or self.wall_ms.size == 0 or self.cpu_ms.shape != self.wall_ms.shape[:2]:
+            raise ValueError(
+                f"times: got shapes {self.wall_ms.shape} and {self.cpu_ms.shape}; give (sessions, rounds, calls) and "
+                "(sessions, rounds), each at least 1"
+            )
 
-    def percentile(self, percent: float) -> float:
-        """The latency in ms that `percent` (0 to 100) of the calls do not exceed; linear between neighbours."""
-        return float(np.percentile(self.times_ms, percent))
+    @property
+    def wall_medians_ms(self) -> NDArray[np.float64]:
+        """(sessions,), the median over all calls of each session."""
+        return np.median(self.wall_ms.reshape(len(self.wall_ms), -1), axis=1)
+
+    @property
+    def cpu_medians_ms(self) -> NDArray[np.float64]:
+        """(sessions,), the median over the turns of each session."""
+        return np.median(self.cpu_ms, axis=1)
 
     @property
     def median_ms(self) -> float:
-        """The median over all calls."""
-        return self.percentile(50)
+        """The geometric mean of the sessions' medians, so that a ratio of files is the ratio of these."""
+        return float(np.exp(np.log(self.wall_medians_ms).mean()))
+
+    @property
+    def cpu_median_ms(self) -> float:
+        """The same of the CPU time."""
+        return float(np.exp(np.log(self.cpu_medians_ms).mean()))
 
     @property
     def summary(self) -> dict[str, float | int]:
-        """Median, 95th and 20th percentile and minimum in ms, and how many calls they rest on; JSON-able."""
-        rounds, calls = self.times_ms.shape
+        """Median, 95th and 20th percentile and minimum of wall time in ms, and what they rest on; JSON-able."""
+        sessions, rounds, calls = self.wall_ms.shape
+        p20, p95 = np.percentile(self.wall_ms, [20, 95]).tolist()
         return {
             "median": self.median_ms,
-            "p95": self.percentile(95),
-            "p20": self.percentile(20),
-            "min": float(self.times_ms.min()),
+            "p95": p95,
+            "p20": p20,
+            "min": float(self.wall_ms.min()),
+            "sessions": sessions,
             "rounds": rounds,
-            "calls": rounds * calls,
+            "calls": sessions * rounds * calls,
         }
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """The ratio of two medians and an interval around it."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def unsure(self) -> bool:
-        """Whether the interval contains 1, so that neither is known to be the slower."""
-        return self.low <= 1 <= self.high
-
-
 def measure(
-    contenders: Mapping[str, Run], *, rounds: int = 60, round_ms: float = 20.0, warmup_ms: float = 300.0
-) -> dict[str, Samples]:
-    """Name to its samples: every round times every contender, and the order is rotated from round to round.
+    files: Mapping[str, Sequence[Run]],
+    *,
+    rounds: int = 30,
+    turn_ms: float = 5.0,
+    warmup_ms: float = 50.0,
+    clocks: Clocks = Clocks(),
+) -> dict[str, Latency]:
+    """Name to its latency: every round times every session of every file, and the order is rotated from round to round.
 
-    A contender's calls a round are chosen from its warm-up so that they fill about `round_ms`, between 3 and 400 calls;
-    a slow one and a fast one get about the same time. Each turn starts with one call that is not counted. The
-    garbage collector rests meanwhile.
+    The sessions of different files alternate. A file's calls a turn are chosen from the fastest call of its warm-up,
+    which no other process can have interrupted, so that they fill about `turn_ms`, between 1 and 400 calls; a slow file
+    and a fast one get about the same time. Each turn starts with one call that is not counted. The garbage collector
+    rests meanwhile.
 
     Args:
-        contenders: Name to a function that does one run.
-        rounds: How often each contender has its turn, at least 2.
-        round_ms: The length of one turn, in milliseconds.
-        warmup_ms: How long each contender runs before the first round, in milliseconds; at least 5 calls.
+        files: Name to the sessions of a file, each a function that does one run.
+        rounds: How often each session has its turn.
+        turn_ms: The length of one turn, in milliseconds.
+        warmup_ms: How long each session runs before the first round, in milliseconds; at least 5 calls.
+        clocks: What time is read from.
 
     Raises:
-        ValueError: There is no contender, or fewer than 2 rounds.
+        ValueError: There is no file, a file without a session, or no round.
     """
-    if not contenders:
-        raise ValueError("contenders: got none; give at least one")
-    if rounds < 2:
-        raise ValueError(f"rounds: got {rounds}; at least 2 are needed for an interval")
-    names = list(contenders)
-    times: dict[str, list[list[int]]] = {name: [] for name in names}
+    if not files or not all(files.values()):
+        raise ValueError(
+            f"files: got {[*map(len, files.values())]} sessions; give at least one file, each at least one"
+        )
+    if rounds < 1:
+        raise ValueError(f"rounds: got {rounds}; at least 1 is needed")
+    order = _alternating(files)
+    wall: dict[tuple[str, int], list[list[int]]] = {key: [] for key in order}
+    cpu: dict[tuple[str, int], list[float]] = {key: [] for key in order}
     with _no_garbage_collection():
-        calls = {name: _calls_a_round(run, round_ms, warmup_ms) for name, run in contenders.items()}
+        calls = {name: _calls_a_turn(runs, turn_ms, warmup_ms, clocks.wall) for name, runs in files.items()}
         for turn in range(rounds):
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
-                times[name].append(_turn(contenders[name], calls[name]))
-    return {name: Samples(np.asarray(nanoseconds, dtype=np.float64) / 1e6) for name, nanoseconds in times.items()}
+            first = turn % len(order)
+            for name, session in order[first:] + order[:first]:
+                times, spent = _turn(files[name][session], calls[name], clocks)
+                wall[name, session].append(times)
+                cpu[name, session].append(spent)
+    return {
+        name: Latency(
+            np.asarray([wall[name, session] for session in range(len(runs))], dtype=np.float64) / 1e6,
+            np.asarray([cpu[name, session] for session in range(len(runs))], dtype=np.float64) / 1e6,
+        )
+        for name, runs in files.items()
+    }
 
 
-def ratio(slow: Samples, fast: Samples, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Ratio:
-    """The median of `slow` over the median of `fast`, with a percentile bootstrap interval over rounds.
-
-    Whole rounds are drawn, because calls of one round share what the machine did meanwhile, and the same rounds for
-    both, because they were measured side by side.
-
-    Args:
-        slow: The numerator.
-        fast: The denominator, of as many rounds.
-        resamples: Bootstrap draws.
-        level: Coverage of the interval, between 0 and 1.
-        seed: Of the draws; equal arguments give an equal interval.
-
-    Raises:
-        ValueError: The two were not measured in the same rounds.
-    """
-    rounds = len(slow.times_ms)
-    if rounds != len(fast.times_ms):
-        raise ValueError(f"rounds: got {rounds} and {len(fast.times_ms)}; both must come from the same measurement")
-    drawn = np.random.default_rng(seed).integers(rounds, size=(resamples, rounds))
-    ratios = _medians(slow.times_ms, drawn) / _medians(fast.times_ms, drawn)
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return Ratio(slow.median_ms / fast.median_ms, float(low), float(high))
+def _alternating(files: Mapping[str, Sequence[Run]]) -> list[tuple[str, int]]:
+    """Every session as (name, number): the first of each file, the second of each file, and so on."""
+    most = max(map(len, files.values()))
+    return [(name, number) for number in range(most) for name, runs in files.items() if number < len(runs)]
 
 
-def _medians(times_ms: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The median of each draw of rounds, a bounded number of draws at a time."""
-    pieces = np.array_split(drawn, max(1, drawn.shape[0] * times_ms.size // CHUNK_VALUES))
-    return np.concatenate([np.median(times_ms[piece].reshape(len(piece), -1), axis=1) for piece in pieces])
-
-
-def _turn(run: Run, calls: int) -> list[int]:
-    clock = time.perf_counter_ns
+def _turn(run: Run, calls: int, clocks: Clocks) -> tuple[list[int], float]:
+    """The wall time of each call in ns, and the CPU time of one, on average."""
+    clock = clocks.wall
     run()
     times = []
+    began = clocks.cpu()
     for _ in range(calls):
         start = clock()
         run()
         times.append(clock() - start)
-    return times
+    return times, (clocks.cpu() - began) / calls
 
 
-def _calls_a_round(run: Run, round_ms: float, warmup_ms: float) -> int:
-    end = time.perf_counter_ns() + warmup_ms * 1e6
-    times = _turn(run, MIN_WARMUP_CALLS)
-    while time.perf_counter_ns() < end:
-        times += _turn(run, MIN_WARMUP_CALLS)
-    typical_ms = max(float(np.median(times[len(times) // 2 :])) / 1e6, 1e-6)
-    return int(np.clip(round(round_ms / typical_ms), MIN_CALLS, MAX_CALLS))
+def _calls_a_turn(runs: Sequence[Run], turn_ms: float, warmup_ms: float, clock: Clock) -> int:
+    fastest_ms = max(min(_warm_up(run, warmup_ms, clock) for run in runs) / 1e6, 1e-6)
+    return int(np.clip(round(turn_ms / fastest_ms), MIN_CALLS, MAX_CALLS))
+
+
+def _warm_up(run: Run, warmup_ms: float, clock: Clock) -> int:
+    """The shortest call in ns."""
+    end = clock() + warmup_ms * 1e6
+    shortest, calls = 0, 0
+    while calls < MIN_WARMUP_CALLS or clock() < end:
+        start = clock()
+        run()
+        took = clock() - start
+        shortest = min(shortest, took) if calls else took
+        calls += 1
+    return shortest
+
+
+def _step(clock: Clock) -> int:
+    start = now = clock()
+    while now == start:
+        now = clock()
+    return now - start
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compress.data import Split
-from compress.errors import ExportError
+from compress.errors import ExportError, GateError
 from compress.metrics import wilson_interval
 from compress.stages import Scale
 
@@ -31,7 +32,7 @@ class Accuracy:
         return asdict(self)
 
 
-def accuracy(network: Callable[[Tensor], Tensor], split: Split, scale: Scale) -> Accuracy:
+def accuracy(network: Callable[[Tensor], Tensor], split: Split, scale: Scale, *, name: str) -> Accuracy:
     """How many images of the split get their own label as the best class.
 
     Args:
@@ -39,10 +40,21 @@ def accuracy(network: Callable[[Tensor], Tensor], split: Split, scale: Scale) ->
             image at a time is given single images.
         split: The images, of the size that the network sees.
         scale: How the network wants its pixels.
+        name: What the network is called in an error.
+
+    Raises:
+        GateError: The network gives logits that are NaN or infinite.
     """
     correct = 0
     for batch in split.batches(_batch_size(network, split, scale)):
-        correct += int((network(scale(batch.image)).argmax(1) == batch.target).sum())
+        logits = network(scale(batch.image))
+        spoilt = int((~torch.isfinite(logits).all(1)).sum())
+        if spoilt:
+            raise GateError(
+                f"{name}: gives NaN or infinite logits for {spoilt} of {len(logits)} test images; its accuracy means "
+                "nothing: export or train it again"
+            )
+        correct += int((logits.argmax(1) == batch.target).sum())
     return Accuracy(correct / len(split), *wilson_interval(correct, len(split)), len(split))
 
 

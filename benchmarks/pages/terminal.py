@@ -1,11 +1,11 @@
 """A benchmark as a document (plain JSON-able data), as a table for the terminal and as a file.
 
-The document of schema "edgepress-benchmark/1":
+The document of schema "edgepress-benchmark/2":
 
-    schema      "edgepress-benchmark/1"
+    schema      "edgepress-benchmark/2"
     created     when the measurement ended, ISO 8601, UTC
     machine     see compress.evidence.describe; the load average is the one before the measurement
-    protocol    runtime, threads, batch, rounds, round_ms, warmup_ms, io_binding, resamples, level
+    protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power
     data        name, fingerprint, split, samples; or null when accuracy was not measured
     contenders  the file itself first, then the one it is held against, if any; each with
         name        its path as it was given
@@ -17,12 +17,19 @@ The document of schema "edgepress-benchmark/1":
         macs        multiply-accumulates of one image
         size_bytes  of the file that ran
         accuracy    top1, low, high (fractions, 95 % Wilson interval), samples; or null
-        latency_ms  median, p95, p20, min, rounds, calls (how many single runs the others rest on)
+        latency_ms  of wall time: median (geometric mean of the sessions' medians), p95, p20, min; sessions, rounds,
+                    calls (how many single runs the others rest on); cpu, the median of CPU time, null where that
+                    is not counted (more than one thread, or too coarse a clock)
     ratio       the other over the file itself; null without another
         parameters, values, macs, size_bytes    numbers, null where one side is unknown
-        latency     value, low, high (95 % bootstrap interval over rounds), unsure (the interval contains 1)
+        latency     of wall time: value, low, high (95 % interval over the sessions), least (the least difference
+                    that nine of ten such measurements would see, 0.02: 2 %); cpu, the same of CPU time, or null;
+                    verdict (faster, slower, same, unsure) and words, see benchmarks.verdict
         top1_points the file's top-1 minus the other's, in percentage points; null when not measured
     warnings    sentences about what makes the numbers doubtful
+
+One of "edgepress-benchmark/1" can still be shown: it has no sessions, round_ms for turn_ms, resamples for power, and of
+the ratio of latency value, low, high and unsure (the interval contains 1).
 """
 
 from __future__ import annotations
@@ -33,13 +40,18 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.verdict import interval_text, times
 from compress.files import write_whole
+from compress.text import printable
 
-SCHEMA = "edgepress-benchmark/1"
+SCHEMA = "edgepress-benchmark/2"
+READABLE = ("edgepress-benchmark/1", SCHEMA)
+ANY_WIDTH = 10_000
 HEAD = ("file", "params", "MACs", "size", "top-1 %\n[95 %]", "median ms", "p95 ms")
 
 Document = Mapping[str, Any]
@@ -73,11 +85,21 @@ def write_text(path: Path, text: str, *, force: bool = False) -> Path:
     return write_whole(path, write, force=force)
 
 
-def render(document: Document) -> Group:
-    """The table of the contenders, the ratio below it, how it was measured, and the warnings; for a rich console."""
-    lines = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
-    warnings = [Text(f"warning: {warning}", style="yellow") for warning in document["warnings"]]
-    return Group(_table(document), *lines, *warnings)
+def render(document: Document, console: Console) -> Group:
+    """The contenders and their ratio, the verdict on latency, how it was measured, and the warnings.
+
+    Args:
+        document: A benchmark.
+        console: Where it will be printed; one too narrow for a table gets a block of lines for each contender.
+    """
+    table = _table(document)
+    needed = Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum
+    shown = [table] if needed <= console.width else _blocks(document)
+    notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
+    warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
+    verdict = verdict_text(document)
+    said = [Text(f"latency: {verdict}")] if verdict else []
+    return Group(*shown, *said, *notes, *warnings)
 
 
 def amount(value: float | None, unit: str = "") -> str:
@@ -101,7 +123,14 @@ def protocol_text(document: Document) -> str:
     """How it was measured, in a few words."""
     protocol = document["protocol"]
     threads = "1 thread" if protocol["threads"] == 1 else f"{protocol['threads']} threads"
-    return f"{protocol['runtime']}, {threads}, batch {protocol['batch']}, {protocol['rounds']} rounds"
+    sessions = f"{protocol['sessions']} sessions, " if "sessions" in protocol else ""
+    return f"{protocol['runtime']}, {threads}, batch {protocol['batch']}, {sessions}{protocol['rounds']} rounds"
+
+
+def verdict_text(document: Document) -> str:
+    """What may be said about the ratio of latencies; empty without a ratio, and for a document of the first schema."""
+    ratio = document["ratio"]
+    return "" if ratio is None else ratio["latency"].get("words", "")
 
 
 def _table(document: Document) -> Table:
@@ -109,16 +138,31 @@ def _table(document: Document) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
     table.add_column(first, overflow="fold", min_width=10)
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for number, row in enumerate(rows):
-        table.add_row(*row, style="bold" if number == len(document["contenders"]) else None)
+        table.add_row(*map(Text, row), style="bold" if number == len(document["contenders"]) else None)
     return table
+
+
+def _blocks(document: Document) -> list[Text | Table]:
+    """Each row of the table as its name and, below it, a line for each of its cells that is not empty."""
+    (_, *names), *rows = cells(document)
+    blocks: list[Text | Table] = []
+    for name, *values in rows:
+        lines = Table.grid(padding=(0, 2, 0, 0))
+        lines.add_column(no_wrap=True)
+        lines.add_column(overflow="fold")
+        for head, value in zip(names, values, strict=True):
+            if value:
+                lines.add_row(*(Text(f"  {head}".replace("\n", " ")), Text(value.replace("\n", " "))))
+        blocks += [Text(name, style="bold"), lines]
+    return blocks
 
 
 def _contender_cells(contender: Mapping[str, Any]) -> list[str]:
     latency = contender["latency_ms"]
     return [
-        Path(contender["name"]).name,
+        printable(Path(contender["name"]).name),
         amount(contender["parameters"]),
         amount(contender["macs"]),
         amount(contender["size_bytes"], "B"),
@@ -136,21 +180,38 @@ def _accuracy_text(accuracy: Mapping[str, Any] | None) -> str:
 
 
 def _ratio_cells(ratio: Mapping[str, Any]) -> list[str]:
-    points, latency = ratio["top1_points"], ratio["latency"]
-    faster = f"{latency['value']:.3g}x faster\n[{latency['low']:.3g}, {latency['high']:.3g}]"
+    points = ratio["top1_points"]
     return [
         "ratio",
-        _times(ratio["parameters"], "fewer"),
-        _times(ratio["macs"], "fewer"),
-        _times(ratio["size_bytes"], "smaller"),
+        _times(ratio["parameters"], "fewer", "more"),
+        _times(ratio["macs"], "fewer", "more"),
+        _times(ratio["size_bytes"], "smaller", "larger"),
         "" if points is None else f"{points:+.2f}\npoints",
-        f"{faster}\nunsure: spans 1" if latency["unsure"] else faster,
+        _latency_cell(ratio["latency"]),
         "",
     ]
 
 
-def _times(value: float | None, word: str) -> str:
-    return "?" if value is None else f"{value:.3g}x\n{word}"
+def _latency_cell(latency: Mapping[str, Any]) -> str:
+    if _is_unsure(latency):
+        return "unsure"
+    if latency.get("verdict") == "same":
+        return "no difference\ndetected"
+    word = "faster" if latency["value"] > 1 else "slower"
+    return f"{times(latency['value'])} {word}\n{interval_text(latency['low'], latency['high'])}"
+
+
+def _is_unsure(latency: Mapping[str, Any]) -> bool:
+    return latency["verdict"] == "unsure" if "verdict" in latency else bool(latency["unsure"])
+
+
+def _times(value: float | None, less: str, more: str) -> str:
+    """The other's count over the file's own, in words that hold for the file: "2x fewer", "1.01x more"."""
+    if value is None:
+        return "?"
+    if value == 1:
+        return "the same"
+    return f"{times(value)}\n{less if value > 1 else more}"
 
 
 def _milliseconds(value: float) -> str:
@@ -160,9 +221,9 @@ def _milliseconds(value: float) -> str:
 def _protocol(document: Document) -> str:
     machine = document["machine"]
     load = "unknown" if machine["load_average"] is None else machine["load_average"][0]
-    where = f"{machine['cpu']} ({machine['cores_usable']} cores, load {load})"
+    where = f"{printable(str(machine['cpu']))} ({machine['cores_usable']} cores, load {load})"
     return f"{protocol_text(document)} in turn, on {where}"
 
 
 def _made(document: Document) -> list[str]:
-    return [f"{one['name']}: {one['made']}" for one in document["contenders"] if one["made"] != "as given"]
+    return [f"{printable(one['name'])}: {one['made']}" for one in document["contenders"] if one["made"] != "as given"]

@@ -20,7 +20,7 @@ import typer
 from torch import Tensor
 
 from benchmarks import script
-from benchmarks.measure.latency import Samples, ratio
+from benchmarks.measure.rounds import Samples, ratio
 from benchmarks.pages import terminal
 from compress import evidence
 from compress.data import DataOptions, Dataset, load

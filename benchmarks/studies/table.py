@@ -7,7 +7,7 @@ The document of schema "edgepress-study/1" (every score is a fraction between 0 
     teacher   name, top1, and if known top1_interval [low, high] and command
     rows      one a run: method, task, seed, epochs, command, and the scores that were measured, by the keys of METRICS
     paper     optional: task to method to score key to the published value
-    shipped   optional: a document of schema "edgepress-benchmark/1" (benchmarks.pages.terminal)
+    shipped   optional: a document of schema "edgepress-benchmark/1" or "/2" (benchmarks.pages.terminal)
 """
 
 from __future__ import annotations
@@ -140,8 +140,9 @@ def _check_schema(study: Mapping[str, Any]) -> None:
     if missing:
         raise DataError(f"study: lacks {', '.join(missing)}")
     shipped = study.get("shipped")
-    if shipped and shipped.get("schema") != terminal.SCHEMA:
-        raise DataError(f"shipped: got schema {shipped.get('schema')!r}; a benchmark has {terminal.SCHEMA!r}")
+    if shipped and shipped.get("schema") not in terminal.READABLE:
+        allowed = " or ".join(map(repr, terminal.READABLE))
+        raise DataError(f"shipped: got schema {shipped.get('schema')!r}; a benchmark has {allowed}")
 
 
 def _line(task: str, method: str, epochs: int, runs: Sequence[Row]) -> Line:
@@ -197,7 +198,9 @@ def _spread_text(spread: Spread | None) -> str:
 
 def _shipped_table(shipped: terminal.Document) -> str:
     head, *body = terminal.cells(shipped)
-    return f"The shipped file, {terminal.protocol_text(shipped)}:\n\n{_table(head, body, left=1)}"
+    verdict = terminal.verdict_text(shipped)
+    said = f"\n\nLatency: {verdict}." if verdict else ""
+    return f"The shipped file, {terminal.protocol_text(shipped)}:\n\n{_table(head, body, left=1)}{said}"
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, left: int) -> str:

@@ -1,118 +1,110 @@
-"""Samples worked by hand, the order of the turns, and what the bootstrap interval covers."""
+"""Turns of several sessions by a clock of our own: their order, their length, and what is made of the times."""
 
 from __future__ import annotations
 
 import gc
-import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, repeat
 
 import numpy as np
 import pytest
 
-from benchmarks.measure.latency import MAX_CALLS, MIN_CALLS, Samples, measure, ratio
+from benchmarks.measure.latency import MAX_CALLS, MIN_WARMUP_CALLS, Clocks, Latency, measure
+
+MS = 1_000_000
 
 
-def _samples(*rounds: list[float]) -> Samples:
-    return Samples(np.asarray(rounds, dtype=np.float64))
+class FakeTime:
+    """A wall and a CPU clock that move only while something runs."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0
+        self.clocks = Clocks(lambda: self.wall, lambda: self.cpu)
+
+    def run(self, wall_ms: Iterable[float], cpu_ms: float = 1.0) -> Callable[[], None]:
+        """A run whose calls take `wall_ms`, one after another."""
+        times: Iterator[float] = iter(wall_ms)
+
+        def run() -> None:
+            self.wall += round(next(times) * MS)
+            self.cpu += round(cpu_ms * MS)
+
+        return run
+
+
+def _latency(*sessions: list[list[float]]) -> Latency:
+    times = np.asarray(sessions, dtype=np.float64)
+    return Latency(times, times.mean(2))
 
 
 def test_summary_by_hand() -> None:
-    summary = _samples([5.0, 1.0, 4.0], [2.0, 3.0, 6.0]).summary
-    assert summary == pytest.approx({"median": 3.5, "p95": 5.75, "p20": 2.0, "min": 1.0, "rounds": 2, "calls": 6})
+    summary = _latency([[1.0, 3.0], [2.0, 2.0]], [[8.0, 8.0], [7.0, 9.0]]).summary
+    assert summary == pytest.approx(
+        {"median": 4.0, "p95": 8.65, "p20": 2.0, "min": 1.0, "sessions": 2, "rounds": 2, "calls": 8}
+    )
 
 
-def test_percentile_is_linear_between_neighbours() -> None:
-    samples = _samples([10.0, 20.0, 30.0, 40.0, 50.0])
-    assert [samples.percentile(p) for p in (0, 25, 50, 90, 100)] == pytest.approx([10, 20, 30, 46, 50])
+def test_cpu_time_is_the_median_of_the_turns_of_each_session() -> None:
+    taken = Latency(np.ones((2, 3, 1)), np.asarray([[1.0, 1.0, 50.0], [4.0, 9.0, 4.0]]))
+    assert taken.cpu_medians_ms.tolist() == [1.0, 4.0]
+    assert taken.cpu_median_ms == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("times", [np.zeros(3), np.zeros((0, 3)), np.zeros((2, 0))])
-def test_samples_refuse_other_shapes(times: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="rounds, calls"):
-        Samples(times)
+@pytest.mark.parametrize(("wall", "cpu"), [((3, 2), (3,)), ((0, 3, 2), (0, 3)), ((2, 3, 4), (2, 2))])
+def test_latency_refuses_other_shapes(wall: tuple[int, ...], cpu: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="sessions, rounds, calls"):
+        Latency(np.zeros(wall), np.zeros(cpu))
 
 
-def test_every_round_runs_every_contender_in_rotated_order() -> None:
+def test_every_round_runs_every_session_in_rotated_order() -> None:
     seen: list[str] = []
-    contenders = {name: (lambda name=name: seen.append(name)) for name in "abc"}
-    samples = measure(contenders, rounds=4, round_ms=0, warmup_ms=0)
-    turns = [seen[at] for at in range(3 * 6, len(seen), MIN_CALLS + 1)]
-    assert "".join(turns) == "abc" + "bca" + "cab" + "abc"
-    assert all(one.times_ms.shape == (4, MIN_CALLS) for one in samples.values())
+    files = {name: [lambda at=f"{name}{number}": seen.append(at) for number in range(2)] for name in "ab"}
+    taken = measure({**files, "c": [lambda: seen.append("c0")]}, rounds=3, turn_ms=0, warmup_ms=0)
+    turns = [seen[at : at + 2] for at in range(5 * MIN_WARMUP_CALLS, len(seen), 2)]
+    assert all(uncounted == counted for uncounted, counted in turns)
+    assert " ".join(at for at, _ in turns) == "a0 b0 c0 a1 b1 b0 c0 a1 b1 a0 c0 a1 b1 a0 b0"
+    assert {name: one.wall_ms.shape for name, one in taken.items()} == {"a": (2, 3, 1), "b": (2, 3, 1), "c": (1, 3, 1)}
 
 
-def test_calls_a_round_follow_the_speed() -> None:
-    samples = measure({"slow": lambda: time.sleep(0.01), "fast": int}, rounds=2, round_ms=30, warmup_ms=20)
-    assert samples["slow"].times_ms.shape == (2, MIN_CALLS)
-    assert samples["fast"].times_ms.shape == (2, MAX_CALLS)
-    assert samples["slow"].median_ms >= 10
-    assert samples["fast"].median_ms < 1
+def test_times_and_cpu_times_are_those_of_the_counted_calls() -> None:
+    time = FakeTime()
+    calls = chain(repeat(1.0, MIN_WARMUP_CALLS), [100.0, 1.0, 5.0, 100.0, 2.0, 2.0])
+    taken = measure({"a": [time.run(calls, 0.5)]}, rounds=2, turn_ms=2, warmup_ms=0, clocks=time.clocks)["a"]
+    assert taken.wall_ms.tolist() == [[[1.0, 5.0], [2.0, 2.0]]]
+    assert taken.cpu_ms.tolist() == [[0.5, 0.5]]
+
+
+def test_calls_a_turn_follow_the_speed_within_bounds() -> None:
+    time = FakeTime()
+    files = {name: [time.run(repeat(wall))] for name, wall in (("slow", 30.0), ("fast", 0.5), ("faster", 1e-3))}
+    taken = measure(files, rounds=1, turn_ms=5, warmup_ms=20, clocks=time.clocks)
+    assert [taken[name].wall_ms.shape[2] for name in files] == [1, 10, MAX_CALLS]
+
+
+def test_a_warm_up_that_is_interrupted_does_not_shorten_the_turns() -> None:
+    time = FakeTime()
+    interrupted = [time.run(chain(repeat(27.0, 4), repeat(0.02))), time.run(chain(repeat(27.0, 50), repeat(0.02)))]
+    taken = measure({"a": interrupted}, rounds=2, turn_ms=5, warmup_ms=50, clocks=time.clocks)["a"]
+    assert taken.wall_ms.shape == (2, 2, 250)
+
+
+def test_the_step_of_the_cpu_clock() -> None:
+    ticks = iter(range(10_000))
+    assert Clocks(cpu=lambda: next(ticks) // 10 * 15 * MS).cpu_step_ns() == 15 * MS
+    assert Clocks().cpu_step_ns() > 0
 
 
 def test_garbage_collection_is_back_on_after_an_error() -> None:
     def broken() -> None:
-        raise RuntimeError("broken contender")
+        assert not gc.isenabled()
+        raise RuntimeError("broken file")
 
-    with pytest.raises(RuntimeError, match="broken contender"):
-        measure({"broken": broken}, rounds=2)
+    with pytest.raises(RuntimeError, match="broken file"):
+        measure({"broken": [broken]}, rounds=2)
     assert gc.isenabled()
 
 
-@pytest.mark.parametrize(("contenders", "rounds"), [({}, 5), ({"a": int}, 1)])
-def test_measure_refuses_nothing_to_compare(contenders: dict[str, type], rounds: int) -> None:
-    with pytest.raises(ValueError, match="at least"):
-        measure(contenders, rounds=rounds)
-
-
-def test_ratio_of_constant_samples_is_exact() -> None:
-    found = ratio(_samples(*[[6.0, 6.0]] * 5), _samples(*[[2.0]] * 5))
-    assert (found.value, found.low, found.high) == (3.0, 3.0, 3.0)
-    assert not found.unsure
-
-
-def test_ratio_is_the_ratio_of_the_medians_of_all_calls() -> None:
-    slow, fast = _samples([8.0, 9.0], [2.0, 4.0]), _samples([1.0, 2.0], [3.0, 100.0])
-    assert ratio(slow, fast).value == pytest.approx(6.0 / 2.5)
-
-
-def test_ratio_draws_the_same_rounds_for_both() -> None:
-    drift = np.linspace(1, 50, 40)[:, None] * np.ones((1, 3))
-    found = ratio(Samples(2 * drift), Samples(drift))
-    assert (found.low, found.high) == pytest.approx((2.0, 2.0))
-
-
-def test_ratio_needs_the_same_rounds() -> None:
-    with pytest.raises(ValueError, match="same measurement"):
-        ratio(_samples([1.0], [1.0]), _samples([1.0]))
-
-
-def _noisy(generator: np.random.Generator, scale: float) -> Samples:
-    rounds = generator.lognormal(0, 0.2, size=(30, 1))
-    return Samples(scale * rounds * generator.lognormal(0, 0.05, size=(30, 4)))
-
-
-def test_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(7)
-    found = [ratio(_noisy(generator, 3.0), _noisy(generator, 1.0), resamples=300) for _ in range(200)]
-    covered = sum(one.low <= 3.0 <= one.high for one in found)
-    assert 180 <= covered <= 200
-    assert np.mean([one.high - one.low for one in found]) < 0.8
-
-
-def test_interval_of_equal_contenders_is_unsure() -> None:
-    generator = np.random.default_rng(0)
-    assert ratio(_noisy(generator, 1.0), _noisy(generator, 1.0)).unsure
-
-
-def test_equal_arguments_give_an_equal_interval() -> None:
-    generator = np.random.default_rng(1)
-    slow, fast = _noisy(generator, 2.0), _noisy(generator, 1.0)
-    assert ratio(slow, fast) == ratio(slow, fast)
-    assert ratio(slow, fast, seed=1) != ratio(slow, fast)
-    wide, narrow = ratio(slow, fast), ratio(slow, fast, level=0.5)
-    assert narrow.high - narrow.low < wide.high - wide.low
-
-
-def test_many_samples_are_resampled_in_pieces() -> None:
-    times = np.random.default_rng(2).lognormal(size=(40, MAX_CALLS))
-    found = ratio(Samples(2 * times), Samples(times))
-    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2.0, 2.0))
+@pytest.mark.parametrize(("files", "rounds"), [({}, 5), ({"a": []}, 5), ({"a": [int]}, 0)])
+def test_measure_refuses_nothing_to_measure(files: dict[str, list[type]], rounds: int) -> None:
+    with pytest.raises(ValueError, match="got"):
+        measure(files, rounds=rounds)

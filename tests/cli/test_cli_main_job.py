@@ -160,7 +160,7 @@ def test_benchmark_writes_all_it_measured(trio: Any, workshop: Path, succeeds: R
     document = json.loads((workshop / "bench.json").read_text("utf-8"))
     parts = "schema created machine protocol data contenders ratio warnings"
     assert list(document) == parts.split()
-    assert document["schema"] == "edgepress-benchmark/1"
+    assert document["schema"] == "edgepress-benchmark/2"
     student, teacher = document["contenders"]
     assert (student["name"], student["made"]) == ("student.onnx", "as given")
     assert (teacher["name"], teacher["made"]) == ("teacher.safetensors", "exported to ONNX for this benchmark")

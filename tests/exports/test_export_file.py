@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import onnx
@@ -47,21 +46,6 @@ def test_a_bound_run_computes_the_logits_into_its_buffer(exported: Exported, ima
     assert run() is None
     logits = run.target.numpy()  # type: ignore[attr-defined]
     assert torch.equal(torch.from_numpy(logits), exported(images[:1]))
-
-
-def test_a_bound_run_is_no_slower_than_a_call(exported: Exported, images: Tensor) -> None:
-    image = images[:1]
-    run = exported.bind(image)
-
-    def fastest(call: object) -> float:
-        times = []
-        for _ in range(200):
-            start = time.perf_counter()
-            call()  # type: ignore[operator]
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert fastest(run) <= fastest(lambda: exported(image))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 3, 28, 28), (3, 32, 32), (1, 3, 32, 32, 1), (2, 3072)])
