@@ -1,4 +1,4 @@
-"""The two speed benchmarks, run short: their documents, and the batch that stands for a whole epoch."""
+"""The speed benchmarks, run short: their documents, and the batch that stands for a whole epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.speed import distillation, startup
+from benchmarks.speed import distillation, startup, verdicts
 from benchmarks.speed.distillation import FixedSplit
 from compress.data import Batch
 from compress.errors import DataError, OutputError
@@ -60,3 +60,31 @@ def test_an_existing_result_is_kept(tmp_path: Path, main) -> None:
     with pytest.raises(OutputError, match="--force"):
         main(target)
     assert target.read_text(encoding="utf-8") == "kept"
+
+
+def test_verdicts_document_and_a_journal_that_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdicts, "CLASSES", {"cnn-s": (10, 20)})
+    plan = verdicts.Plan(alike=2, unlike=1, bare=1, sessions=2, rounds=2, turn_ms=0.5)
+    journal = tmp_path / "verdicts.jsonl"
+    result = verdicts.compare(plan, journal)
+    assert result["schema"] == "edgepress-speed-verdicts/1"
+    network = result["networks"]["cnn-s"]
+    alike, unlike = network["alike"], network["unlike"]
+    assert alike["false"] + alike["unsure"] + alike["same"] == alike["pairs"] == 2
+    assert sum(unlike[kind] for kind in ("right", "wrong", "unsure", "same")) == unlike["pairs"] == 1
+    assert network["median_over_bare"]["repeats"] == 1
+    assert result["met"] is network["met"]
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+    lines = journal.read_text("utf-8").splitlines(keepends=True)
+    journal.write_text("".join(lines[:-1]), "utf-8")
+    assert verdicts.compare(plan, journal)["networks"]["cnn-s"][verdicts.ALIKE] == alike
+    assert journal.read_text("utf-8").splitlines(keepends=True)[:-1] == lines[:-1]
+
+
+def test_a_journal_of_another_plan_is_kept(tmp_path: Path) -> None:
+    journal = tmp_path / "verdicts.jsonl"
+    journal.write_text('{"schema": "edgepress-speed-verdicts/1"}\n', "utf-8")
+    with pytest.raises(DataError, match="another plan"):
+        verdicts.compare(verdicts.Plan(), journal)
+    assert journal.read_text("utf-8") == '{"schema": "edgepress-speed-verdicts/1"}\n'
