@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from compress.distillation import narrowed
 from torch import Tensor, nn
 
 from compress.checkpoint import Card, Checkpoint, load, save
 from compress.data import Dataset
-from compress.distillation import narrowed
 from compress.losses import cross_entropy_loss
 from compress.models import Architecture, build, model_names
 from compress.opening import Named, new_network

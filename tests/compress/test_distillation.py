@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from compress.distillation import Auxiliary, Distillation, auxiliary_architecture, distil, narrowed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compress.checkpoint import Checkpoint, load, save
 from compress.data import Dataset
-from compress.distillation import Auxiliary, Distillation, auxiliary_architecture, distil, narrowed
 from compress.errors import CompressError, DataError, PlanError
 from compress.jobs import Job, cut
 from compress.models import Architecture, build
