@@ -12,8 +12,9 @@ from torch import Tensor
 
 from compress.card import Card
 from compress.checkpoint import KEY, Checkpoint, load, load_plain
-from compress.data import DataOptions, Dataset
+from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
+from compress.data.remembered import recall
 from compress.errors import CheckpointError, DataError, PlanError
 from compress.models import Architecture, build, known_name
 from compress.preprocessing import Preprocessing
@@ -190,6 +191,19 @@ def data_for(card: Card, name: str, options: DataOptions) -> Dataset:
     images = load_data(name, options, see=see)
     check_fit(card, images)
     return images
+
+
+def training_data(card: Card) -> str | None:
+    """What the network was trained on last, where it is on this machine: a name, or the path of a folder."""
+    named = (step["data"].get("name") for step in reversed(card.lineage) if isinstance(step.get("data"), Mapping))
+    name = next((name for name in named if isinstance(name, str)), None)
+    if name is None:
+        return None
+    known = {row.name: row.path for row in status()}
+    if name in known:
+        return name if known[name] else None
+    folder = recall(name)
+    return str(folder) if folder else None
 
 
 def check_fit(card: Card, data: Dataset) -> None:

@@ -16,6 +16,7 @@ from compress.data.folder import LAYOUT, scan
 from compress.data.found import Listing, Part, Parts, Pixels
 from compress.data.known import DATASETS, FOLDER, read_source
 from compress.data.prepare import DataOptions, Defaults, fit_pixels, preprocessing
+from compress.data.remembered import remember
 from compress.data.split import Dataset, MemorySplit, Split, StreamSplit
 from compress.errors import DataError, unknown_name
 from compress.preprocessing import Preprocessing
@@ -78,7 +79,9 @@ def _find(name_or_path: str) -> tuple[str, Defaults, Parts]:
     if not name_or_path or not is_path:
         message = unknown_name("data set", name_or_path, DATASETS)
         raise DataError(f"{message}; or give the path of a folder that holds {LAYOUT}")
-    return path.resolve().name, FOLDER, scan(path)
+    parts, folder = scan(path), path.resolve()
+    remember(folder.name, folder)
+    return folder.name, FOLDER, parts
 
 
 def _settle(parts: Parts, options: DataOptions, see: Preprocessing, limit_bytes: int) -> Parts:
