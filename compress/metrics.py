@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,10 @@ TOP = 100
 TENTHS = tuple(range(11))
 BATCH_CELLS = 2**22
 ROUNDING = 1e-12
+LARGEST = torch.finfo(torch.float32).max
+BINS = 2**16
+
+Row = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -143,8 +148,7 @@ def _mean_scores(
     rows = []
     for positions, relevant in groups:
         far = distance(queries[positions], database)
-        near = _sorted(far[:, relevant])
-        ranks = torch.searchsorted(_sorted(far), near, right=True)
+        near, ranks = _ranked(far, relevant)
         chunk = torch.where(positions < full, PAPER_CHUNK, len(queries) - full)
         precision = torch.arange(1, near.shape[1] + 1) / ranks.double()
         top = min(TOP, len(database))
@@ -156,8 +160,39 @@ def _mean_scores(
     return dict(zip(names, torch.cat(rows).mean(dim=0).tolist(), strict=True))
 
 
-def _sorted(rows: Tensor) -> Tensor:
-    return torch.from_numpy(np.sort(rows.numpy(), axis=1))
+def _ranked(far: Tensor, relevant: slice) -> tuple[Tensor, Tensor]:
+    """The distances (Q, R) of the relevant items, ascending, and their ranks: how many items are at most as far.
+
+    Args:
+        far: Distances (Q, N) to all items, float32, finite.
+        relevant: Columns of the relevant ones, R at least 1.
+    """
+    rows = [_ranked_row(row, row[relevant]) for row in far.numpy()]
+    near, ranks = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
+    return near, ranks
+
+
+def _ranked_row(row: Row, relevant: Row) -> tuple[Row, np.ndarray[Any, np.dtype[np.intp]]]:
+    """`_ranked` of one query, which sorts only those items that share one of many bins with a relevant one.
+
+    The other bins are counted: an item's bin never decreases with its distance.
+    """
+    near = np.sort(relevant)
+    narrowest = np.finfo(np.float32).tiny * BINS
+    scale = np.float32(BINS) / np.maximum(near[-1] - near[0], narrowest)
+    bins, own = (_bins(distances, near[0], scale) for distances in (row, near))
+    shared = np.zeros(BINS + 2, dtype=np.bool_)
+    shared[own] = True
+    counts = np.bincount(bins, minlength=BINS + 2)
+    counts[own] = 0
+    sharing = np.sort(row[shared[bins]])
+    return near, counts.cumsum()[own] + sharing.searchsorted(near, side="right")
+
+
+def _bins(distances: Row, first: np.float32, scale: np.float32) -> np.ndarray[Any, np.dtype[np.intp]]:
+    with np.errstate(over="ignore"):
+        places = (distances - first) * scale
+    return np.clip(places, 0, BINS + 1, out=places).astype(np.intp)
 
 
 def _interpolated(precision: Tensor) -> Tensor:
@@ -199,9 +234,11 @@ def _paper_top(ranks: Tensor, precision: Tensor, chunk: Tensor, precision_top: T
 
 def _euclidean(queries: Tensor, database: Tensor) -> Tensor:
     """Squared distances in float32, which order like the distances; what is below rounding is 0."""
-    scale = (queries * queries).sum(dim=1, keepdim=True) + (database * database).sum(dim=1)
-    distance2 = torch.addmm(scale, queries, database.T, alpha=-2).float()
-    return distance2.masked_fill_(distance2 <= scale.float().mul_(ROUNDING), 0.0)
+    own, others = (queries * queries).sum(dim=1, keepdim=True), (database * database).sum(dim=1)
+    distance2 = torch.addmm(others, queries, database.T, alpha=-2).add_(own)
+    if distance2.amin() <= ROUNDING * (own.amax() + others.amax()):
+        distance2.masked_fill_(distance2 <= ROUNDING * (own + others), 0.0)
+    return distance2.float().clamp_max_(LARGEST)
 
 
 def _unit(features: Tensor) -> Tensor:

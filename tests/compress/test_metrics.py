@@ -214,6 +214,22 @@ def test_retrieval_naive_twin_of_small_and_large_classes(relevant: int, queries:
     assert found == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("far", [1.0, 1e6, 1e18, 1e30])
+def test_retrieval_naive_twin_where_one_item_is_far_from_all_others(far: float) -> None:
+    database, labels = _clouds(120, 3, seed=0)
+    database, labels = torch.cat([database, far * torch.eye(4)[:3]]), torch.cat([labels, torch.arange(3)])
+    queries, query_labels = _clouds(9, 3, seed=1)
+    found, expected = (way(queries, query_labels, database, labels) for way in (retrieval_scores, _naive))
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-3, 1e3, 1e18])
+def test_retrieval_does_not_depend_on_the_scale(scale: float) -> None:
+    (queries, query_labels), (database, labels) = _clouds(9, 3, seed=1), _clouds(120, 3, seed=0)
+    scaled = retrieval_scores(scale * queries, query_labels, scale * database, labels)
+    assert scaled == pytest.approx(retrieval_scores(queries, query_labels, database, labels), abs=1e-9)
+
+
 def test_retrieval_does_not_depend_on_the_order_of_the_database() -> None:
     queries, query_labels = _digits(140, start=1000)
     database, labels = _digits(900)
