@@ -12,10 +12,27 @@ from pathlib import Path
 
 import pytest
 
+import compress
+from compress.card import Card
+from compress.checkpoint import Checkpoint, load, save
+from compress.data import load as load_data
+from compress.models import Architecture, build
+from compress.preprocessing import Preprocessing
+
 ROOT = Path(__file__).parents[1]
 FLOORS = ("compress", "exports", "benchmarks", "cli")
-LEAVES = {"compress.losses": (), "compress.metrics": (), "compress.errors": (), "compress.stages": ("compress.errors",)}
+LEAVES = {
+    "compress.errors": (),
+    "compress.edits": (),
+    "compress.evidence": (),
+    "compress.losses": (),
+    "compress.metrics": (),
+    "compress.preprocessing": (),
+    "compress.soundness": ("compress.errors",),
+    "compress.stages": ("compress.errors",),
+}
 HEAVY = ("torch", "rich", "numpy")
+FOR_OTHER_NETWORKS = ("torchvision", "torch._dynamo", "torch_pruning", "accelerate", "onnx")
 UNPICKLERS = ("pickle.load", "pickle.loads", "pickle.Unpickler")
 MOST_LINES_A_FILE = 400
 MOST_LINES_A_FUNCTION = 60
@@ -126,9 +143,15 @@ def test_leaves_import_nothing_else(imports: Imports) -> None:
 
 
 def test_recipes_and_engine_do_not_know_each_other(imports: Imports) -> None:
-    assert "compress.phase" in imports["compress.recipes"] & imports["compress.training.engine"]
+    assert "compress.phase" in _reached("compress.recipes", imports) & _reached("compress.training.engine", imports)
     assert "compress.training.engine" not in _reached("compress.recipes", imports)
     assert "compress.recipes" not in _reached("compress.training.engine", imports)
+
+
+def test_whole_jobs_are_the_command_lines_alone(imports: Imports) -> None:
+    users = {module for module, names in imports.items() if "compress.jobs" in names and module != "compress"}
+    assert users
+    assert all(_within(module, ("cli", "benchmarks.studies")) for module in users)
 
 
 def test_nothing_imports_the_tests() -> None:
@@ -211,9 +234,68 @@ def test_test_files_have_their_own_names_and_are_no_package() -> None:
     assert [name for name, count in names.items() if count > 1 and name != "conftest.py"] == []
 
 
+def _loaded(script: str, *arguments: str) -> set[str]:
+    """The modules that are loaded once a script has run in a Python of its own."""
+    whole = f"import sys\n{script}\nprint(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", whole, *arguments]
+    return set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr.split())
+
+
 def test_the_command_line_starts_without_heavy_imports() -> None:
-    script = "import sys, cli.main; print(*{name.split('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert {"cli", "typer"} <= loaded
+    loaded = _loaded("import cli.main")
+    assert {"cli.main", "typer"} <= loaded
     assert not loaded & set(HEAVY)
+
+
+def test_the_library_starts_without_heavy_imports() -> None:
+    loaded = _loaded("import compress\ncompress.__version__, dir(compress)")
+    assert "compress" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_a_network_of_our_own_costs_nothing_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    architecture = Architecture("cnn-s", 3, 1, (24, 24), {"width": 2})
+    see = Preprocessing((24, 24), 1, (0.5,), (0.5,))
+    save(Checkpoint(build(architecture), Card(architecture, see, ("a", "b", "c"))), path)
+    read = "from compress import load\nfrom compress.stages import feature_shapes\nfrom compress.checkpoint import *\n"
+    read += "made = load(sys.argv[1])\nfeature_shapes(made.network, blank_image(made.card))"
+    loaded = _loaded(read, str(path))
+    assert "compress.checkpoint" in loaded
+    assert not loaded & set(FOR_OTHER_NETWORKS)
+
+
+# the menu
+
+
+def test_everything_on_the_menu_is_there() -> None:
+    assert sorted(compress.__all__) == sorted([*compress._HOMES, "__version__"])
+    for name in compress.__all__:
+        assert getattr(compress, name) is not None
+    assert compress.load is load
+    assert compress.load_data is load_data
+    assert set(compress.__all__) <= set(dir(compress))
+
+
+def test_the_menu_is_typed_as_it_is_served() -> None:
+    """What type checkers are told comes from where it is loaded from."""
+    block = next(node for node in _tree(ROOT / "compress/__init__.py").body if isinstance(node, ast.If))
+    told = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = {name: home.partition(":") for name, home in compress._HOMES.items()}
+    assert told == {name: (home, own or name) for name, (home, _, own) in homes.items()}
+
+
+def test_what_is_not_on_the_menu_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="module 'compress' has no attribute 'laod'"):
+        compress.laod  # noqa: B018
+
+
+def test_the_version_is_said_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "compress.__version__"}

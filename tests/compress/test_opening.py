@@ -1,0 +1,354 @@
+"""Opening: what was named becomes a network, and the data as it wants to see them; or an error that helps."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor
+
+from compress.card import Card
+from compress.checkpoint import Checkpoint, load, save
+from compress.data import DataOptions, Dataset
+from compress.errors import CheckpointError, CompressError, DataError, PlanError
+from compress.jobs import cut
+from compress.models import Architecture, build
+from compress.opening import Named, check_fit, new_network, open_beside, open_initial, open_network, open_pair
+from compress.preprocessing import Preprocessing
+from compress.stages import Scale
+
+SMALL = DataOptions(size=(24, 24), fraction=0.1, augment=())
+FOREIGN = replace(SMALL, mean=(0.5,), std=(0.25,), resize="stretch", crop=0.875)
+
+
+def _state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    return checkpoint.network.model.state_dict()
+
+
+def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def _seen(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
+    """The checkpoint, as if it saw its images otherwise."""
+    see = replace(checkpoint.card.preprocessing, **changes)  # type: ignore[arg-type]
+    return replace(checkpoint, card=replace(checkpoint.card, preprocessing=see))
+
+
+def _plain(state: dict[str, Tensor], path: Path) -> str:
+    torch.save(state, path)
+    return str(path)
+
+
+# a network and its data
+
+
+def test_a_checkpoint_decides_how_its_data_are_seen(teacher: Checkpoint, tmp_path: Path) -> None:
+    own = _seen(teacher, mean=(0.1,), std=(0.7,), resize="stretch", crop=0.75)
+    path = save(own, tmp_path / "own.safetensors")
+    found, images = open_pair(Named(str(path)), "digits", DataOptions(fraction=0.1))
+    assert images.see == found.card.preprocessing == own.card.preprocessing
+    assert found.network.scale == Scale((0.1,), (0.7,))
+    plain, _ = open_pair(Named(str(save(teacher, tmp_path / "plain.safetensors"))), "digits", SMALL)
+    assert plain.card.preprocessing == teacher.card.preprocessing
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (DataOptions(size=(32, 24)), "--size 32x24: the network has 24x24"),
+        (DataOptions(channels=3), "--channels 3: the network has 1"),
+        (DataOptions(mean=(0.5,)), "--mean 0.5: the network has 0.3057"),
+        (DataOptions(std=(0.5,)), "--std 0.5: the network has 0.3762"),
+        (DataOptions(resize="stretch"), "--resize stretch: the network has crop"),
+        (DataOptions(crop=0.5), "--crop 0.5: the network has 1.0"),
+    ],
+)
+def test_an_option_that_is_not_the_networks_is_refused(teacher_path: Path, options: DataOptions, message: str) -> None:
+    with pytest.raises(DataError, match=f"{message}; leave the option out"):
+        open_pair(Named(str(teacher_path)), "digits", options)
+
+
+@pytest.mark.parametrize("options", [SMALL, FOREIGN])
+def test_a_plain_state_dict_sees_what_data_and_options_say(
+    teacher: Checkpoint, tmp_path: Path, options: DataOptions
+) -> None:
+    file = _plain(_state(teacher), tmp_path / "own.pt")
+    found, images = open_pair(Named(file, "cnn-a", {"width": 8}), "digits", options)
+    assert _same(_state(found), _state(teacher))
+    assert found.card.preprocessing == images.see
+    assert (found.card.classes, found.card.lineage) == (images.classes, ())
+    assert images.see == (
+        teacher.card.preprocessing
+        if options is SMALL
+        else Preprocessing((24, 24), 1, (0.5,), (0.25,), "stretch", crop=0.875)
+    )
+
+
+def test_open_network_asks_for_data_only_where_the_file_says_nothing(teacher_path: Path, tmp_path: Path) -> None:
+    assert open_network(Named(str(teacher_path)), None, DataOptions()).card.classes == tuple("0123456789")
+    file = _plain(_state(load(teacher_path)), tmp_path / "own.pt")
+    named = Named(file, "cnn-a", {"width": 8})
+    assert open_network(named, "digits", FOREIGN).card.preprocessing.resize == "stretch"
+    with pytest.raises(DataError, match=r"own\.pt: --arch needs --data too"):
+        open_network(named, None, DataOptions())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+        lambda state: {"model": {f"module.{key}": value for key, value in state.items()}, "optimizer": {}},
+        lambda state: {f"_orig_mod.module.{key}": value for key, value in state.items()},
+    ],
+)
+def test_wrappers_and_prefixes_of_other_tools_are_taken_off(
+    teacher: Checkpoint, tmp_path: Path, wrap: Callable[[dict[str, Tensor]], dict[str, object]]
+) -> None:
+    torch.save(wrap(_state(teacher)), tmp_path / "own.pt")
+    found, _ = open_pair(Named(str(tmp_path / "own.pt"), "cnn-a", {"width": 8}), "digits", SMALL)
+    assert _same(_state(found), _state(teacher))
+
+
+def test_weights_in_safetensors_of_other_tools_are_taken(teacher: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    safetensors.torch.save_file({f"module.{key}": value.contiguous() for key, value in _state(teacher).items()}, path)
+    found, _ = open_pair(Named(str(path), "cnn-a", {"width": 8}), "digits", SMALL)
+    assert _same(_state(found), _state(teacher))
+
+
+# what helps
+
+
+@pytest.mark.parametrize("name", ["own.pt", "own.safetensors", "runs/own", "own.onnx"])
+def test_a_file_where_a_name_is_expected_says_what_to_do(digits: Dataset, name: str) -> None:
+    with pytest.raises(PlanError, match=rf"{name} is a file of weights, .*edgepress train NETWORK --weights {name}"):
+        new_network(Named(name), digits, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "named", "message"),
+    [
+        (b"\x08\x0a\x12", Named("x.onnx"), "is an exported file, not a checkpoint; give the .safetensors it was expo"),
+        (b"\x08\x0a\x12", Named("x.onnx", "cnn-s"), "is an exported file, not a checkpoint"),
+        (b"PK\x03\x04", Named("x.pt"), "is a PyTorch pickle, not a .safetensors checkpoint; commands with --arch"),
+        (b"PK\x03\x04", Named("x.pt", "cnn-s"), r"cannot be read as a plain state dict .*; save it with torch.save"),
+        (b"", Named("x.pt", "cnn-s"), "cannot be read as a plain state dict"),
+        (None, Named("x.safetensors"), "does not exist; give a checkpoint"),
+    ],
+)
+def test_a_file_that_is_no_network_says_what_it_is(
+    digits: Dataset, tmp_path: Path, content: bytes | None, named: Named, message: str
+) -> None:
+    path = tmp_path / named.name
+    if content is not None:
+        path.write_bytes(content)
+    here = replace(named, name=str(path))
+    with pytest.raises(CheckpointError, match=rf"{path.name}:? {message}"):
+        open_pair(here, "digits", SMALL)
+    with pytest.raises(CheckpointError, match=rf"^--student x: .*{path.name}:? {message}"):
+        open_beside("--student x", here, digits, seed=0)
+
+
+# beside another network
+
+
+def test_a_name_beside_another_network_is_a_new_one(digits: Dataset) -> None:
+    made = open_beside("--student", Named("torchvision:squeezenet1_1"), digits, seed=3)
+    again = new_network(Named("squeezenet1_1"), digits, seed=3)
+    assert made.card == again.card
+    assert made.card.architecture.name == "squeezenet1_1"
+    assert _same(_state(made), _state(again))
+
+
+def test_a_checkpoint_beside_another_keeps_its_own_scale(teacher: Checkpoint, digits: Dataset, tmp_path: Path) -> None:
+    """Each sees the same pixels through its own mean and std."""
+    path = save(_seen(teacher, mean=(0.1,), std=(0.5,)), tmp_path / "other.safetensors")
+    other = open_beside("--student", Named(str(path)), digits, seed=0)
+    pixels = next(digits.test.batches(2)).image
+    assert other.network.scale == Scale((0.1,), (0.5,))
+    assert torch.allclose(other.network.scale(pixels), (pixels / 255 - 0.1) / 0.5, atol=1e-6)
+    assert torch.allclose(teacher.network.scale(pixels), (pixels / 255 - 0.3057) / 0.3762, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resize": "stretch"}, "resize: stretch, crop"),
+        ({"crop": 0.5}, "crop: 0.5, 1.0"),
+        ({"border": 2}, "border: 2, 0"),
+    ],
+)
+def test_a_checkpoint_that_sees_other_pixels_is_refused(
+    teacher: Checkpoint, digits: Dataset, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    path = save(_seen(teacher, **changes), tmp_path / "other.safetensors")
+    with pytest.raises(DataError, match=rf"^--auxiliary other: .*\(network, data: {message}\)"):
+        open_beside("--auxiliary other", Named(str(path)), digits, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "message"),
+    [(3, (24, 24), r"channels: 3, 1"), (1, (24, 32), r"size: \(24, 32\), \(24, 24\)")],
+)
+def test_a_checkpoint_of_another_shape_is_refused(
+    digits: Dataset, tmp_path: Path, channels: int, size: tuple[int, int], message: str
+) -> None:
+    architecture = Architecture("cnn-s", 10, channels, size, {"width": 2})
+    see = Preprocessing(size, channels, (0.5,) * channels, (0.5,) * channels)
+    path = save(Checkpoint(build(architecture), Card(architecture, see, digits.classes)), tmp_path / "o.safetensors")
+    with pytest.raises(DataError, match=message):
+        open_beside("--student", Named(str(path)), digits, seed=0)
+
+
+def test_other_classes_are_refused_by_the_first_pair(teacher: Checkpoint, digits: Dataset, tmp_path: Path) -> None:
+    turned = replace(teacher.card, classes=("0", "2", "1", *"3456789"))
+    with pytest.raises(DataError, match="'1' stands where it learnt '2'"):
+        check_fit(turned, digits)
+    path = save(replace(teacher, card=turned), tmp_path / "turned.safetensors")
+    with pytest.raises(DataError, match="'1' stands where it learnt '2'"):
+        open_pair(Named(str(path)), "digits", SMALL)
+    with pytest.raises(DataError, match=r"^--student turned: .*'1' stands where it learnt '2'"):
+        open_beside("--student turned", Named(str(path)), digits, seed=0)
+
+
+def test_a_plain_state_dict_beside_another_network(teacher: Checkpoint, digits: Dataset, tmp_path: Path) -> None:
+    file = _plain(_state(teacher), tmp_path / "own.pt")
+    made = open_beside("--auxiliary", Named(file, "cnn-a", {"width": 8}), digits, seed=0)
+    assert _same(_state(made), _state(teacher))
+    assert made.card.preprocessing == digits.see
+
+
+def test_a_finished_network_takes_no_width(teacher_path: Path, digits: Dataset) -> None:
+    with pytest.raises(PlanError, match="--student t: a finished network has its width and depth"):
+        open_beside("--student t", Named(str(teacher_path), options={"width": 8}), digits, seed=0)
+
+
+# weights to start from
+
+
+def test_a_checkpoint_is_gone_on_from_with_its_images_and_history(teacher: Checkpoint, tmp_path: Path) -> None:
+    path = save(_seen(teacher, mean=(0.1,), crop=0.75), tmp_path / "own.safetensors")
+    start = open_initial(Named("cnn-a"), str(path), "digits", DataOptions(fraction=0.1, crop=0.5), seed=0)
+    assert _same(_state(start.checkpoint), _state(teacher))
+    assert start.images.see == start.checkpoint.card.preprocessing
+    assert start.images.see == Preprocessing((24, 24), 1, (0.1,), (0.3762,), crop=0.5)
+    assert start.checkpoint.card.lineage == teacher.card.lineage
+    assert start.notes == (
+        "images are prepared as these weights are used to: crop to 24x24 of the middle 50 %, 1 channels, mean 0.1, "
+        "std 0.3762",
+    )
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_other_classes_and_channels_start_anew(tmp_path: Path, suffix: str) -> None:
+    own = build(Architecture("squeezenet1_1", 7, 3, (32, 32)), seed=5).model.state_dict()
+    path = tmp_path / f"own.{suffix}"
+    if suffix == "pt":
+        torch.save({"state_dict": {f"module.{key}": value for key, value in own.items()}}, path)
+    else:
+        safetensors.torch.save_file(own, path)
+    options = DataOptions(fraction=0.1)
+    start = open_initial(Named("torchvision:squeezenet1_1"), str(path), "digits", options, seed=1)
+    fresh = new_network(Named("squeezenet1_1"), start.images, seed=1)
+    state, new = _state(start.checkpoint), _state(fresh)
+    anew = {"classifier.1.weight", "classifier.1.bias", "features.0.weight"}
+    assert all(torch.equal(state[key], new[key] if key in anew else own[key]) for key in state)
+    assert start.images.see.channels == 1
+    assert start.checkpoint.card.lineage == ()
+    assert start.notes == (
+        "features.0 starts anew: the weights take 3 channels, the images have 1",
+        "classifier.1 starts anew: the weights tell 7 classes apart, the data have 10",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("classifier.bias"), "classifier.bias is missing"),
+        (lambda t: t.update(more=torch.zeros(1)), "more is unknown"),
+        (
+            lambda t: t.update({"embedding.1.bias": torch.zeros(3)}),
+            r"embedding.1.bias has shape \(3,\), the network's \(64,\)",
+        ),
+        (
+            lambda t: t.update({"classifier.weight": torch.zeros(10, 63)}),
+            r"classifier.weight has shape \(10, 63\), the network's \(10, 64\)",
+        ),
+        (
+            lambda t: t.update({"blocks.0.conv.weight": torch.zeros(8, 1, 5, 5)}),
+            r"blocks.0.conv.weight has shape \(8, 1, 5, 5\), the network's \(8, 1, 3, 3\)",
+        ),
+        (lambda t: t.update({f"x{n}": torch.zeros(1) for n in range(9)}), "x0 is unknown; .*x4 is unknown; and 4 more"),
+        (lambda t: t["classifier.bias"].fill_(float("nan")), "classifier.bias holds NaN"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_with_what_does_not(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], object], message: str
+) -> None:
+    state = build(Architecture("cnn-s", 10, 1, (24, 24))).model.state_dict()
+    change(state)
+    file = _plain(state, tmp_path / "own.pt")
+    with pytest.raises(CheckpointError, match=rf"own\.pt does not fit 'cnn-s': {message}"):
+        open_initial(Named("cnn-s"), file, "digits", SMALL, seed=0)
+
+
+def test_what_cannot_be_gone_on_from(teacher: Checkpoint, teacher_path: Path, tmp_path: Path) -> None:
+    pruned = save(cut(teacher, 0.5, "edgepress prune"), tmp_path / "pruned.safetensors")
+    for named, weights, message in (
+        (Named("cnn-s"), str(teacher_path), "is a cnn-a, not a cnn-s; name that network"),
+        (Named("cnn-a"), str(pruned), "was pruned: its weights fit no other cnn-a"),
+        (Named("cnn-a"), str(tmp_path / "missing.pt"), "does not exist; give a file of weights, or 'pretrained'"),
+        (Named("cnn-a"), "pretrained", "there are no pretrained weights of 'cnn-a', only of torchvision's"),
+        (Named("own.pt"), "pretrained", "own.pt is a file of weights; give the name of its network"),
+        (Named("cnn-b"), "pretrained", "unknown network 'cnn-b'. Did you mean 'cnn-"),
+    ):
+        with pytest.raises(CompressError, match=message):
+            open_initial(named, weights, "digits", SMALL, seed=0)
+
+
+# torchvision's own weights
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where downloads are kept; there is no network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    return tmp_path / "hub" / "checkpoints"
+
+
+def test_pretrained_weights_come_with_their_images(hub: Path) -> None:
+    own = torchvision.models.squeezenet1_1().state_dict()
+    hub.mkdir(parents=True)
+    torch.save(own, hub / torchvision.models.SqueezeNet1_1_Weights.DEFAULT.url.rpartition("/")[2])
+    options = DataOptions(fraction=0.01)
+    start = open_initial(Named("squeezenet1_1"), "pretrained", "digits", options, seed=0)
+    assert start.images.see == Preprocessing((224, 224), 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=0.875)
+    assert start.checkpoint.card.preprocessing == start.images.see
+    state = _state(start.checkpoint)
+    assert all(torch.equal(value, own[key]) for key, value in state.items() if not key.startswith("classifier.1."))
+    assert start.notes[1:] == ("classifier.1 starts anew: the weights tell 1,000 classes apart, the data have 10",)
+    grey = replace(options, size=(64, 48), channels=1, std=(0.5,), resize="stretch")
+    start = open_initial(Named("squeezenet1_1"), "pretrained", "digits", grey, seed=0)
+    assert start.images.see == Preprocessing((64, 48), 1, (0.4589,), (0.5,), "stretch", crop=0.875)
+    assert len(start.notes) == 3
+
+
+def test_without_a_network_there_are_no_pretrained_weights(hub: Path) -> None:
+    with pytest.raises(CompressError, match=r"of 'resnet18' cannot be had from https://.*no network here.*; try again"):
+        open_initial(Named("resnet18"), "pretrained", "digits", SMALL, seed=0)
+    assert not any(hub.glob("*"))
