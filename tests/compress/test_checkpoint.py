@@ -17,7 +17,7 @@ from torch import Tensor
 from compress.card import SEAL, seal
 from compress.checkpoint import KEY, Checkpoint, load, load_plain, save
 from compress.errors import CheckpointError, OutputError
-from compress.evidence import weights_digest
+from compress.evidence import tensors_digest, weights_digest
 from compress.jobs import cut
 
 
@@ -262,3 +262,32 @@ def test_what_is_no_file_is_an_error(student: Checkpoint, tmp_path: Path) -> Non
         load_plain(tmp_path, "cnn-s", student.card.preprocessing)
     with pytest.raises(CheckpointError, match="does not exist"):
         load_plain(tmp_path / "missing.pt", "cnn-s", student.card.preprocessing)
+
+
+# paths and digests
+
+
+def test_a_path_may_be_a_text(student: Checkpoint, path: Path) -> None:
+    assert save(student, str(path)) == path
+    assert _same(load(str(path)), student)
+
+
+def test_the_digest_sees_names_types_shapes_and_values() -> None:
+    def digest(**changes: Tensor) -> str:
+        return tensors_digest({"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3), **changes})
+
+    others = [
+        digest(a=torch.tensor([1.0, 2.5])),
+        digest(a=torch.tensor([[1.0, 2.0]])),
+        digest(a=torch.tensor([1.0, 2.0], dtype=torch.bfloat16)),
+        digest(a=torch.tensor([1.0, 2.0]).view(torch.int32)),
+        digest(c=torch.zeros(0)),
+    ]
+    assert len({digest(), *others}) == 6
+    assert digest() == tensors_digest({"b": torch.tensor(3), "a": torch.tensor([[1.0], [2.0]]).flatten()})
+
+
+def test_a_digest_is_that_of_the_network_in_the_file(student: Checkpoint, path: Path) -> None:
+    save(student, path)
+    again = load(path)
+    assert again.card.weights == weights_digest(again.network.model) == weights_digest(student.network.model)
