@@ -35,7 +35,7 @@ def benchmark(
     from compress.text import printable
 
     if json is not None:
-        check_target(json, force=force)
+        check_target(json, force=force, inputs=(file, *((against,) if against else ())))
     console, errors = Console(), Console(stderr=True)
     with errors.status("benchmark") as status:
         protocol = Protocol(threads=threads, sessions=sessions, rounds=rounds)

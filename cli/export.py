@@ -37,11 +37,13 @@ def export(
     """
     from cli import parse
     from compress.data import DataOptions
+    from compress.files import check_target
     from compress.opening import Named, open_network
     from exports import format_of
     from exports.graph.census import graph_census
 
     target = format_of(output)
+    check_target(output, force=force, inputs=(checkpoint,))
     asked = DataOptions(size=parse.read_size(size))
     source = open_network(Named(str(checkpoint), arch or ""), data, asked)
     images, origin = _parity_images(source.card, data, samples)

@@ -74,10 +74,30 @@ def _line(report: EpochReport) -> str:
     )
 
 
-def say_result(checkpoint: Checkpoint, output: Path) -> None:
-    """Print the test metrics of the last step and where the checkpoint is."""
+def stamp(output: Path) -> tuple[int, int] | None:
+    """What changes whenever a file is written anew; None where there is none."""
+    if not output.exists():
+        return None
+    facts = output.stat()
+    return facts.st_ino, facts.st_mtime_ns
+
+
+def say_result(checkpoint: Checkpoint, output: Path, before: tuple[int, int] | None) -> None:
+    """Print the test metrics of the last step and where the checkpoint is.
+
+    Args:
+        checkpoint: The result.
+        output: Its file.
+        before: The file's `stamp` before the command.
+    """
     say_metrics(checkpoint.card.lineage[-1].get("metrics", {}))
-    typer.echo(f"written: {output}")
+    say_written(output, before)
+
+
+def say_written(output: Path, before: tuple[int, int] | None) -> None:
+    """Print where a result is, or that it was finished before the command and there was nothing to resume."""
+    finished = before is not None and before == stamp(output)
+    typer.echo(f"already finished: {output}; there was nothing to resume" if finished else f"written: {output}")
 
 
 def say_metrics(metrics: dict[str, float]) -> None:

@@ -60,7 +60,7 @@ def prune(
             raise PlanError(f"{option}: nothing is trained; name a method to train with by --recover")
     if not 0 < ratio < 1:
         raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
-    journal = Journal(output, resume, force)
+    journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
     prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(Named(str(checkpoint), arch or ""), data, prepared)
@@ -72,9 +72,10 @@ def prune(
         count = epochs or method.fewest_epochs(small.network) + 1
         fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
         recovery = Recovery(method, fit)
+    stamp = progress.stamp(output)
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     _say_table({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
-    typer.echo(f"written: {output}")
+    progress.say_written(output, stamp)
 
 
 def _say_share(before: Checkpoint, small: Checkpoint, ratio: float) -> None:

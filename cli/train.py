@@ -48,4 +48,5 @@ def train(
     images = load(data, parse.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))
     checkpoint = new_network(named, images, seed=seed)
     phases = read_method("no_teacher").phases(lesson(checkpoint, images, job), fit)
-    progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output)
+    before = progress.stamp(output)
+    progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output, before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 
 from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.data import Dataset
-from compress.errors import PlanError
+from compress.errors import OutputError, PlanError
 from compress.evidence import versions, weights_digest
+from compress.files import exclusive
 from compress.models import Architecture, build
 from compress.opening import check_fit
 from compress.phase import Fit, Lesson, Phase
@@ -22,7 +25,7 @@ from compress.recipes.indistill import auxiliary_phases, narrowed
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL
 from compress.training.check import check_plan
-from compress.training.engine import EpochReport, Progress, Run, run
+from compress.training.engine import EpochReport, Progress, Run, facts, run
 from compress.training.journal import Journal
 
 Training = Generator[EpochReport | Progress, None, Checkpoint]
@@ -105,15 +108,50 @@ def train(
     """
     check_fit(checkpoint.card, data)
     job.journal.check()
-    given = ({"teacher": weights_digest(teacher.model)} if teacher else {}) | dict(job.facts)
+    with exclusive(job.journal.output):
+        return (yield from _train(checkpoint, phases, data, job, teacher))
+
+
+def _train(
+    checkpoint: Checkpoint, phases: Sequence[Phase], data: Dataset, job: Job, teacher: Staged | None
+) -> Training:
+    mark = _mark(facts(phases, checkpoint.network, data, job.run, teacher))
+    if made := _finished(job.journal, mark):
+        return made
+    given = {"run": mark} | ({"teacher": weights_digest(teacher.model)} if teacher else {}) | dict(job.facts)
     yield from run(phases, checkpoint.network, data, job.run, teacher=teacher, journal=job.journal)
     task = job.run.task
     step = _step(job, data, task.evaluate(checkpoint.network, data), phases=phases, facts=given)
     result = replace(checkpoint, card=replace(checkpoint.card, task=task.name)).with_step(step)
-    if is_main():
-        save(result, job.journal.output, force=True)
-        job.journal.finish()
+    _keep(result, job.journal)
     return result
+
+
+def _keep(result: Checkpoint, journal: Journal) -> None:
+    if is_main():
+        save(result, journal.output, force=True)
+        journal.finish()
+
+
+def _mark(decisive: Mapping[str, str]) -> str:
+    """What the lineage keeps of the facts that decide a run: 16 hexadecimal digits, equal for equal facts."""
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _finished(journal: Journal, mark: str) -> Checkpoint | None:
+    """What this very run left when it was finished, or None where there is work to do."""
+    if not journal.finished:
+        return None
+    made = load(journal.output)
+    step = made.card.lineage[-1] if made.card.lineage else {}
+    if step.get("run") == mark:
+        return made
+    if not journal.force:
+        raise OutputError(
+            f"{journal.output} already exists, finished by another run ({step.get('command', 'of no known command')}); "
+            "repeat its command, give another output, or pass --force to make it anew"
+        )
+    return None
 
 
 def lesson(student: Checkpoint, data: Dataset, job: Job, *, teacher: Staged | None = None) -> Lesson:
@@ -137,12 +175,14 @@ def distil(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
     """
     guide = what.teacher.network
     phases = method.phases(lesson(what.student, what.data, job, teacher=guide), fit)
-    if method.recipe.guide == "auxiliary":
-        facts = {"teacher": weights_digest(guide.model)}
-        auxiliary = what.auxiliary.made or (yield from _make_auxiliary(phases, what, job))
-        guide = method.shown(auxiliary.network, what.student.network)
-        job = replace(job, facts=facts | {"narrowed_auxiliary": weights_digest(guide.model)})
-    return (yield from train(what.student, phases, what.data, job, teacher=guide))
+    job.journal.check()
+    with exclusive(job.journal.output):
+        if method.recipe.guide == "auxiliary":
+            given = {"teacher": weights_digest(guide.model)}
+            auxiliary = what.auxiliary.made or (yield from _make_auxiliary(phases, what, job))
+            guide = method.shown(auxiliary.network, what.student.network)
+            job = replace(job, facts=given | {"narrowed_auxiliary": weights_digest(guide.model)})
+        return (yield from train(what.student, phases, what.data, job, teacher=guide))
 
 
 def auxiliary_path(output: Path) -> Path:
@@ -176,14 +216,9 @@ def auxiliary_architecture(student: Checkpoint, ratio: float) -> Architecture:
 
 
 def _make_auxiliary(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:
-    """The training of the auxiliary, or the finished one where an interrupted run of this very job left it."""
+    """The training of the auxiliary, or the finished one where an interrupted run of the same facts left it."""
     journal = replace(job.journal, output=auxiliary_path(job.journal.output))
     teacher = what.teacher.network
-    if journal.resume and journal.output.exists() and not journal.interrupted:
-        made = load(journal.output)
-        step = made.card.lineage[-1] if made.card.lineage else {}
-        if (step.get("command"), step.get("teacher")) == (job.command, weights_digest(teacher.model)):
-            return made
     architecture = auxiliary_architecture(what.student, what.auxiliary.ratio)
     card = replace(what.student.card, architecture=architecture, edits=(), stages=(), weights="", lineage=())
     start = Checkpoint(build(architecture, seed=job.run.seed), card)
@@ -226,9 +261,14 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
         phases = recovery.method.phases(lesson(small, data, job, teacher=teacher), recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
     check_fit(small.card, data)
-    metrics = job.run.task.evaluate(small.network, data)
-    result = small.with_step(_step(job, data, metrics, phases=(), facts={}))
-    save(result, job.journal.output, force=job.journal.force)
+    with exclusive(job.journal.output):
+        decisive = facts((), small.network, data, job.run, None)
+        job.journal.begin(decisive, ())
+        if made := _finished(job.journal, _mark(decisive)):
+            return made
+        metrics = job.run.task.evaluate(small.network, data)
+        result = small.with_step(_step(job, data, metrics, phases=(), facts={"run": _mark(decisive)}))
+        _keep(result, job.journal)
     return result
 
 

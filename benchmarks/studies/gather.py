@@ -51,8 +51,8 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Gather the runs of a study into one JSON document."""
-    check_target(output, force=force)
     named = [_named(word) for word in run]
+    check_target(output, force=force, inputs=(teacher, shipped, *(path for _, path in named)))
     first = load(teacher)
     images = _images(first, data)
     runs = [(method, load(path)) for method, path in named]

@@ -128,7 +128,7 @@ def run(
     check_plan(phases, student, teacher, data)
     student.model.to(memory_format=torch.channels_last)
     plan = facts(phases, student, data, run, teacher)
-    state = journal.begin(plan) if journal else State(plan)
+    state = journal.begin(plan, phases) if journal else State(plan)
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     course = _Course(student, data, run, journal, accelerator, sum(phase.fit.epochs for phase in phases))
     return _run_phases(course, phases, teacher, state)
@@ -192,8 +192,9 @@ def _run_phases(course: _Course, phases: Sequence[Phase], teacher: Staged | None
     keep_memory()
     if teacher is not None:
         teacher.model.to(course.accelerator.device).to(memory_format=torch.channels_last)
-    if state.done:
-        _load(course.student.model, state.model)
+    if course.journal and state.done:
+        with course.journal.restoring():
+            _load(course.student.model, state.model)
     behind = 0
     for stages, group in groupby(phases, lambda phase: phase.stages("teacher")):
         ahead = [(phase, phase.fit.epochs) for phase in group]
@@ -218,8 +219,9 @@ def _guides(stack: ExitStack, teacher: Staged | None, stages: tuple[str, ...], d
 def _run_phase(course: _Course, phase: Phase, guides: _Guides, state: State, behind: int) -> Reports:
     with _only_trained(course.student, phase.train):
         learner = _learner(course, phase)
-        if state.done > behind:
-            _restore(learner, state)
+        if course.journal and state.done > behind:
+            with course.journal.restoring():
+                _restore(learner, state)
         journal = course.journal if course.accelerator.is_main_process else None
         written, took = time.perf_counter(), 0.0
         for epoch in range(state.done - behind, phase.fit.epochs):
@@ -409,6 +411,8 @@ def _seed(seed: int, what: int | str) -> int:
 
 def _load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     state = model.state_dict()
+    if state.keys() != weights.keys():
+        raise KeyError(f"weights of other names: {', '.join(sorted(state.keys() ^ weights.keys())[:3])}")
     state.update(weights)  # and keeps the versions that some networks ask for
     model.load_state_dict(state)
 

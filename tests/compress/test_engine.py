@@ -21,7 +21,7 @@ from compress.recipes import Method
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL
 from compress.training.engine import EpochReport, Run, run
-from compress.training.journal import Journal
+from compress.training.journal import Journal, read_state
 
 MakeFit = Callable[..., Fit]
 State = dict[str, Tensor]
@@ -387,9 +387,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
     ) as caught:
         list(run(plan(2 + 5 + 2), _student(), digits, Run(CLASSIFICATION, journal=journal)))
     assert caught.value.exit_code == 3
-    kept = torch.load(journal.state_path, weights_only=True)
-    assert kept["done"] == 3
-    assert _same(kept["model"], states[2])
+    kept = read_state(journal.state_path)
+    assert kept.done == 3
+    assert _same(kept.model, states[2])
     student = _student()
     list(run(plan(-1), student, digits, Run(CLASSIFICATION, journal=journal)))
     assert _same(_state(student), states[-1])
@@ -415,9 +415,9 @@ def test_weights_that_are_not_finite_are_never_kept(digits: Dataset, tmp_path: P
     ]
     with pytest.raises(DivergedError, match=r"phase 'bad', epoch 2: .* is no longer finite; epoch 1 is kept"):
         list(run(plan, _student(), digits, Run(CLASSIFICATION, journal=journal)))
-    kept = torch.load(journal.state_path, weights_only=True)
-    assert kept["done"] == 1
-    assert all(value.isfinite().all() for value in kept["model"].values())
+    kept = read_state(journal.state_path)
+    assert kept.done == 1
+    assert all(value.isfinite().all() for value in kept.model.values())
 
 
 def test_table_and_teacher_train_alike(digits: Dataset, guide: Staged) -> None:
