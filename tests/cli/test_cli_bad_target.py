@@ -5,11 +5,11 @@ The epochs and rounds are so many that a command which began its work before it 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from typer.testing import Result
 
 Run = Callable[[str, Path], Result]
 Refused = Callable[..., str]
+FullDisk = Callable[[int], AbstractContextManager[None]]
 
 TRAIN = "train cnn-s --data digits --size 24 --epochs 100000"
 DISTIL = "distill teacher.safetensors --data digits --epochs 100000 --auxiliary-epochs 100000"
@@ -49,6 +50,47 @@ def test_a_target_that_is_a_folder(workshop: Path, refused: Refused, line: str) 
     for suffix in ("safetensors", "onnx", "json"):
         (workshop / f"new.{suffix}").mkdir()
     refused(f"{line.format('new')} --force", workshop, "new.", "is a folder", "name of a file")
+
+
+@pytest.mark.parametrize("line", WRITERS)
+def test_a_target_that_is_a_link(workshop: Path, refused: Refused, line: str) -> None:
+    for suffix in ("safetensors", "onnx", "json"):
+        (workshop / f"link.{suffix}").symlink_to(f"gone.{suffix}")
+    refused(line.format("link"), workshop, "link.", f"is a link to {workshop}/gone.", "--force")
+    assert not list(workshop.glob("gone.*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (f"{DISTIL} -o teacher.safetensors", "teacher.safetensors"),
+        (f"{DISTIL} --student student.safetensors -o student.safetensors", "student.safetensors"),
+        (f"{DISTIL} --auxiliary student.auxiliary.safetensors -o student.auxiliary.safetensors", "student.auxiliary"),
+        (f"{PRUNE} -o ./teacher.safetensors", "teacher.safetensors"),
+        (f"{PRUNE} -o link.safetensors", "link.safetensors"),
+        ("export hard.onnx -o student.onnx", "student.onnx"),
+        (f"{BENCHMARK} --json student.onnx", "student.onnx"),
+        (f"{BENCHMARK} --json teacher.safetensors", "teacher.safetensors"),
+    ],
+)
+def test_a_target_that_is_an_input(workshop: Path, refused: Refused, line: str, name: str) -> None:
+    (workshop / "link.safetensors").symlink_to("teacher.safetensors")
+    (workshop / "hard.onnx").hardlink_to(workshop / "student.onnx")
+    for force in ("", " --force"):
+        refused(f"{line}{force}", workshop, f"the output {name}", "and the input", "are the same file")
+
+
+def test_an_auxiliary_never_replaces_the_teacher(workshop: Path, refused: Refused) -> None:
+    (workshop / "new.auxiliary.safetensors").write_bytes((workshop / "teacher.safetensors").read_bytes())
+    line = DISTIL.replace("teacher.safetensors", "new.auxiliary.safetensors")
+    same = "new.auxiliary.safetensors and the input new.auxiliary.safetensors are the same file"
+    refused(f"{line} -o new.safetensors --force", workshop, same)
+
+
+def test_a_target_without_a_name(workshop: Path, refused: Refused) -> None:
+    for line in (TRAIN, DISTIL, PRUNE):
+        refused(f"{line} -o ''", workshop, "an empty name", "give the name of a file to write")
+    refused(f"{BENCHMARK} --json ''", workshop, "an empty name", "give the name of a file to write")
 
 
 @pytest.mark.parametrize("line", WRITERS)
@@ -96,17 +138,6 @@ def test_force_replaces_the_target(workshop: Path, succeeds: Run) -> None:
 # ---- a disk that is full
 
 
-@contextlib.contextmanager
-def full_disk(size_bytes: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes inside the `with`: a real write fails as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(
     ("line", "target"),
     [
@@ -117,12 +148,14 @@ def full_disk(size_bytes: int) -> Iterator[None]:
         ("export teacher.safetensors -o student.onnx --force", "student.onnx"),
     ],
 )
-def test_a_full_disk_leaves_everything_as_it_was(workshop: Path, refused: Refused, line: str, target: str) -> None:
+def test_a_full_disk_leaves_everything_as_it_was(
+    workshop: Path, refused: Refused, full_disk: FullDisk, line: str, target: str
+) -> None:
     with full_disk(10_000):
         refused(line, workshop, f"{target}: not written", "File too large")
 
 
-def test_a_full_disk_leaves_no_half_of_a_report(workshop: Path, edgepress: Run) -> None:
+def test_a_full_disk_leaves_no_half_of_a_report(workshop: Path, edgepress: Run, full_disk: FullDisk) -> None:
     before = sorted(workshop.iterdir())
     with full_disk(500):
         result = edgepress("benchmark student.onnx --rounds 10 --json new.json", workshop)

@@ -18,6 +18,8 @@ import torch
 from typer.testing import Result
 
 from compress.checkpoint import load
+from compress.evidence import weights_digest
+from compress.training.journal import read_state
 
 Run = Callable[[str, Path], Result]
 Start = Callable[..., subprocess.Popen[str]]
@@ -90,38 +92,64 @@ def folder(uninterrupted: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        pytest.param(2, id="in the first phase of the auxiliary"),
-        pytest.param("student.auxiliary.safetensors", id="when the auxiliary is finished"),
-        pytest.param("student.resume.pt", id="at the first epoch of the student"),
-        pytest.param(9, id="in a later phase of the student"),
-    ],
-)
 def test_a_killed_run_ends_with_the_same_bytes(
-    folder: Path, uninterrupted: Path, process: Start, succeeds: Run, moment: int | str
+    folder: Path, uninterrupted: Path, process: Start, succeeds: Run
 ) -> None:
     run = process(DISTIL, folder)
-    wait_for(run, moment if isinstance(moment, int) else folder / moment)
+    wait_for(run, 9)
     kill(run)
     assert not (folder / "student.safetensors").exists()
     lines = succeeds(f"{DISTIL} --resume", folder).stdout.splitlines()
     assert_same_run(folder, uninterrupted, "student.auxiliary", "student")
-    epochs = [line for line in lines if "images/s" in line]
-    assert len(epochs) <= 14 - (moment if isinstance(moment, int) else 6)
+    assert len([line for line in lines if "images/s" in line]) <= 14 - 9
 
 
-def test_a_run_may_be_killed_again_and_again(folder: Path, uninterrupted: Path, process: Start, succeeds: Run) -> None:
-    line = TRAIN
-    for lines in (1, 2):
-        run = process(line, folder)
-        wait_for(run, lines)
-        kill(run)
-        line = f"{TRAIN} --resume"
-    assert len(records(folder / "net.metrics.jsonl")) >= 3
-    succeeds(line, folder)
-    assert_same_run(folder, uninterrupted, "net")
+def test_a_killed_run_is_known_whatever_the_order_of_its_options(
+    folder: Path, uninterrupted: Path, process: Start, succeeds: Run
+) -> None:
+    run = process(DISTIL, folder)
+    wait_for(run, folder / "student.resume.pt")
+    kill(run)
+    words = DISTIL.split()
+    turned = f"{' '.join(words[:2])} --keep best {' '.join(words[2:]).replace('--keep best ', '')} --resume"
+    assert turned.count("--keep") == 1
+    first = next(line for line in succeeds(turned, folder).stdout.splitlines() if "images/s" in line)
+    assert first.split()[0] in ("map1", "map2", "map3", "embedding")
+    for name in ("student.auxiliary", "student"):
+        made, whole = (load(place / f"{name}.safetensors") for place in (folder, uninterrupted))
+        assert weights_digest(made.network.model) == weights_digest(whole.network.model)
+        assert records(folder / f"{name}.metrics.jsonl") == records(uninterrupted / f"{name}.metrics.jsonl")
+
+
+def test_a_finished_run_is_told_and_left_as_it_is(folder: Path, uninterrupted: Path, succeeds: Run) -> None:
+    for path in uninterrupted.iterdir():
+        shutil.copy(path, folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for line, output in ((DISTIL, "student.safetensors"), (TRAIN, "net.safetensors")):
+        said = succeeds(f"{line} --resume", folder).stdout.splitlines()
+        assert said[-1] == f"already finished: {output}; there was nothing to resume"
+        assert not any("images/s" in part for part in said)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_finished_run_of_another_plan_is_not_taken_for_ones_own(
+    folder: Path, uninterrupted: Path, refused: Callable[..., str]
+) -> None:
+    for path in uninterrupted.glob("net.*"):
+        shutil.copy(path, folder)
+    refused(f"{TRAIN} --lr 0.5 --resume", folder, "net.safetensors already exists, finished by another run", TRAIN)
+
+
+def test_a_second_run_is_refused_at_once(folder: Path, process: Start, edgepress: Run) -> None:
+    run = process(DISTIL, folder)
+    wait_for(run, folder / ".student.auxiliary.safetensors.lock")
+    student, auxiliary = (f"{TRAIN.rpartition(' ')[0]} {name}.safetensors" for name in ("student", "student.auxiliary"))
+    for line in (student, auxiliary, f"{auxiliary} --force", f"{student} --resume"):
+        result = edgepress(line, folder)
+        assert result.exit_code == 2, result.output
+        assert f"another run is on the way to it (process {run.pid})" in result.stderr
+        assert result.stdout == ""
+    kill(run)
 
 
 def full_pipe() -> tuple[int, int]:
@@ -183,7 +211,7 @@ def test_an_interrupted_run_is_neither_lost_nor_taken_for_another(
     wait_for(run, 1)
     kill(run)
     for path in folder.glob(".*"):
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     state = "student.auxiliary.resume.pt"
     refused(DISTIL, folder, state, "interrupted run", "--resume", "--force")
     refused(f"{DISTIL} --resume --lr 0.01", folder, state, "differs in plan", "--force")
@@ -203,7 +231,9 @@ def test_an_auxiliary_of_another_teacher_is_not_taken_up(
 def test_a_damaged_state_is_told(folder: Path, succeeds: Run, edgepress: Run, refused: Callable[..., str]) -> None:
     assert edgepress(f"{ONE_BATCH} --lr 1e30", folder).exit_code == 3
     state = folder / "net.resume.pt"
-    state.write_bytes(state.read_bytes()[:1000])
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    state.write_bytes(content)
     message = refused(f"{ONE_BATCH} --lr 1e30 --resume", folder, "net.resume.pt", "damaged", "--force")
     assert len(message.splitlines()) == 1
     succeeds(f"{ONE_BATCH} --force", folder)
@@ -222,8 +252,8 @@ def test_a_run_that_diverges_later_keeps_its_last_good_epoch(folder: Path, edgep
         r"error: phase 'task', epoch 2: .* is not finite .*; epoch 1 is kept in net.resume.pt; .*--force$",
         result.stderr,
     )
-    state = torch.load(folder / "net.resume.pt", weights_only=True)
-    assert state["done"] == 1
-    assert all(torch.isfinite(value).all() for value in state["model"].values())
+    state = read_state(folder / "net.resume.pt")
+    assert state.done == 1
+    assert all(torch.isfinite(value).all() for value in state.model.values())
     assert [record["epoch"] for record in records(folder / "net.metrics.jsonl")] == [1]
     assert not (folder / "net.safetensors").exists()
