@@ -15,8 +15,8 @@ from torch import nn
 from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions, Dataset, load
 from compress.opening import Named, new_network
-from compress.phase import OPTIMIZERS, SCHEDULES, Fit
-from compress.recipes import Method
+from compress.phase import OPTIMIZERS, SCHEDULES, Fit, Lesson
+from compress.recipes import read_method
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION
 from compress.training.engine import Run, run
@@ -59,7 +59,8 @@ def make_fit() -> MakeFit:
 def teacher(digits: Dataset, make_fit: MakeFit) -> Checkpoint:
     """A cnn-a, half as wide as the paper's, that has learnt something; only to be read."""
     made = new_network(Named("cnn-a", options={"width": 8}), digits, seed=11)
-    phases = Method("no_teacher").phases(made.network, None, CLASSIFICATION, make_fit(6))
+    learning = Lesson(made.network, None, CLASSIFICATION, len(digits.train), len(digits.classes), 0)
+    phases = read_method("no_teacher").phases(learning, make_fit(6))
     for _ in run(phases, made.network, digits, Run(CLASSIFICATION)):
         pass
     return made.with_step({"command": "edgepress train cnn-a --data digits", "seed": 11})

@@ -131,7 +131,7 @@ def test_a_finished_auxiliary_is_reused(
     assert job.journal.output.read_bytes() == finished.read_bytes()
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 6])
+@pytest.mark.parametrize("epochs", [0, 1, 2, 3, 6, 10])
 def test_a_distillation_resumed_anywhere_ends_with_the_same_bytes(
     finished: Path, what: Distillation, job: Job, make_fit: MakeFit, epochs: int
 ) -> None:

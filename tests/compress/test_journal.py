@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from compress.errors import CheckpointError, OutputError
 from compress.evidence import weights_digest
 from compress.losses import cross_entropy_loss
 from compress.opening import Named, new_network
-from compress.phase import LABELS, Fit, Phase, S, Term
-from compress.recipes import Method
+from compress.phase import LABELS, Fit, Lesson, Phase, S, Term
+from compress.recipes import read_method
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
 from compress.training.engine import Run, run
@@ -52,9 +53,9 @@ def saved(content: object) -> bytes:
 @pytest.fixture
 def phases(make_fit: MakeFit) -> list[Phase]:
     """Two epochs, then three with a loss that learns, of which the best is kept."""
-    terms = (Term(nn.Linear(2, 2), (S("logits"),), 1.0, "hint"),)
+    terms = (Term(partial(nn.Linear, 2, 2), (S("logits"),), 1.0, "hint"),)
     plain = (Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),)
-    return [Phase("first", plain, make_fit(2)), Phase("second", terms, make_fit(3, keep="best"))]
+    return [Phase("first", plain, make_fit(2)), Phase("second", terms, make_fit(3, keep="best score"))]
 
 
 @pytest.fixture
@@ -297,13 +298,14 @@ class Asked:
         self.method = "okd"
 
     def phases(self, student: Staged) -> list[Phase]:
-        return Method(self.method).phases(student, self.guide, CLASSIFICATION, self.fit)
+        lesson = Lesson(student, self.guide, CLASSIFICATION, len(self.data.train), len(self.data.classes), self.seed)
+        return read_method(self.method).phases(lesson, self.fit)
 
     def begin(self, *, resume: bool) -> int:
         """The number of the first epoch that ran; the run is abandoned after it."""
         student = new_network(Named("cnn-s", options={"width": 4}), self.data, seed=self.student_seed).network
-        asked = Run(self.task, self.seed, replace(self.journal, resume=resume))
-        reports = run(self.phases(student), student, self.data, asked, teacher=self.guide)
+        asked, journal = Run(self.task, self.seed), replace(self.journal, resume=resume)
+        reports = run(self.phases(student), student, self.data, asked, teacher=self.guide, journal=journal)
         first = next(reports).epoch
         reports.close()
         return first
