@@ -13,7 +13,7 @@ from compress.data import DataOptions, Dataset, load
 from compress.errors import DataError
 from compress.opening import data_for
 from compress.stages import Scale
-from exports import EXPORTERS, Exported, format_of
+from exports import FORMATS, Artefact, format_of, noise, ship
 
 CHECKPOINT = ".safetensors"
 AS_GIVEN, EXPORTED_HERE = "as given", "exported to ONNX for this benchmark"
@@ -33,7 +33,7 @@ class Contender:
     """
 
     given: Path
-    exported: Exported
+    exported: Artefact
     made: str
     image: Tensor
     data: Dataset | None = None
@@ -79,12 +79,12 @@ def check_file(path: Path) -> Path:
     Raises:
         DataError: It is missing, a folder, or has another suffix than a checkpoint or an edge format.
     """
-    known = ", ".join((CHECKPOINT, *EXPORTERS))
+    known = ", ".join((CHECKPOINT, *FORMATS))
     if path.is_dir():
         raise DataError(f"{path} is a folder; give a file ({known})")
     if not path.exists():
         raise DataError(f"{path} does not exist; give a file ({known})")
-    if path.suffix not in (CHECKPOINT, *EXPORTERS):
+    if path.suffix not in (CHECKPOINT, *FORMATS):
         raise DataError(f"{path}: {path.suffix or 'a name without a suffix'} cannot be benchmarked; known are {known}")
     return path
 
@@ -122,12 +122,12 @@ def open_contender(given: Path, folder: Path, *, data: str | None = None, thread
     return contender
 
 
-def _export(source: checkpoint.Checkpoint, folder: Path, dataset: Dataset | None, threads: int) -> Exported:
+def _export(source: checkpoint.Checkpoint, folder: Path, dataset: Dataset | None, threads: int) -> Artefact:
     file = folder / f"{len(list(folder.iterdir()))}.onnx"
-    ends = format_of(file)
-    images = None if dataset is None else source.card.scale(next(dataset.test.batches(PARITY_IMAGES)).image)
-    ends.export(source, file, images=images)
-    return ends.read(file, threads=threads)
+    card = source.card
+    images = noise(card) if dataset is None else card.scale(next(dataset.test.batches(PARITY_IMAGES)).image)
+    ship(source, file, [images])
+    return format_of(file).read(file, threads=threads)
 
 
 def _data_of_card(card: checkpoint.Card, data: str | None) -> Dataset | None:
@@ -136,7 +136,7 @@ def _data_of_card(card: checkpoint.Card, data: str | None) -> Dataset | None:
     return data_for(card, data, DataOptions())
 
 
-def _data_of_shape(exported: Exported, data: str | None) -> Dataset | None:
+def _data_of_shape(exported: Artefact, data: str | None) -> Dataset | None:
     if data is None:
         return None
     channels, height, width = _shape(exported)
@@ -144,14 +144,14 @@ def _data_of_shape(exported: Exported, data: str | None) -> Dataset | None:
     return load(data, DataOptions(size=size, channels=channels))
 
 
-def _sides(exported: Exported) -> tuple[int, ...]:
+def _sides(exported: Artefact) -> tuple[int, ...]:
     sides = tuple(side for side in _shape(exported) if side is not None)
     if len(sides) != 3:
         raise DataError(f"{exported.path}: leaves the size of its input open; pass --data to run it on real images")
     return sides
 
 
-def _shape(exported: Exported) -> tuple[int | None, ...]:
+def _shape(exported: Artefact) -> tuple[int | None, ...]:
     if len(exported.image_shape) != 3:
         raise DataError(f"{exported.path}: takes input of {len(exported.image_shape) + 1} dimensions; images have 4")
     return exported.image_shape

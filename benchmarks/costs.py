@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from exports import Exported
+from exports import Artefact
 from exports.graph.census import graph_census
 
 
-def size(exported: Exported) -> dict[str, int | None]:
+def size(exported: Artefact) -> dict[str, int | None]:
     """The size of an exported file, as JSON-able data.
 
     Keys: `parameters` (of the network it was exported from, batch-norm included; None if the file does not tell),

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
+from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 from torch import Tensor
 
 from compress.checkpoint import Card
-from compress.errors import CheckpointError, ExportError
-from exports.artefact import Exported, Provenance
+from compress.errors import ExportError
+from exports import label
+from exports.artefact import Artefact, Provenance
+from exports.graph import seal
+from exports.graph.opened import has_external_data, parse, read_bytes
+from exports.interrupt import interruptible
 
-KEY = "edgepress"
 _FATAL_ONLY = 4
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+}
 _LOAD_ERRORS = (
     errors.EPFail,
     errors.Fail,
@@ -32,35 +42,50 @@ _LOAD_ERRORS = (
 )
 
 
-def read(path: Path, *, threads: int = 1) -> Exported:
+def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
     """The network in an .onnx file; card and provenance are None when edgepress did not write it.
 
     Args:
         path: The file.
         threads: CPU threads of ONNX Runtime, at least 1.
+        sealed: Refuse a file that was altered since edgepress wrote it. Files of its earlier versions have no seal, by
+            which this shows; the `graph_sha256` of their provenance is empty.
 
     Raises:
-        ExportError: The file is missing, a folder, not an ONNX model, damaged, or uses what ONNX Runtime cannot run.
+        ExportError: The file is missing, a folder, not an ONNX model, damaged, altered, or uses what ONNX Runtime
+            cannot run.
     """
     if threads < 1:
         raise ValueError(f"threads: got {threads}; at least 1 is needed")
-    if path.is_dir():
-        raise ExportError(f"{path} is a folder; give an .onnx file")
-    if not path.exists():
-        raise ExportError(f"{path} does not exist; give an .onnx file, as `edgepress export` writes them")
+    content = read_bytes(path)
+    model = parse(path, content)
+    card, provenance = _own_metadata(path, model, sealed=sealed)
+    source = path if has_external_data(model) else content
+    del model
     try:
-        size_bytes = path.stat().st_size
-        session = onnxruntime.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except _LOAD_ERRORS as error:
+        session = interruptible(
+            lambda: onnxruntime.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"]),
+            stop=lambda: None,
+        )
+    except (*_LOAD_ERRORS, ValueError, MemoryError) as error:
         raise ExportError(
             f"{path}: is not an ONNX model that ONNX Runtime {onnxruntime.__version__} can run, or is damaged: "
             f"{_reason(error)}; export it again"
         ) from error
     runner = OnnxRunner(path, session)
-    card, provenance = _own_metadata(path, session.get_modelmeta().custom_metadata_map)
-    return Exported(path, size_bytes, runner.shape[1:], card, provenance, runner)
+    return Artefact(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        layout="NCHW",
+        dtype=runner.dtype,
+        batch=runner.shape[0] if runner.shape else None,
+        image_shape=runner.shape[1:],
+        threads=threads,
+        card=card,
+        provenance=provenance,
+        runner=runner,
+    )
 
 
 class OnnxRunner:
@@ -81,14 +106,14 @@ class OnnxRunner:
         self._path = path
         self._session = session
         self._input = inputs[0].name
-        self._type = inputs[0].type
         self._output = session.get_outputs()[0].name
+        self.dtype = _DTYPES.get(inputs[0].type, inputs[0].type)
         self.shape: tuple[int | None, ...] = tuple(
             side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape
         )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) normalised float32 images to (B, classes) logits; ExportError for any other shape or type."""
+        """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape or type."""
         return torch.from_numpy(self._run(self._array(image)))
 
     def bind(self, image: Tensor) -> Callable[[], None]:
@@ -102,20 +127,27 @@ class OnnxRunner:
         return BoundRun(self._session, binding, source, target)
 
     def _run(self, array: np.ndarray) -> np.ndarray:
+        options = onnxruntime.RunOptions()
         try:
-            return np.asarray(self._session.run([self._output], {self._input: array})[0])
-        except _LOAD_ERRORS as error:
+            found = interruptible(
+                lambda: self._session.run([self._output], {self._input: array}, options)[0],
+                stop=lambda: setattr(options, "terminate", True),
+            )
+        except (*_LOAD_ERRORS, ValueError, MemoryError) as error:
             raise ExportError(f"{self._path}: cannot run a batch of shape {array.shape}: {_reason(error)}") from error
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.ndim == 0:
+            raise ExportError(f"{self._path}: its first output is no tensor of numbers; edgepress needs one of logits")
+        return found
 
     def _array(self, image: Tensor) -> np.ndarray:
         fits = len(image.shape) == len(self.shape) and all(
             side in (None, given) for side, given in zip(self.shape, image.shape, strict=True)
         )
-        if not fits or image.dtype != torch.float32 or self._type != "tensor(float)":
+        if not fits or image.dtype != torch.float32 or self.dtype != "float32":
             sides = ", ".join("any" if side is None else str(side) for side in self.shape)
             got = f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}"
             raise ExportError(
-                f"{self._path}: takes {self._type} of shape ({sides}); got {got}; edgepress gives float32 images; "
+                f"{self._path}: takes {self.dtype} of shape ({sides}); got {got}; edgepress gives float32 images; "
                 "load the data with the size and channels that the file takes"
             )
         return image.detach().cpu().contiguous().numpy()
@@ -150,15 +182,18 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _own_metadata(path: Path, metadata: dict[str, str]) -> tuple[Card, Provenance] | tuple[None, None]:
-    if KEY not in metadata:
+def _own_metadata(path: Path, model: ModelProto, *, sealed: bool) -> tuple[Card, Provenance] | tuple[None, None]:
+    texts = [entry.value for entry in model.metadata_props if entry.key == label.KEY]
+    if not texts:
         return None, None
-    try:
-        data = json.loads(metadata[KEY])
-        return Card.from_json(json.dumps(data["card"])), Provenance(**data["provenance"])
-    except (CheckpointError, ValueError, TypeError, KeyError) as error:
-        raise ExportError(f"{path}: its edgepress metadata are damaged: {error}; export it again") from error
+    if len(texts) > 1:
+        raise ExportError(f"{path}: its edgepress metadata are damaged: it has {len(texts)} of them; export it again")
+    own = label.read_label(path, texts[0])
+    if sealed and (own.sealed or seal.recorded(model)):
+        seal.check_seal(path, model)
+    return own.card, replace(own.provenance, graph_sha256=seal.recorded(model))
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].split(" : ")[-1]
+    lines = str(error).strip().splitlines()
+    return lines[0].split(" : ")[-1] if lines else type(error).__name__

@@ -22,7 +22,7 @@ from compress.recipes import RECIPES, Method
 from compress.stages import Staged, feature_shapes, tapped
 from compress.tasks import CLASSIFICATION
 from compress.training.engine import Run, run
-from exports import to_onnx
+from exports import ship
 
 MakeFit = Callable[..., Fit]
 State = dict[str, Tensor]
@@ -112,7 +112,7 @@ def test_a_method_changes_the_student_and_nothing_else(
     assert all(p.grad is None for p in (*pupil.model.parameters(), *battery.guide.model.parameters()))
     assert not any(module.training for module in pupil.model.modules())
     images = next(digits.test.batches(200)).image
-    exported = to_onnx.export(battery.student, tmp_path / "student.onnx", images=images)
+    exported = ship(battery.student, tmp_path / "student.onnx", [images]).artefact
     with torch.no_grad():
         assert torch.allclose(exported(images), pupil.model(images), atol=1e-4)
 

@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import torch
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, inliner, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, inliner
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from compress.errors import ExportError
 from compress.stages import Staged, evaluating
+from exports.graph.opened import at_batch_one, inputs, parse, read_bytes
 from exports.graph.strip import graphs
 
 Shape = tuple[int | str, ...]
@@ -100,37 +99,28 @@ def graph_census(path: Path) -> GraphCensus:
     """The census of an .onnx file.
 
     Raises:
-        ExportError: The file is not an ONNX model.
+        ExportError: The file is not an ONNX model, or asks for more than `exports.graph.opened` allows.
     """
     model = _load(path)
     parts = list(graphs(model.graph))
     operators = Counter(node.op_type for graph in parts for node in graph.node)
     return GraphCensus(
         parameters=sum(_stored(graph) for graph in parts),
-        macs=_macs(_at_batch_one(model)),
+        macs=_macs(at_batch_one(path, model)),
         operators=dict(operators.most_common()),
         opset=next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0),
         ir_version=model.ir_version,
-        input_shape=_shape(_inputs(model.graph)[0]),
+        input_shape=_shape(inputs(model.graph)[0]),
         output_shape=_shape(model.graph.output[0]),
     )
 
 
 def _load(path: Path) -> ModelProto:
+    model = parse(path, read_bytes(path))
     try:
-        model = onnx.load(path)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ExportError(f"{path}: is not an ONNX model, or is damaged; export it again") from error
-    if not model.graph.node or not model.graph.output or not _inputs(model.graph):
-        raise ExportError(f"{path}: holds no network: an ONNX model needs an input, nodes and an output")
-    return inliner.inline_local_functions(model) if model.functions else model
-
-
-def _inputs(graph: GraphProto) -> list[ValueInfoProto]:
-    stored = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in stored]
+        return inliner.inline_local_functions(model) if model.functions else model
+    except Exception as error:  # the C++ behind it raises whatever it met
+        raise ExportError(f"{path}: its functions cannot be counted: {error!s:.300}; export it again") from error
 
 
 def _stored(graph: GraphProto) -> int:
@@ -142,20 +132,6 @@ def _stored(graph: GraphProto) -> int:
 def _shape(value: ValueInfoProto) -> Shape:
     sides = value.type.tensor_type.shape.dim
     return tuple(side.dim_value if side.HasField("dim_value") else side.dim_param or "?" for side in sides)
-
-
-def _at_batch_one(model: ModelProto) -> GraphProto:
-    fixed = ModelProto()
-    fixed.CopyFrom(model)
-    graph = fixed.graph
-    graph.ClearField("value_info")
-    for value in graph.output:
-        value.type.tensor_type.ClearField("shape")
-    for value in _inputs(graph):
-        sides = value.type.tensor_type.shape.dim
-        if sides:
-            sides[0].dim_value = 1
-    return shape_inference.infer_shapes(fixed, data_prop=True).graph
 
 
 def _macs(graph: GraphProto) -> int | None:

@@ -25,7 +25,7 @@ from compress.data import DataOptions, load
 from compress.errors import CompressError, DataError, ExportError
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
-from exports import EXPORTERS
+from exports import format_of, noise, ship
 
 QUICK = Protocol(sessions=2, rounds=10, turn_ms=1, warmup_ms=5)
 CONTENDER_KEYS = {
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     student = _checkpoint("cnn-s", digits)
     save(student, folder / "student.safetensors")
     save(_checkpoint("cnn-a", digits), folder / "teacher.safetensors")
-    EXPORTERS[".onnx"].export(student, folder / "student.onnx")
+    ship(student, folder / "student.onnx", [noise(student.card)])
     return folder
 
 
@@ -111,7 +111,7 @@ def test_counts_and_ratios_follow_from_the_networks(document: dict[str, Any]) ->
 def test_accuracy_is_that_of_the_file(document: dict[str, Any], folder: Path) -> None:
     card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
     images = load("digits", see=card.preprocessing)
-    exported = EXPORTERS[".onnx"].read(folder / "student.onnx")
+    exported = format_of(folder / "student.onnx").read(folder / "student.onnx")
     found = document["contenders"][0]["accuracy"]
     hits = [
         (exported(card.scale(batch.image)).argmax(1) == batch.target).double().sum().item()

@@ -14,7 +14,7 @@ from compress.checkpoint import Card, Checkpoint, blank_image, save
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.pruning import prune
-from exports import to_onnx
+from exports import noise, ship
 
 STEPS = (
     {
@@ -51,7 +51,7 @@ def file(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return to_onnx.export(checkpoint, tmp_path_factory.mktemp("exported") / "pruned.onnx").path
+    return ship(checkpoint, tmp_path_factory.mktemp("exported") / "pruned.onnx", [noise(checkpoint.card)]).artefact.path
 
 
 def test_a_checkpoint_as_json(checkpoint: Checkpoint, file: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import Result
 from compress.checkpoint import Checkpoint, load
 from compress.data import DATASETS
 from compress.data import load as load_data
-from exports import to_onnx
+from exports.run_onnx import read
 
 Run = Callable[[str, Path], Result]
 
@@ -146,7 +146,7 @@ def test_a_classifier_can_be_measured_as_retrieval(trio: Any, succeeds: Run) -> 
 
 
 def test_the_exported_file_says_what_the_network_says(trio: Any) -> None:
-    checkpoint, exported = load(trio.folder / "student.safetensors"), to_onnx.read(trio.folder / "student.onnx")
+    checkpoint, exported = load(trio.folder / "student.safetensors"), read(trio.folder / "student.onnx")
     image = torch.rand(5, 1, 24, 24, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(exported(image), checkpoint.network.model(image), atol=1e-4)

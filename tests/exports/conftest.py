@@ -10,7 +10,7 @@ from torch import Tensor
 from compress.checkpoint import Card, Checkpoint
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
-from exports import Exported, to_onnx
+from exports import Artefact, Shipped, noise, ship
 
 CLASSES = ("T-shirt/top", "/odd", *(f"class {number}" for number in range(2, 10)))
 SEE = Preprocessing((32, 32), 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -42,12 +42,17 @@ def images() -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return to_onnx.export(checkpoint, tmp_path_factory.mktemp("exported") / "student.onnx")
+def shipped(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    return ship(checkpoint, tmp_path_factory.mktemp("exported") / "student.onnx", [noise(checkpoint.card)])
+
+
+@pytest.fixture(scope="session")
+def exported(shipped: Shipped) -> Artefact:
+    return shipped.artefact
 
 
 @pytest.fixture
-def graph(exported: Exported) -> onnx.ModelProto:
+def graph(exported: Artefact) -> onnx.ModelProto:
     """The exported model, to be changed at will."""
     return onnx.load(exported.path)
 

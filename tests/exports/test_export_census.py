@@ -13,7 +13,7 @@ from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
 from compress.models import Architecture, build
 from compress.stages import Staged
-from exports import Exported
+from exports import Artefact
 from exports.graph.census import graph_census, network_census
 
 CNN_S_MACS = 30 * 30 * 8 * 27 + 13 * 13 * 16 * 72 + 4 * 4 * 32 * 144 + 128 * 64 + 64 * 10
@@ -28,7 +28,7 @@ def resnet18_macs(classes: int) -> int:
     return total + 512 * classes
 
 
-def test_cnn_s_by_hand(checkpoint: Checkpoint, exported: Exported) -> None:
+def test_cnn_s_by_hand(checkpoint: Checkpoint, exported: Artefact) -> None:
     assert CNN_S_MACS == 471_648
     network = network_census(checkpoint.network, (3, 32, 32))
     assert (network.parameters, network.macs) == (15_050, CNN_S_MACS)
@@ -139,5 +139,5 @@ def test_what_is_not_a_network_is_refused(tmp_path: Path, content: bytes) -> Non
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="cannot be read"):
+    with pytest.raises(ExportError, match="does not exist"):
         graph_census(tmp_path / "nowhere.onnx")

@@ -13,7 +13,8 @@ from cli.main import app
 from compress.checkpoint import Card, Checkpoint, save
 from compress.data import load
 from compress.models import Architecture, build
-from exports import to_onnx
+from exports import DEFAULT_OPSET
+from exports.run_onnx import read
 
 
 def export(*words: str | Path) -> Result:
@@ -47,7 +48,7 @@ def test_export_compares_on_the_training_data_and_says_so(student: Checkpoint, t
     assert third.endswith("top-1 agreement 100.00%, 40 samples")
     images = next(load("digits").test.batches(8)).image
     with torch.no_grad():
-        assert torch.allclose(to_onnx.read(output)(images), student.network.model(images), atol=1e-5)
+        assert torch.allclose(read(output)(images), student.network.model(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_target_that_exists_needs_force(student: Checkpoint, tmp_path: Path) -
     assert "--force" in result.stderr
     assert output.read_bytes() == b"older"
     assert export(checkpoint, "-o", output, "--force", "--opset", 18).exit_code == 0
-    assert to_onnx.read(output).provenance is not None
+    assert read(output).provenance is not None
 
 
 @pytest.mark.parametrize(
@@ -114,4 +115,4 @@ def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
 
 
 def test_the_default_opset_is_that_of_the_library() -> None:
-    assert introspection.signature(command).parameters["opset"].default == to_onnx.DEFAULT_OPSET
+    assert introspection.signature(command).parameters["opset"].default == DEFAULT_OPSET

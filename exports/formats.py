@@ -1,0 +1,41 @@
+"""The edge formats: what writes one and what reads it, by the suffix of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.checkpoint import Checkpoint
+from compress.errors import ExportError
+from exports import run_onnx, to_onnx
+from exports.artefact import Artefact
+from exports.source import Settings
+
+
+@dataclass(frozen=True)
+class Format:
+    """The two ends of an edge format.
+
+    Attributes:
+        write: Writes a checkpoint to a path that does not exist.
+        read: Opens what was written: (path, *, threads, sealed) to an Artefact.
+        folder: It is a folder of files, not one file.
+    """
+
+    write: Callable[[Checkpoint, Path, Settings], None]
+    read: Callable[..., Artefact]
+    folder: bool = False
+
+
+FORMATS: Mapping[str, Format] = {
+    ".onnx": Format(to_onnx.write, run_onnx.read),
+}
+
+
+def format_of(path: Path) -> Format:
+    """The format that the suffix of `path` names; ExportError for an unknown one."""
+    if path.suffix not in FORMATS:
+        found = repr(path.suffix) if path.suffix else "a name without a suffix"
+        raise ExportError(f"{path}: {found} is no edge format; known are {', '.join(FORMATS)}")
+    return FORMATS[path.suffix]

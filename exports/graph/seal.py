@@ -1,0 +1,53 @@
+"""The seal of an .onnx file: a digest of everything else in it, by which a changed weight or label shows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from onnx import ModelProto
+
+from compress.errors import ExportError
+
+KEY = "edgepress.sha256"
+
+
+class AlteredError(ExportError):
+    """An exported file is not as edgepress wrote it."""
+
+
+def digest(model: ModelProto) -> str:
+    """The hexadecimal SHA-256 of the model, serialised deterministically and without its seal."""
+    bare = ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    bare.metadata_props.extend(entry for entry in model.metadata_props if entry.key != KEY)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def seal(model: ModelProto) -> str:
+    """The digest, which is now the last entry of the model's metadata."""
+    entry = model.metadata_props.add()
+    entry.key = KEY
+    entry.value = digest(model)
+    return str(entry.value)
+
+
+def recorded(model: ModelProto) -> str:
+    """The digest that the model was sealed with; "" if it has none."""
+    return next((entry.value for entry in model.metadata_props if entry.key == KEY), "")
+
+
+def check_seal(path: Path, model: ModelProto) -> None:
+    """Nothing, once the model is as it was sealed.
+
+    Raises:
+        AlteredError: It is not, or its seal is missing.
+    """
+    written, found = recorded(model), digest(model)
+    if written != found:
+        was = f"sha256 {written[:12]}..." if written else "a seal"
+        raise AlteredError(
+            f"{path}: was altered since it was exported (written with {was}, now {found[:12]}...); export it again, or "
+            "get the file again"
+        )

@@ -1,0 +1,127 @@
+"""The label of an exported file: the JSON text in its metadata that says what the file is and how to feed it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.checkpoint import Card, Checkpoint
+from compress.errors import CheckpointError, ExportError
+from compress.evidence import weights_digest
+from compress.preprocessing import Preprocessing
+from exports.artefact import Provenance
+from exports.graph.strip import without_folders
+from exports.source import Settings
+
+KEY = "edgepress"
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a file says of itself.
+
+    Attributes:
+        card: What the network is.
+        provenance: Where the file comes from.
+        sealed: The file was written with a digest of its own content.
+    """
+
+    card: Card
+    provenance: Provenance
+    sealed: bool
+
+
+def describe(checkpoint: Checkpoint, settings: Settings) -> str:
+    """The label as JSON text; `read_label` reads it back.
+
+    Its parts: "format", "card" (with the lineage, unless the settings leave it out, its paths cut to file names),
+    "preprocessing" (the rule in numbers, and in words under "steps") and "provenance".
+    """
+    lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
+    card = replace(checkpoint.card, lineage=lineage)
+    see = card.preprocessing
+    label = {
+        "format": FORMAT,
+        "card": json.loads(card.to_json()),
+        "preprocessing": {**see.to_dict(), "steps": steps(see)},
+        "provenance": {
+            name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
+        },
+    }
+    return json.dumps(label, separators=(",", ":"))
+
+
+def read_label(path: Path, text: str) -> Label:
+    """The label that `describe` wrote, in this format or the first.
+
+    Args:
+        path: Of the file, for messages.
+        text: Its label.
+
+    Raises:
+        ExportError: Something is missing, of another type or out of range.
+    """
+    try:
+        data = json.loads(text)
+        written = data.get("format", 1)
+        if written not in (1, FORMAT):
+            raise ValueError(f"their format is {written!r:.80}; this version reads 1 to {FORMAT}")
+        return Label(Card.from_json(json.dumps(data["card"])), _read_provenance(data["provenance"]), written == FORMAT)
+    except (CheckpointError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise ExportError(f"{path}: its edgepress metadata are damaged: {reason:.300}; export it again") from error
+
+
+def steps(see: Preprocessing) -> list[str]:
+    """How to turn a photo into what goes into the file: one sentence a step, in order."""
+    height, width = see.size
+    wanted = f"{width} pixels wide and {height} high"
+    colour = (
+        "Convert to RGB; transparency is dropped, grey is repeated."
+        if see.channels == 3
+        else "Convert to grey: L and LA images keep their L, others become int(0.2989 R + 0.587 G + 0.114 B)."
+    )
+    border = [f"Unless it is {wanted} already, put {see.border} black pixels around it."] if see.border else []
+    shape = f"of the shape {width} : {height}" if see.resize == "crop" else "of the image's own shape"
+    share = "" if see.crop == 1 else f", {see.crop:g} of that in width and in height"
+    return [
+        "Turn the image upright by its EXIF orientation.",
+        colour,
+        *border,
+        f"Unless it is {wanted} already, cut out the largest box {shape}{share}, in the middle (sides and corner "
+        f"rounded to the nearest, halves to even), and resize it: bilinear, antialiased, rounded to 8 bits.",
+        f"Divide by 255, subtract the mean {list(see.mean)}, divide by the std {list(see.std)}, channel by channel.",
+        f"Feed float32 of shape (batch, {see.channels}, {height}, {width}): channels first, then rows, then columns.",
+    ]
+
+
+def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:
+    model = checkpoint.network.model
+    return Provenance(
+        tool_version=tool_version(),
+        torch_version=torch.__version__,
+        opset=settings.opset,
+        weights_sha256=weights_digest(model),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def _read_provenance(data: Mapping[str, Any]) -> Provenance:
+    return Provenance(
+        data["tool_version"], data["torch_version"], data["opset"], data["weights_sha256"], data["parameters"]
+    )
+
+
+def tool_version() -> str:
+    """The version of edgepress, as its package or, from a source tree without one, "0+source"."""
+    try:
+        return metadata.version("edgepress")
+    except metadata.PackageNotFoundError:
+        return "0+source"

@@ -1,0 +1,59 @@
+"""From a checkpoint to a file that may be shipped: written, read back, verified and only then put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from compress.checkpoint import Checkpoint
+from compress.files import check_target, write_whole
+from exports.artefact import Artefact
+from exports.formats import format_of
+from exports.parity import Parity, check_parity
+from exports.source import Settings, answering
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A file that was put in place, and the check that it passed before."""
+
+    artefact: Artefact
+    parity: Parity
+
+
+def ship(
+    checkpoint: Checkpoint,
+    path: Path,
+    images: Iterable[Tensor],
+    *,
+    settings: Settings | None = None,
+    force: bool = False,
+) -> Shipped:
+    """The checkpoint in the format that the suffix of `path` names, once it gives the outputs of its network.
+
+    Args:
+        checkpoint: What to export; it is left as it is.
+        path: The file, or the folder, to write.
+        images: Batches (B, C, H, W) of normalised float32 samples to compare on, at least one.
+        settings: How the file is wished; None for the defaults.
+        force: Allow what already exists to be replaced.
+
+    Raises:
+        ExportError: The format is unknown, or cannot express the network.
+        GateError: The file does not give the outputs of the network; nothing is written.
+        OutputError: It cannot be written there.
+    """
+    form = format_of(path)
+    check_target(path, force=force, folder=form.folder)
+    wish = settings or Settings()
+    passed: list[Parity] = []
+
+    def write(staged: Path) -> None:
+        form.write(checkpoint, staged, wish)
+        passed.append(check_parity(answering(checkpoint), form.read(staged), images, name=path))
+
+    write_whole(path, write, force=force, folder=form.folder)
+    return Shipped(form.read(path), passed[0])

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from compress.checkpoint import Checkpoint
+from compress.errors import ExportError, GateError, OutputError
+from exports import FORMATS, Artefact, Format, Settings, ship, to_onnx
+from exports.run_onnx import read
+
+
+def write_parts(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
+    """A made-up format: a folder of two files, one of them an .onnx."""
+    path.mkdir()
+    (path / "readme").write_text("two parts")
+    to_onnx.write(checkpoint, path / "graph.onnx", settings)
+
+
+def read_parts(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
+    if (path / "readme").read_text() != "two parts":
+        raise ExportError(f"{path}: is damaged")
+    return replace(read(path / "graph.onnx", threads=threads, sealed=sealed), path=path)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, ".parts", Format(write_parts, read_parts, folder=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_folder_is_shipped_as_a_file_is(checkpoint: Checkpoint, images: Tensor, tmp_path: Path) -> None:
+    target = tmp_path / "student.parts"
+    shipped = ship(checkpoint, target, images.split(65))
+    assert shipped.parity.samples == 130
+    assert shipped.artefact.path == target
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["graph.onnx", "readme", "student.parts"]
+    with torch.no_grad():
+        assert torch.allclose(shipped.artefact(images), checkpoint.network.model(images), atol=1e-5)
+    with pytest.raises(OutputError, match="--force"):
+        ship(checkpoint, target, [images])
+    ship(checkpoint, target, [images[:1]], force=True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["graph.onnx", "readme", "student.parts"]
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".parts"])
+@pytest.mark.usefixtures("parts")
+def test_nothing_is_left_of_what_fails(checkpoint: Checkpoint, images: Tensor, tmp_path: Path, suffix: str) -> None:
+    def interrupted() -> Iterator[Tensor]:
+        yield images[:1]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ship(checkpoint, tmp_path / f"student{suffix}", interrupted())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(GateError, match=rf"{tmp_path}/student{suffix}: the network .* NaN"):
+        ship(checkpoint, tmp_path / f"student{suffix}", [images * torch.nan])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_read_back_is_not_shipped(
+    checkpoint: Checkpoint, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
+        to_onnx.write(checkpoint, path, settings)
+        path.write_bytes(path.read_bytes()[:-1])
+
+    monkeypatch.setitem(FORMATS, ".onnx", Format(torn, read))  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="damaged"):
+        ship(checkpoint, tmp_path / "student.onnx", [images])
+    assert list(tmp_path.iterdir()) == []
