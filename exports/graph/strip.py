@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -11,6 +11,31 @@ from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, defs, helper
 
 _DEBUG_FIELDS = ("doc_string", "metadata_props")
+
+
+def _ones(values: Sequence[int]) -> bool:
+    return all(value == 1 for value in values)
+
+
+def _zeros(values: Sequence[int]) -> bool:
+    return not any(values)
+
+
+def _reversed(values: Sequence[int]) -> bool:
+    return list(values) == list(reversed(range(len(values))))
+
+
+_WINDOW = {"dilations": _ones, "strides": _ones, "pads": _zeros}
+_DEFAULTS_BY_RANK: Mapping[str, Mapping[str, Callable[[Sequence[int]], bool]]] = {
+    "AveragePool": _WINDOW,
+    "Conv": _WINDOW,
+    "ConvInteger": _WINDOW,
+    "ConvTranspose": {**_WINDOW, "output_padding": _zeros},
+    "LpPool": _WINDOW,
+    "MaxPool": _WINDOW,
+    "QLinearConv": _WINDOW,
+    "Transpose": {"perm": _reversed},
+}  # whose length is that of the input's shape, so that the schema can name no value
 _FOLDER = r"(?:(?:[A-Za-z]:|~\w*|\.\.)?[/\\])"
 _QUOTED_PATH = re.compile(
     rf"(?P<quote>['\"])(?P<option>--?[\w-]+=?)?{_FOLDER}[^'\"]*[/\\](?P<name>[^'\"/\\]*)(?P=quote)"
@@ -91,13 +116,16 @@ def _drop_defaults(node: NodeProto, opsets: dict[str, int]) -> None:
     except defs.SchemaError:
         return
     for index in reversed(range(len(node.attribute))):
-        if _is_default(node.attribute[index], known):
+        if _is_default(node, node.attribute[index], known):
             del node.attribute[index]
 
 
-def _is_default(attribute: AttributeProto, known: dict[str, Any]) -> bool:
+def _is_default(node: NodeProto, attribute: AttributeProto, known: dict[str, Any]) -> bool:
     if attribute.name not in known or attribute.ref_attr_name:
         return False
+    by_rank = _DEFAULTS_BY_RANK.get(node.op_type, {}).get(attribute.name)
+    if by_rank is not None:
+        return by_rank(attribute.ints)
     default = known[attribute.name].default_value
     if default.type != attribute.type:
         return False

@@ -103,13 +103,27 @@ def test_inputs_outputs_and_the_batch_keep_their_names(raw: onnx.ModelProto) -> 
     assert len(graph.value_info) == 0
 
 
+def attributes(model: onnx.ModelProto, kind: str) -> dict[str, object]:
+    node = next(node for node in model.graph.node if node.op_type == kind)
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
 def test_attributes_that_say_the_default_go(raw: onnx.ModelProto) -> None:
-    convolution = next(node for node in strip(raw).graph.node if node.op_type == "Conv")
-    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in convolution.attribute}
-    assert "group" not in attributes
-    assert "auto_pad" not in attributes
-    assert attributes["strides"] == [2, 2]
-    assert attributes["pads"] == [1, 1, 1, 1]
+    assert {"dilations", "group", "pads"} <= attributes(raw, "Conv").keys()
+    assert attributes(strip(raw), "Conv") == {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]}
+    assert attributes(strip(raw), "MaxPool") == {"kernel_shape": [2, 2], "strides": [2, 2]}
+    assert attributes(strip(raw), "Gemm") == {"transB": 1}
+
+
+@pytest.mark.parametrize(("order", "left"), [([2, 1, 0], {}), ([0, 2, 1], {"perm": [0, 2, 1]})])
+def test_a_transpose_that_turns_the_shape_around_needs_no_order(order: list[int], left: dict[str, object]) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b", "c"]) for name in "xy"]
+    node = helper.make_node("Transpose", ["x"], ["y"], perm=order)
+    graph = helper.make_graph([node], "graph", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    assert attributes(strip(model), "Transpose") == left
+    image = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    assert np.array_equal(run(strip(model), image), image.transpose(order))
 
 
 def test_a_name_that_a_short_one_would_take_stays_apart() -> None:
