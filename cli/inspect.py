@@ -65,9 +65,10 @@ def _exported_facts(path: Path) -> dict[str, Any]:
 
     from exports import format_of
     from exports.graph.census import graph_census
+    from exports.label import steps
 
     exported = format_of(path).read(path)
-    census = graph_census(path)
+    census, card = graph_census(path), exported.card
     return {
         "file": str(path),
         "format": "ONNX",
@@ -80,7 +81,7 @@ def _exported_facts(path: Path) -> dict[str, Any]:
         "opset": census.opset,
         "ir_version": census.ir_version,
         "operators": dict(census.operators),
-        **(_card_facts(exported.card) if exported.card else {}),
+        **({**_card_facts(card), "steps": steps(card.preprocessing)} if card else {}),
         **({"provenance": asdict(exported.provenance)} if exported.provenance else {}),
     }
 
@@ -131,8 +132,14 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         lines += [(f"step {number}", _step_line(step)) for number, step in enumerate(facts["lineage"], 1)]
     if "provenance" in facts:
-        lines.append(("provenance", ", ".join(f"{name} {value}" for name, value in facts["provenance"].items())))
+        lines += [("preprocessing", " ".join(facts["steps"])), *_provenance_lines(facts["provenance"])]
     return lines
+
+
+def _provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rest = ", ".join(f"{name} {value}" for name, value in provenance.items() if name != "graph_sha256")
+    seal = f"unbroken, sha256 {provenance['graph_sha256']}" if provenance["graph_sha256"] else "not recorded"
+    return [("provenance", rest), ("seal", seal)]
 
 
 def _parameters(facts: Mapping[str, Any]) -> str:

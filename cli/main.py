@@ -18,6 +18,7 @@ from cli.export import export
 from cli.inspect import inspect
 from cli.prune import prune
 from cli.train import train
+from cli.verify import verify
 
 app = typer.Typer(
     name="edgepress",
@@ -68,7 +69,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for _command in (train, distill, prune, evaluate, export, benchmark, inspect, data, demo):
+for _command in (train, distill, prune, evaluate, export, verify, benchmark, inspect, data, demo):
     app.command(_command.__name__)(_guarded(_command))
 
 

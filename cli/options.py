@@ -31,6 +31,19 @@ ValFraction = Annotated[
     typer.Option("--val-fraction", help="Share of the training images to hold out for validation."),
 ]
 
+CompareData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Data set to compare on, by name or folder. [default: the one it was trained on]",
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option("--samples", min=1, help="Images to compare on. [default: the whole test split]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 TaskName = Annotated[str, typer.Option("--task", help="classification, or retrieval (labels are not used).")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the images.")]

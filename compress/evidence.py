@@ -1,11 +1,13 @@
-"""What a number rests on: the digest of the weights, the machine, the versions."""
+"""A number that can be checked, and what it rests on: the digest of the weights, the machine, the versions."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,72 @@ FLAGS = ("fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "neon"
 PACKAGES = ("torch", "onnxruntime", "onnx", "numpy", "edgepress")
 CPUINFO = Path("/proc/cpuinfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A number one can check, or why there is none.
+
+    Attributes:
+        quantity: What was measured or checked, e.g. "size" or "parity".
+        value: The number; a text where it is none; None where it could not be had.
+        low: The least it may be, or is likely to be; None where nothing bounds it.
+        high: The most, likewise.
+        n: How many samples it rests on; None where it is not an estimate.
+        unit: Of the value.
+        sha256: Digest of the file that it is about.
+        command: What gave it.
+        seed: Of what was random in it; None where nothing was.
+        environment: The machine and the versions, as far as they bear on it.
+        reason: Why it failed; "" if it did not.
+    """
+
+    quantity: str
+    value: float | str | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    unit: str = ""
+    sha256: str = ""
+    command: str = ""
+    seed: int | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-able data; `from_dict` reads it back."""
+        return {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Record:
+        """The record that `to_dict` wrote.
+
+        Raises:
+            ValueError: A part is missing, unknown or of another type.
+        """
+        if data.keys() != _PARTS.keys():
+            raise ValueError(f"a record has {', '.join(_PARTS)}; got {', '.join(map(str, data))}")
+        for name, kinds in _PARTS.items():
+            if not isinstance(data[name], kinds) or isinstance(data[name], bool):
+                raise ValueError(f"{name} of a record is {data[name]!r:.80}")
+        return cls(**data)
+
+
+_NUMBER = (int, float, type(None))
+_WHOLE = (int, type(None))
+_PARTS: Mapping[str, tuple[type, ...]] = {
+    "quantity": (str,),
+    "value": (*_NUMBER, str),
+    "low": _NUMBER,
+    "high": _NUMBER,
+    "n": _WHOLE,
+    "unit": (str,),
+    "sha256": (str,),
+    "command": (str,),
+    "seed": _WHOLE,
+    "environment": (Mapping,),
+    "reason": (str,),
+}
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -10,6 +10,7 @@ from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
 from exports import run_onnx, to_onnx
 from exports.artefact import Artefact
+from exports.graph.compared import differences
 from exports.source import Settings
 
 
@@ -20,16 +21,18 @@ class Format:
     Attributes:
         write: Writes a checkpoint to a path that does not exist.
         read: Opens what was written: (path, *, threads, sealed) to an Artefact.
+        differences: What one file has otherwise than another of the same checkpoint and settings; empty if nothing.
         folder: It is a folder of files, not one file.
     """
 
     write: Callable[[Checkpoint, Path, Settings], None]
     read: Callable[..., Artefact]
+    differences: Callable[[Path, Path], list[str]]
     folder: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
-    ".onnx": Format(to_onnx.write, run_onnx.read),
+    ".onnx": Format(to_onnx.write, run_onnx.read, differences),
 }
 
 

@@ -41,11 +41,11 @@ class Label:
 def describe(checkpoint: Checkpoint, settings: Settings) -> str:
     """The label as JSON text; `read_label` reads it back.
 
-    Its parts: "format", "card" (with the lineage, unless the settings leave it out, its paths cut to file names),
-    "preprocessing" (the rule in numbers, and in words under "steps") and "provenance".
+    Its parts: "format", "card" (without stages, and with the lineage unless the settings leave it out, its paths cut to
+    file names), "preprocessing" (the rule in numbers, and in words under "steps") and "provenance".
     """
     lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
-    card = replace(checkpoint.card, lineage=lineage)
+    card = replace(checkpoint.card, stages=(), weights="", lineage=lineage)
     see = card.preprocessing
     label = {
         "format": FORMAT,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect as introspection
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cli.export import export as command
 from cli.main import app
 from compress.checkpoint import Card, Checkpoint, save
 from compress.data import load
+from compress.evidence import Record
 from compress.models import Architecture, build
 from exports import DEFAULT_OPSET
 from exports.run_onnx import read
@@ -43,12 +45,26 @@ def test_export_compares_on_the_training_data_and_says_so(student: Checkpoint, t
     first, second, third = result.stdout.splitlines()
     assert first.startswith(f"{output}: {output.stat().st_size:,} bytes, ONNX opset 20, ")
     assert first.endswith(" nodes")
-    assert second == "compared on test images of digits"
+    assert second == "compared on 40 test images of digits"
     assert third.startswith("parity: max |difference| ")
     assert third.endswith("top-1 agreement 100.00%, 40 samples")
-    images = next(load("digits").test.batches(8)).image
+    images = student.card.scale(next(load("digits").test.batches(8)).image)
     with torch.no_grad():
         assert torch.allclose(read(output)(images), student.network.model(images), atol=1e-5)
+
+
+def test_export_compares_on_the_whole_test_split_and_gives_records(student: Checkpoint, tmp_path: Path) -> None:
+    output = tmp_path / "student.onnx"
+    checkpoint = saved(student, tmp_path / "s.safetensors", "a step of its own")
+    result = export(checkpoint, "-o", output, "--data", "digits", "--no-lineage", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    records = {record["quantity"]: Record.from_dict(record) for record in document["records"]}
+    assert document["compared_on"] == "all 450 test images of digits"
+    assert (records["parity"].n, records["top1_agreement"].value) == (450, 1.0)
+    assert records["size"].value == output.stat().st_size
+    assert {record.sha256 for record in records.values()} == {read(output).sha256}
+    assert b"a step of its own" not in output.read_bytes()
 
 
 @pytest.mark.parametrize(

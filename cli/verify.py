@@ -1,0 +1,65 @@
+"""edgepress verify"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import options
+
+if TYPE_CHECKING:
+    from exports.claims import Claim
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `edgepress export` wrote.")],
+    against: Annotated[Path, typer.Option("--against", metavar="CHECKPOINT", help="What it was exported from.")],
+    data: options.CompareData = None,
+    samples: options.Samples = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check what an exported file claims against its checkpoint.
+
+    Its seal, the digest of its source weights, its card, the bits of a new export, its outputs. Exit code 3 if a claim
+    does not hold.
+    """
+    from cli.samples import samples_for
+    from compress.checkpoint import load
+    from compress.errors import GateError
+    from exports import claims
+
+    checkpoint = load(against)
+    images, origin = samples_for(checkpoint.card, data, samples)
+    found = claims.verify(file, checkpoint, images)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(_document(file, against, origin, found), indent=2))
+    else:
+        typer.echo(f"compared on {origin}")
+        for claim in found:
+            typer.echo(f"{claim.verdict:<12} {claim.sentence}")
+    failed = [claim for claim in found if claim.verdict == "FAILED"]
+    if failed:
+        raise GateError(f"{file}: {len(failed)} of {len(found)} claims do not hold; do not ship it, export it again")
+
+
+def _document(file: Path, against: Path, origin: str, found: Sequence[Claim]) -> dict[str, Any]:
+    from dataclasses import replace
+
+    from cli import parse
+    from compress.evidence import versions
+
+    command, environment = parse.command_line(), versions()
+    records = [replace(claim.record, command=command, environment=environment) for claim in found]
+    return {
+        "file": str(file),
+        "against": str(against),
+        "compared_on": origin,
+        "claims": [
+            {"verdict": claim.verdict, **record.to_dict()} for claim, record in zip(found, records, strict=True)
+        ],
+    }

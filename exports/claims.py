@@ -1,0 +1,140 @@
+"""What an exported file claims of itself, held against the checkpoint that it is said to come from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from compress.checkpoint import Card, Checkpoint
+from compress.errors import ExportError, GateError
+from compress.evidence import Record, weights_digest
+from exports.artefact import Artefact, Provenance
+from exports.formats import format_of
+from exports.graph.seal import AlteredError
+from exports.label import tool_version
+from exports.parity import Parity, check_parity
+from exports.source import Settings, answering
+
+Verdict = Literal["ok", "FAILED", "not checked"]
+
+_UNSEALED: tuple[Verdict, str] = ("not checked", "the version that wrote the file recorded no digest of it")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and what was found of it.
+
+    Attributes:
+        verdict: Whether it holds.
+        sentence: The claim in words, or why it does not hold or was not checked.
+        record: The same as data; of a claim that does not hold, the reason is the sentence.
+    """
+
+    verdict: Verdict
+    sentence: str
+    record: Record
+
+
+def verify(path: Path, checkpoint: Checkpoint, images: Iterable[Tensor]) -> list[Claim]:
+    """Every claim of an exported file, each with its verdict; of a claim that fails the others are still checked.
+
+    The seal, the digest of the source weights and the card are read off the file. Then the checkpoint is exported again
+    and the two are compared bit by bit, which shows what no sample would; this asks for the versions that wrote the
+    file. Last, the outputs are compared on the samples.
+
+    Args:
+        path: The file.
+        checkpoint: What it is said to come from.
+        images: Batches (B, C, H, W) of normalised float32 samples, at least one.
+
+    Raises:
+        ExportError: The file cannot be read, or edgepress did not write it, so that it claims nothing.
+    """
+    sealed = _seal(path)
+    artefact = format_of(path).read(path, sealed=False)
+    card, provenance = artefact.card, artefact.provenance
+    if card is None or provenance is None:
+        raise ExportError(f"{path}: was not written by edgepress, so it claims nothing that could be verified")
+    found = [
+        sealed if provenance.graph_sha256 or sealed[0] == "FAILED" else _UNSEALED,
+        _weights(provenance, checkpoint),
+        _card(card, checkpoint.card),
+        _again(path, checkpoint, provenance, Settings(provenance.opset, lineage=bool(card.lineage))),
+    ]
+    names = ("seal", "weights", "card", "export again")
+    claims = [_claim(name, verdict, sentence, artefact) for name, (verdict, sentence) in zip(names, found, strict=True)]
+    return [*claims, _outputs(artefact, checkpoint, images)]
+
+
+def parity_records(parity: Parity, sha256: str) -> list[Record]:
+    """A parity check as records: the difference with its limit, and the agreement of the largest output."""
+    return [
+        Record("parity", parity.max_abs_difference, high=parity.allowed_difference, n=parity.samples, sha256=sha256),
+        Record("top1_agreement", parity.top1_agreement, n=parity.samples, unit="share", sha256=sha256),
+    ]
+
+
+def _claim(name: str, verdict: Verdict, sentence: str, artefact: Artefact) -> Claim:
+    reason = "" if verdict == "ok" else sentence
+    value = {"ok": "holds", "FAILED": "fails", "not checked": None}[verdict]
+    return Claim(verdict, f"{name}: {sentence}", Record(name, value, sha256=artefact.sha256, reason=reason))
+
+
+def _seal(path: Path) -> tuple[Verdict, str]:
+    try:
+        format_of(path).read(path)
+    except AlteredError as error:
+        return "FAILED", str(error)
+    return "ok", "the file is as it was exported"
+
+
+def _weights(provenance: Provenance, checkpoint: Checkpoint) -> tuple[Verdict, str]:
+    digest = weights_digest(checkpoint.network.model)
+    if provenance.weights_sha256 == digest:
+        return "ok", f"it says it was made from the weights of the checkpoint ({digest[:12]}...)"
+    return (
+        "FAILED",
+        f"it says it was made from other weights ({provenance.weights_sha256:.12}...) than {digest[:12]}...",
+    )
+
+
+def _card(card: Card, source: Card) -> tuple[Verdict, str]:
+    parts = ("architecture", "preprocessing", "classes", "task", "edits")
+    changed = [part for part in parts if getattr(card, part) != getattr(source, part)]
+    if not changed:
+        return "ok", "its classes, preprocessing and task are those of the checkpoint"
+    return "FAILED", f"its {' and '.join(changed)} are not those of the checkpoint"
+
+
+def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings: Settings) -> tuple[Verdict, str]:
+    wrote, now = (provenance.tool_version, provenance.torch_version), (tool_version(), torch.__version__)
+    if wrote != now:
+        return "not checked", (
+            f"edgepress {wrote[0]} with torch {wrote[1]} wrote the file, this is {now[0]} with {now[1]}: their exports "
+            "may differ"
+        )
+    form = format_of(path)
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        again = Path(folder) / path.name
+        try:
+            form.write(checkpoint, again, settings)
+            found = form.differences(path, again)
+        except ExportError as error:
+            return "FAILED", str(error)
+    if not found:
+        return "ok", "the checkpoint exported anew gives the same file, bit for bit"
+    return "FAILED", f"the checkpoint exported anew differs in {'; '.join(found)}"
+
+
+def _outputs(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor]) -> Claim:
+    try:
+        parity = check_parity(answering(checkpoint), artefact, images)
+    except (GateError, ExportError) as error:
+        return _claim("parity", "FAILED", str(error), artefact)
+    return Claim("ok", f"parity: {parity}", parity_records(parity, artefact.sha256)[0])

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from compress.checkpoint import Checkpoint, save
+from compress.errors import ExportError
+from compress.evidence import Record
+from compress.models import build
+from exports import Artefact, Settings, ship
+from exports.claims import verify
+from exports.graph.seal import seal
+
+NAMES = ("seal", "weights", "card", "export again", "parity")
+
+
+def verdicts(path: Path, checkpoint: Checkpoint, images: Tensor) -> dict[str, str]:
+    return {claim.record.quantity: claim.verdict for claim in verify(path, checkpoint, [images])}
+
+
+def scaled(factor: float) -> Callable[[onnx.ModelProto], None]:
+    """One weight of the last layer multiplied."""
+
+    def change(model: onnx.ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if list(t.dims) == [10, 64])
+        values = numpy_helper.to_array(tensor).copy()
+        values[3, 7] *= np.float32(factor)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    return change
+
+
+def relabelled(old: str, new: str) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        entry = model.metadata_props[0]
+        assert old in entry.value
+        entry.value = entry.value.replace(old, new)
+
+    return change
+
+
+def swapped_classes(model: onnx.ModelProto) -> None:
+    label = json.loads(model.metadata_props[0].value)
+    names = label["card"]["classes"]
+    names[2], names[3] = names[3], names[2]
+    model.metadata_props[0].value = json.dumps(label, separators=(",", ":"))
+
+
+def padded(model: onnx.ModelProto) -> None:
+    """Another graph that gives the same outputs."""
+    output = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "inner"
+    model.graph.node.append(helper.make_node("Identity", ["inner"], [output]))
+
+
+ALTERED: dict[str, tuple[Callable[[onnx.ModelProto], None], set[str]]] = {
+    "a weight by 1 ulp": (scaled(1 + 2**-23), {"export again"}),
+    "a weight by 1 %": (scaled(1.01), {"export again", "parity"}),
+    "a weight by 10 %": (scaled(1.1), {"export again", "parity"}),
+    "a weight to NaN": (scaled(np.nan), {"export again", "parity"}),
+    "class names swapped": (swapped_classes, {"card", "export again"}),
+    "mean": (relabelled('"mean":[0.5', '"mean":[0.6'), {"card", "export again"}),
+    "preprocessing in words": (relabelled("Divide by 255", "Divide by 256"), {"export again"}),
+    "digest of the weights": (relabelled('"weights_sha256":"', '"weights_sha256":"00'), {"weights", "export again"}),
+    "lineage": (relabelled('"seed":3', '"seed":4'), {"export again"}),
+    "a node more": (padded, {"export again"}),
+}
+
+
+@pytest.mark.parametrize(("change", "noticed"), ALTERED.values(), ids=ALTERED.keys())
+def test_an_altered_file_fails_even_when_it_was_sealed_again(
+    checkpoint: Checkpoint,
+    graph: onnx.ModelProto,
+    changed: Path,
+    images: Tensor,
+    change: Callable[[onnx.ModelProto], None],
+    noticed: set[str],
+) -> None:
+    change(graph)
+    onnx.save(graph, changed)
+    failed = {name for name, verdict in verdicts(changed, checkpoint, images).items() if verdict == "FAILED"}
+    assert failed == {"seal", *noticed}
+    del graph.metadata_props[1]
+    seal(graph)
+    onnx.save(graph, changed)
+    failed = {name for name, verdict in verdicts(changed, checkpoint, images).items() if verdict == "FAILED"}
+    assert failed == noticed
+
+
+def test_the_file_as_exported_holds_what_it_claims(checkpoint: Checkpoint, exported: Artefact, images: Tensor) -> None:
+    claims = verify(exported.path, checkpoint, [images])
+    assert [claim.record.quantity for claim in claims] == list(NAMES)
+    assert [(claim.verdict, claim.record.reason) for claim in claims] == [("ok", "")] * 5
+    parity = claims[-1].record
+    assert (parity.n, parity.sha256) == (130, exported.sha256)
+    assert isinstance(parity.value, float)
+    assert parity.high is not None
+    assert parity.value <= parity.high
+
+
+def test_the_settings_of_the_export_are_those_of_the_second(
+    checkpoint: Checkpoint, images: Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "student.onnx"
+    ship(checkpoint, path, [images], settings=Settings(opset=18, lineage=False))
+    assert set(verdicts(path, checkpoint, images).values()) == {"ok"}
+
+
+def test_another_network_is_told_apart(checkpoint: Checkpoint, exported: Artefact, images: Tensor) -> None:
+    other = replace(checkpoint, network=build(checkpoint.card.architecture, seed=2))
+    found = verdicts(exported.path, other, images)
+    assert found == {**dict.fromkeys(NAMES, "FAILED"), "seal": "ok", "card": "ok"}
+
+
+def test_other_versions_are_said_and_not_compared(
+    checkpoint: Checkpoint, graph: onnx.ModelProto, changed: Path, images: Tensor
+) -> None:
+    relabelled(torch.__version__, "1.0.0")(graph)
+    del graph.metadata_props[1]
+    seal(graph)
+    onnx.save(graph, changed)
+    again = verify(changed, checkpoint, [images])[3]
+    assert again.verdict == "not checked"
+    assert "torch 1.0.0 wrote the file" in again.sentence
+    assert again.record.reason in again.sentence
+
+
+def test_a_file_of_another_tool_claims_nothing(
+    checkpoint: Checkpoint, graph: onnx.ModelProto, changed: Path, images: Tensor
+) -> None:
+    del graph.metadata_props[:]
+    onnx.save(graph, changed)
+    with pytest.raises(ExportError, match="was not written by edgepress"):
+        verify(changed, checkpoint, [images])
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(app, ["verify", *map(str, words)])
+
+
+@pytest.fixture
+def source(checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    return save(checkpoint, tmp_path / "student.safetensors")
+
+
+def test_the_command_says_ok_of_every_claim(exported: Artefact, source: Path) -> None:
+    result = run(exported.path, "--against", source, "--samples", 20)
+    assert result.exit_code == 0, result.output
+    first, *lines = result.stdout.splitlines()
+    assert first.startswith("compared on uniform noise (trained on a folder of images")
+    assert [line.split(":")[0].split(maxsplit=1) for line in lines] == [["ok", name] for name in NAMES]
+    assert lines[-1].endswith("20 samples")
+
+
+def test_the_command_ends_with_3_and_a_line_for_each_claim_that_fails(
+    graph: onnx.ModelProto, source: Path, changed: Path
+) -> None:
+    scaled(1.1)(graph)
+    onnx.save(graph, changed)
+    result = run(changed, "--against", source)
+    assert result.exit_code == 3
+    failed = [line for line in result.stdout.splitlines() if line.startswith("FAILED ")]
+    assert [line.split(":")[0].split(maxsplit=1)[1] for line in failed] == ["seal", "export again", "parity"]
+    assert result.stderr == f"error: {changed}: 3 of 5 claims do not hold; do not ship it, export it again\n"
+
+
+def test_the_command_gives_records(exported: Artefact, source: Path) -> None:
+    result = run(exported.path, "--against", source, "--json")
+    assert result.exit_code == 0
+    document: dict[str, Any] = json.loads(result.stdout)
+    verdicts = [claim.pop("verdict") for claim in document["claims"]]
+    records = [Record.from_dict(claim) for claim in document["claims"]]
+    assert verdicts == ["ok"] * 5
+    assert [record.quantity for record in records] == list(NAMES)
+    assert {record.sha256 for record in records} == {exported.sha256}
+    assert records[0].environment["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_what_is_missing_ends_with_2(exported: Artefact, source: Path, tmp_path: Path) -> None:
+    for words in ((tmp_path / "gone.onnx", "--against", source), (exported.path, "--against", tmp_path / "gone")):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert "does not exist" in result.stderr
