@@ -86,7 +86,7 @@ def steps(see: Preprocessing) -> list[str]:
     colour = (
         "Convert to RGB; transparency is dropped, grey is repeated."
         if see.channels == 3
-        else "Convert to grey: L and LA images keep their L, others become int(0.2989 R + 0.587 G + 0.114 B)."
+        else "Convert to RGB and then to grey: 0.299 R + 0.587 G + 0.114 B, rounded; transparency is dropped."
     )
     border = [f"Unless it is {wanted} already, put {see.border} black pixels around it."] if see.border else []
     shape = f"of the shape {width} : {height}" if see.resize == "crop" else "of the image's own shape"
@@ -95,8 +95,8 @@ def steps(see: Preprocessing) -> list[str]:
         "Turn the image upright by its EXIF orientation.",
         colour,
         *border,
-        f"Unless it is {wanted} already, cut out the largest box {shape}{share}, in the middle (sides and corner "
-        f"rounded to the nearest, halves to even), and resize it: bilinear, antialiased, rounded to 8 bits.",
+        f"Unless it is {wanted} already, cut the largest box {shape}{share} out of its middle (sides and corner "
+        "rounded to the nearest, halves to even), and resize it: bilinear, antialiased (Pillow's BILINEAR with a box).",
         f"Divide by 255, subtract the mean {list(see.mean)}, divide by the std {list(see.std)}, channel by channel.",
         f"Feed float32 of shape (batch, {see.channels}, {height}, {width}): channels first, then rows, then columns.",
     ]

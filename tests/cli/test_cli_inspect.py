@@ -116,6 +116,19 @@ def test_an_exported_file_as_a_table(exported: Path) -> None:
     assert "Relu 4, Conv 3, MaxPool 3, Gemm 2, Reshape 1" in text
     assert "before export" in text
     assert "weights_sha256" in text
+    assert "unbroken, sha256 " in text
+    assert "Turn the image upright by its EXIF orientation." in " ".join(text.replace("\u2502", " ").split())
+
+
+def test_a_file_of_an_earlier_version_has_no_seal_and_says_so(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(exported)
+    label = json.loads(model.metadata_props[0].value)
+    del label["format"], label["preprocessing"], model.metadata_props[1]
+    model.metadata_props[0].value = json.dumps(label)
+    onnx.save(model, tmp_path / "older.onnx")
+    result = inspect(tmp_path / "older.onnx")
+    assert result.exit_code == 0
+    assert "not recorded" in result.stdout
 
 
 def test_a_foreign_onnx_file(tmp_path: Path) -> None:

@@ -220,6 +220,15 @@ def test_a_changed_label_breaks_the_seal(graph: onnx.ModelProto, changed: Path, 
         read(changed)
 
 
+@pytest.mark.parametrize("command", ["inspect", "benchmark"])
+def test_commands_notice_an_altered_file_by_themselves(graph: onnx.ModelProto, changed: Path, command: str) -> None:
+    graph.graph.initializer[0].raw_data = bytes(reversed(graph.graph.initializer[0].raw_data))
+    onnx.save(graph, changed)
+    result = CliRunner().invoke(app, [command, str(changed)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {changed}: was altered since it was exported")
+
+
 def test_a_file_whose_seal_is_gone_is_refused_unless_it_never_had_one(
     graph: onnx.ModelProto, exported: Artefact, changed: Path, images: torch.Tensor
 ) -> None:
