@@ -150,7 +150,7 @@ def test_the_exported_file_says_what_the_network_says(trio: Any) -> None:
     image = torch.rand(5, 1, 24, 24, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(exported(image), checkpoint.network.model(image), atol=1e-4)
-    assert "compared on test images of digits" in trio.results["exported"].stdout
+    assert "compared on all 450 test images of digits" in trio.results["exported"].stdout
     assert "parity: max |difference|" in trio.results["exported"].stdout
 
 
