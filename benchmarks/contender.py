@@ -56,7 +56,7 @@ class Contender:
         """What it was trained for; a file without a card is taken for a classifier."""
         return self.exported.card.task if self.exported.card else "classification"
 
-    def open(self, threads: int) -> Exported:
+    def open(self, threads: int) -> Artefact:
         """What runs, opened anew: another session of the same file."""
         return format_of(self.exported.path).read(self.exported.path, threads=threads)
 

@@ -36,6 +36,7 @@ def export(
     from compress.data import DataOptions
     from compress.files import check_target
     from compress.opening import Named, open_network
+    from compress.text import printable
     from exports import Settings, format_of, ship
 
     format_of(output)
@@ -49,8 +50,10 @@ def export(
         records = [record.to_dict() for record in _records(shipped)]
         typer.echo(json.dumps({"file": str(output), "compared_on": origin, "records": records}, indent=2))
         return
-    typer.echo(f"{output}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {opset}, {_nodes(shipped)} nodes")
-    typer.echo(f"compared on {origin}")
+    typer.echo(
+        f"{printable(str(output))}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {opset}, {_nodes(shipped)} nodes"
+    )
+    typer.echo(f"compared on {printable(origin)}")
     typer.echo(f"parity: {shipped.parity}")
 
 

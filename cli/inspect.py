@@ -103,11 +103,13 @@ def _summary(facts: Mapping[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(facts["file"]), show_header=False, title_justify="left")
+    from compress.text import printable
+
+    table = Table(title=escape(printable(facts["file"])), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _lines(facts):
-        table.add_row(name, escape(value))
+        table.add_row(name, escape(printable(value)))
     return table
 
 

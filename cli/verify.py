@@ -29,6 +29,7 @@ def verify(
     from cli.samples import samples_for
     from compress.checkpoint import load
     from compress.errors import GateError
+    from compress.text import printable
     from exports import claims
 
     checkpoint = load(against)
@@ -39,9 +40,9 @@ def verify(
 
         typer.echo(json.dumps(_document(file, against, origin, found), indent=2))
     else:
-        typer.echo(f"compared on {origin}")
+        typer.echo(f"compared on {printable(origin)}")
         for claim in found:
-            typer.echo(f"{claim.verdict:<12} {claim.sentence}")
+            typer.echo(f"{claim.verdict:<12} {printable(claim.sentence)}")
     failed = [claim for claim in found if claim.verdict == "FAILED"]
     if failed:
         raise GateError(f"{file}: {len(failed)} of {len(found)} claims do not hold; do not ship it, export it again")

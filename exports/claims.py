@@ -113,6 +113,8 @@ def _card(card: Card, source: Card) -> tuple[Verdict, str]:
 
 
 def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings: Settings) -> tuple[Verdict, str]:
+    if not provenance.graph_sha256:
+        return "not checked", "an earlier version wrote the file: its export may differ"
     wrote, now = (provenance.tool_version, provenance.torch_version), (tool_version(), torch.__version__)
     if wrote != now:
         return "not checked", (

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from compress.checkpoint import Card, Checkpoint
+from compress.card import SEAL, Card, seal
+from compress.checkpoint import Checkpoint
 from compress.errors import CheckpointError, ExportError
 from compress.evidence import weights_digest
 from compress.preprocessing import Preprocessing
@@ -41,15 +42,16 @@ class Label:
 def describe(checkpoint: Checkpoint, settings: Settings) -> str:
     """The label as JSON text; `read_label` reads it back.
 
-    Its parts: "format", "card" (without stages, and with the lineage unless the settings leave it out, its paths cut to
-    file names), "preprocessing" (the rule in numbers, and in words under "steps") and "provenance".
+    Its parts: "format", "card" (without stages; with the lineage, paths cut to file names, unless the settings leave
+    it out; without its seal, for that of the file covers it), "preprocessing" (the rule in numbers, and in words under
+    "steps") and "provenance".
     """
     lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
     card = replace(checkpoint.card, stages=(), weights="", lineage=lineage)
     see = card.preprocessing
     label = {
         "format": FORMAT,
-        "card": json.loads(card.to_json()),
+        "card": _unsealed(json.loads(card.to_json())),
         "preprocessing": {**see.to_dict(), "steps": steps(see)},
         "provenance": {
             name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
@@ -73,30 +75,37 @@ def read_label(path: Path, text: str) -> Label:
         written = data.get("format", 1)
         if written not in (1, FORMAT):
             raise ValueError(f"their format is {written!r:.80}; this version reads 1 to {FORMAT}")
-        return Label(Card.from_json(json.dumps(data["card"])), _read_provenance(data["provenance"]), written == FORMAT)
+        card = _unsealed(data["card"])
+        text = json.dumps({**card, SEAL: seal(card)})
+        return Label(Card.from_json(text), _read_provenance(data["provenance"]), written == FORMAT)
     except (CheckpointError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = str(error) or type(error).__name__
         raise ExportError(f"{path}: its edgepress metadata are damaged: {reason:.300}; export it again") from error
 
 
+_COLOURS = {
+    1: "Convert it to RGB and then to grey: 0.299 R + 0.587 G + 0.114 B, rounded; transparency is dropped.",
+    3: "Convert it to RGB; transparency is dropped, grey is repeated.",
+}
+
+
 def steps(see: Preprocessing) -> list[str]:
     """How to turn a photo into what goes into the file: one sentence a step, in order."""
     height, width = see.size
-    wanted = f"{width} pixels wide and {height} high"
-    colour = (
-        "Convert to RGB; transparency is dropped, grey is repeated."
-        if see.channels == 3
-        else "Convert to RGB and then to grey: 0.299 R + 0.587 G + 0.114 B, rounded; transparency is dropped."
-    )
-    border = [f"Unless it is {wanted} already, put {see.border} black pixels around it."] if see.border else []
-    shape = f"of the shape {width} : {height}" if see.resize == "crop" else "of the image's own shape"
+    ratio = "square" if width == height else f"box of the shape {width} : {height}"
+    box = f"the largest {ratio}" if see.resize == "crop" else "the whole of it"
     share = "" if see.crop == 1 else f", {see.crop:g} of that in width and in height"
+    resized = [
+        *([f"Put {see.border} black pixels around it."] if see.border else []),
+        f"Cut {box}{share} out of its middle; sides and corner are rounded to the nearest, halves to even.",
+        f"Resize that to {width} pixels wide and {height} high: bilinear, antialiased (Pillow's BILINEAR with a box).",
+    ]
+    fits = f"If it is {width} pixels wide and {height} high already, skip the next {len(resized)} steps."
     return [
         "Turn the image upright by its EXIF orientation.",
-        colour,
-        *border,
-        f"Unless it is {wanted} already, cut the largest box {shape}{share} out of its middle (sides and corner "
-        "rounded to the nearest, halves to even), and resize it: bilinear, antialiased (Pillow's BILINEAR with a box).",
+        _COLOURS.get(see.channels, f"Bring it to {see.channels} channels."),
+        *([fits] if see.crop == 1 else []),
+        *resized,
         f"Divide by 255, subtract the mean {list(see.mean)}, divide by the std {list(see.std)}, channel by channel.",
         f"Feed float32 of shape (batch, {see.channels}, {height}, {width}): channels first, then rows, then columns.",
     ]
@@ -111,6 +120,10 @@ def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:
         weights_sha256=weights_digest(model),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
+
+
+def _unsealed(card: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in card.items() if key != SEAL}
 
 
 def _read_provenance(data: Mapping[str, Any]) -> Provenance:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import GateError
+from compress.soundness import check_outputs
 from compress.stages import evaluating
 from exports.artefact import Artefact
 
@@ -77,9 +78,8 @@ def check_parity(
                 f"{path}: gives outputs of shape {tuple(found.shape)} where its network gives "
                 f"{tuple(expected.shape)}; do not ship it, export the network again"
             )
-        for source, outputs in (("the network it comes from", expected), ("the exported file", found)):
-            if not torch.isfinite(outputs).all():
-                raise GateError(f"{path}: {source} gives NaN or infinite outputs; do not ship it, train it again")
+        check_outputs(expected, f"{path}: the network it comes from")
+        check_outputs(found, f"{path}: the exported file")
         tally.add(expected.double(), found.double())
     if tally.samples == 0:
         raise ValueError("images: got none; at least one sample is needed to compare on")

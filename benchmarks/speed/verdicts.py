@@ -35,7 +35,7 @@ from compress.errors import DataError
 from compress.files import check_target
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
-from exports import to_onnx
+from exports import format_of, noise, ship
 
 SCHEMA = "edgepress-speed-verdicts/1"
 CLASSES = {"cnn-s": (10, 500), "resnet18": (10, 2000)}
@@ -124,12 +124,13 @@ def _export(name: str, classes: int, folder: Path) -> Path:
     architecture = Architecture(name, classes, channels, (height, width))
     see = Preprocessing((height, width), channels, (0.5,) * channels, (0.5,) * channels)
     card = Card(architecture, see, tuple(map(str, range(classes))))
-    return to_onnx.export(Checkpoint(build(architecture, seed=0), card), folder / f"{name}-{classes}.onnx").path
+    checkpoint = Checkpoint(build(architecture, seed=0), card)
+    return ship(checkpoint, folder / f"{name}-{classes}.onnx", [noise(card)]).artefact.path
 
 
 def _open(file: Path) -> Run:
     image = torch.rand(1, *IMAGE, generator=torch.Generator().manual_seed(0))
-    return to_onnx.read(file).bind(image)
+    return format_of(file).read(file).bind(image)
 
 
 def _pair(file: Path, other: Path, plan: Plan, burners: list[subprocess.Popen[bytes]]) -> dict[str, Any]:

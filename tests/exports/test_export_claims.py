@@ -137,6 +137,17 @@ def test_other_versions_are_said_and_not_compared(
     assert again.record.reason in again.sentence
 
 
+def test_a_file_of_an_earlier_version_is_checked_as_far_as_it_goes(
+    checkpoint: Checkpoint, graph: onnx.ModelProto, changed: Path, images: Tensor
+) -> None:
+    label = json.loads(graph.metadata_props[0].value)
+    del label["format"], label["preprocessing"], graph.metadata_props[1]
+    graph.metadata_props[0].value = json.dumps(label)
+    onnx.save(graph, changed)
+    found = verdicts(changed, checkpoint, images)
+    assert found == {**dict.fromkeys(NAMES, "ok"), "seal": "not checked", "export again": "not checked"}
+
+
 def test_a_file_of_another_tool_claims_nothing(
     checkpoint: Checkpoint, graph: onnx.ModelProto, changed: Path, images: Tensor
 ) -> None:

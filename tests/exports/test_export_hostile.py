@@ -190,6 +190,19 @@ def test_bytes_that_are_no_text_are_told_with_the_path(exported: Artefact, chang
     assert str(changed) in result.stderr
 
 
+def test_control_characters_of_a_label_never_reach_the_terminal(graph: onnx.ModelProto, changed: Path) -> None:
+    label = json.loads(graph.metadata_props[0].value)
+    label["card"]["classes"][0] = "\x1b[2J\u202egnp"
+    graph.metadata_props[0].value = json.dumps(label)
+    del graph.metadata_props[1]
+    seal(graph)
+    onnx.save(graph, changed)
+    result = CliRunner().invoke(app, ["inspect", str(changed)])
+    assert result.exit_code == 0
+    assert not {"\x1b", "\u202e"} & set(result.stdout)
+    assert "\\x1b[2J\\u202egnp" in "".join(result.stdout.replace("\u2502", "").split())
+
+
 def test_every_flipped_byte_of_the_file_is_noticed(exported: Artefact, changed: Path) -> None:
     content = exported.path.read_bytes()
     for position in np.random.default_rng(0).integers(0, len(content), 150).tolist():

@@ -99,8 +99,8 @@ def test_metadata_tell_what_the_file_is(checkpoint: Checkpoint, exported: Artefa
     see = data["preprocessing"]
     assert (see["size"], see["channels"], see["mean"], see["std"]) == ([32, 32], 3, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4])
     assert (see["resize"], see["crop"], see["border"]) == ("crop", 1.0, 0)
-    assert [step.split()[0] for step in see["steps"]] == ["Turn", "Convert", "Unless", "Divide", "Feed"]
-    assert "mean [0.5, 0.4, 0.3]" in see["steps"][3]
+    assert [step.split()[0] for step in see["steps"]] == ["Turn", "Convert", "If", "Cut", "Resize", "Divide", "Feed"]
+    assert "mean [0.5, 0.4, 0.3]" in see["steps"][5]
     assert provenance["parameters"] == 15_050
     assert provenance["opset"] == DEFAULT_OPSET
     assert provenance["torch_version"] == torch.__version__

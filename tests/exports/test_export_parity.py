@@ -79,7 +79,7 @@ def test_nan_in_the_file_is_found(
 ) -> None:
     tensor = classifier(graph, [10])
     set_values(tensor, np.full(10, np.nan, np.float32))
-    with pytest.raises(GateError, match="the exported file gives NaN"):
+    with pytest.raises(GateError, match="the exported file: 1 of 1 outputs are NaN"):
         check_parity(checkpoint.network.model, saved(graph, changed), [images])
 
 

@@ -58,7 +58,7 @@ def test_nothing_is_left_of_what_fails(checkpoint: Checkpoint, images: Tensor, t
     with pytest.raises(KeyboardInterrupt):
         ship(checkpoint, tmp_path / f"student{suffix}", interrupted())
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(GateError, match=rf"{tmp_path}/student{suffix}: the network .* NaN"):
+    with pytest.raises(GateError, match=rf"{tmp_path}/student{suffix}: the network it comes from: .* NaN"):
         ship(checkpoint, tmp_path / f"student{suffix}", [images * torch.nan])
     assert list(tmp_path.iterdir()) == []
 
