@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,29 +32,18 @@ def samples_for(card: Card, data: str | None, count: int | None) -> Samples:
     Raises:
         DataError: The data asked for cannot be used.
     """
-    from compress.data import status
     from compress.errors import DataError
+    from compress.opening import training_data
 
     if data is not None:
         return _test_images(card, data, count)
-    trained_on = _training_data(card)
+    trained_on = training_data(card)
     if trained_on is None:
-        return _noise(card, count, "the checkpoint names no data; pass --data for real images")
-    known = {row.name: row.path for row in status()}
-    if trained_on not in known:
-        return _noise(card, count, f"trained on a folder of images, {trained_on}: pass it with --data")
-    if known[trained_on] is None:
-        return _noise(card, count, f"{trained_on} is not on this machine; pass --data to get it")
+        return _noise(card, count, "the checkpoint names no data that are on this machine; pass --data for real images")
     try:
         return _test_images(card, trained_on, count)
     except DataError as error:
         return _noise(card, count, f"its training data cannot be used: {error}")
-
-
-def _training_data(card: Card) -> str | None:
-    """The name of the data set in the latest step of lineage that has one."""
-    named = (step["data"].get("name") for step in reversed(card.lineage) if isinstance(step.get("data"), Mapping))
-    return next((name for name in named if isinstance(name, str)), None)
 
 
 def _test_images(card: Card, data: str, count: int | None) -> Samples:

@@ -170,7 +170,7 @@ def test_the_command_says_ok_of_every_claim(exported: Artefact, source: Path) ->
     result = run(exported.path, "--against", source, "--samples", 20)
     assert result.exit_code == 0, result.output
     first, *lines = result.stdout.splitlines()
-    assert first.startswith("compared on uniform noise (trained on a folder of images")
+    assert first.startswith("compared on uniform noise (the checkpoint names no data")
     assert [line.split(":")[0].split(maxsplit=1) for line in lines] == [["ok", name] for name in NAMES]
     assert lines[-1].endswith("20 samples")
 

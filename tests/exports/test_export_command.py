@@ -67,22 +67,15 @@ def test_export_compares_on_the_whole_test_split_and_gives_records(student: Chec
     assert b"a step of its own" not in output.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        ((), "names no data"),
-        (("cifar10",), "cifar10 is not on this machine"),
-        (("gone",), "trained on a folder of images, gone"),
-    ],
-)
+@pytest.mark.parametrize("data", [(), ("cifar10",), ("gone",)])
 def test_export_without_its_data_compares_on_noise_and_says_so(
-    student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: tuple[str, ...], reason: str
+    student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("EDGEPRESS_DATA", str(tmp_path))
     result = export(saved(student, tmp_path / "s.safetensors", *data), "-o", tmp_path / "s.onnx", "--samples", 5)
     assert result.exit_code == 0, result.output
-    assert "compared on uniform noise" in result.stdout
-    assert reason in result.stdout
+    assert "compared on uniform noise (the checkpoint names no data that are on this machine" in result.stdout
+    assert result.stdout.endswith("5 samples\n")
 
 
 def test_data_that_were_asked_for_must_be_there(student: Checkpoint, tmp_path: Path) -> None:
