@@ -111,8 +111,7 @@ def _cpu_time_counts(protocol: Protocol) -> bool:
 def _describe(contender: Contender, taken: Latency, *, cpu: bool) -> dict[str, Any]:
     measured = None
     if contender.data is not None and contender.task == "classification":
-        name, scale = str(contender.given), contender.scale
-        measured = accuracy(contender.exported, contender.data.test, scale, name=name).summary
+        measured = accuracy(contender.exported, contender.data)
     return {
         "name": str(contender.given),
         "made": contender.made,

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from compress import checkpoint
-from compress.data import DataOptions, Dataset, load
+from compress.data import DataOptions, Dataset
 from compress.errors import DataError
 from compress.opening import data_for
-from compress.stages import Scale
 from exports import FORMATS, Artefact, format_of, noise, ship
+from exports.answers import as_network, image_shape, images_for
 
 CHECKPOINT = ".safetensors"
 AS_GIVEN, EXPORTED_HERE = "as given", "exported to ONNX for this benchmark"
@@ -42,14 +42,6 @@ class Contender:
     def classes(self) -> int:
         """How many logits it gives."""
         return self.exported(self.image).shape[-1]
-
-    @property
-    def scale(self) -> Scale:
-        """How it wants its pixels; a file without a card as its data set says."""
-        card, data = self.exported.card, self.data
-        if card is not None:
-            return card.scale
-        return Scale() if data is None else Scale(data.see.mean, data.see.std)
 
     @property
     def task(self) -> str:
@@ -104,17 +96,15 @@ def open_contender(given: Path, folder: Path, *, data: str | None = None, thread
     """
     if check_file(given).suffix == CHECKPOINT:
         source = checkpoint.load(given)
-        dataset = _data_of_card(source.card, data)
+        dataset = data_for(source.card, data, DataOptions()) if data else None
         exported, made = _export(source, folder, dataset, threads), EXPORTED_HERE
     else:
         exported, made = format_of(given).read(given, threads=threads), AS_GIVEN
-        dataset = _data_of_shape(exported, data) if exported.card is None else _data_of_card(exported.card, data)
+        dataset = images_for(exported, data, DataOptions()) if data else None
     if dataset is None:
         image = torch.rand(1, *_sides(exported), generator=torch.Generator().manual_seed(0))
     else:
-        card, see = exported.card, dataset.see
-        scale = card.scale if card else Scale(see.mean, see.std)
-        image = scale(next(dataset.test.batches(1)).image)
+        image = as_network(exported, dataset).scale(next(dataset.test.batches(1)).image)
     contender = Contender(given, exported, made, image, dataset)
     classifies = contender.task == "classification"
     if dataset is not None and classifies and contender.classes != len(dataset.classes):
@@ -130,28 +120,8 @@ def _export(source: checkpoint.Checkpoint, folder: Path, dataset: Dataset | None
     return format_of(file).read(file, threads=threads)
 
 
-def _data_of_card(card: checkpoint.Card, data: str | None) -> Dataset | None:
-    if data is None:
-        return None
-    return data_for(card, data, DataOptions())
-
-
-def _data_of_shape(exported: Artefact, data: str | None) -> Dataset | None:
-    if data is None:
-        return None
-    channels, height, width = _shape(exported)
-    size = None if height is None or width is None else (height, width)
-    return load(data, DataOptions(size=size, channels=channels))
-
-
 def _sides(exported: Artefact) -> tuple[int, ...]:
-    sides = tuple(side for side in _shape(exported) if side is not None)
+    sides = tuple(side for side in image_shape(exported) if side is not None)
     if len(sides) != 3:
         raise DataError(f"{exported.path}: leaves the size of its input open; pass --data to run it on real images")
     return sides
-
-
-def _shape(exported: Artefact) -> tuple[int | None, ...]:
-    if len(exported.image_shape) != 3:
-        raise DataError(f"{exported.path}: takes input of {len(exported.image_shape) + 1} dimensions; images have 4")
-    return exported.image_shape

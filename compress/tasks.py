@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from compress.data import Batch, Dataset, Split
-from compress.errors import GateError
 from compress.losses import cross_entropy_loss
 from compress.metrics import retrieval_scores, wilson_interval
 from compress.phase import LABELS, S, Term
 from compress.processes import gathered, share, total
+from compress.soundness import check_outputs
 from compress.stages import Staged, evaluating, tapped
 
 EVALUATION_BATCH = 256
@@ -70,17 +70,12 @@ def features(network: Staged, split: Split, stage: str) -> tuple[Tensor, Tensor]
 @torch.no_grad()
 def _outputs(network: Staged, split: Split, stage: str, *, order: int | None) -> Iterator[tuple[Tensor, Batch]]:
     """(feature on the CPU, batch) for each batch of this process's share."""
-    device = next(network.model.parameters()).device
+    first = next(network.model.parameters(), None)
+    device = torch.device("cpu") if first is None else first.device
     with evaluating(network.model), tapped(network, [stage], whole=False) as taps:
         for batch in split.batches(EVALUATION_BATCH, order=order, shard=share(), even=False):
             taps.read(network.model, network.scale(batch.image.to(device)))
-            feature = taps[stage].cpu()
-            if not torch.isfinite(feature).all():
-                raise GateError(
-                    f"stage {stage!r}: the network gives NaN or infinite values on the images; it is of no use, train "
-                    "it again"
-                )
-            yield feature, batch
+            yield check_outputs(taps[stage].cpu(), f"stage {stage!r} of the network"), batch
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

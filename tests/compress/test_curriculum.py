@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from compress.recipes.curriculum import l_cls_epochs
 
 

@@ -1,0 +1,74 @@
+"""A file of an edge format taken as a network, so that whatever evaluates networks evaluates files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from compress.data import DataOptions, Dataset
+from compress.data import load as load_data
+from compress.errors import DataError
+from compress.opening import data_for
+from compress.soundness import check_outputs
+from compress.stages import Scale, Stage, Staged
+from compress.tasks import CLASSIFICATION, TASKS, Task
+from exports.artefact import Artefact
+
+
+class Answers(nn.Module):
+    """The file as a module: (B, C, H, W) scaled images to (B, ...) outputs, as many at a time as the file takes.
+
+    Args:
+        artefact: What runs.
+    """
+
+    def __init__(self, artefact: Artefact) -> None:
+        super().__init__()
+        self.artefact = artefact
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) scaled images to (B, ...) outputs."""
+        parts = torch.split(image, self.artefact.batch or len(image))
+        return check_outputs(torch.cat([self.artefact(part) for part in parts]), str(self.artefact.path))
+
+
+def task_of(artefact: Artefact) -> Task:
+    """What the file was trained for; one that says nothing is taken for a classifier."""
+    return TASKS[artefact.card.task] if artefact.card else CLASSIFICATION
+
+
+def as_network(artefact: Artefact, images: Dataset) -> Staged:
+    """A network whose only stage is the file's answer, and which wants its pixels as the file does.
+
+    Args:
+        artefact: The file.
+        images: Whose mean and std are taken where the file says nothing of its own.
+    """
+    answer = Stage(task_of(artefact).output, "", (), 0)
+    scale = artefact.card.scale if artefact.card else Scale(images.see.mean, images.see.std)
+    return Staged(Answers(artefact), (answer,), scale=scale)
+
+
+def images_for(artefact: Artefact, data: str, options: DataOptions) -> Dataset:
+    """The data set as the file sees it; where the file says nothing, as its input's shape and the options do.
+
+    Raises:
+        DataError: The data set cannot be had, or does not fit the file.
+    """
+    if artefact.card is not None:
+        return data_for(artefact.card, data, options)
+    channels, height, width = image_shape(artefact)
+    size = options.size if height is None or width is None else (height, width)
+    if options.size not in (None, size):
+        raise DataError(f"{artefact.path}: takes images of {height}x{width}; leave --size out")
+    return load_data(data, replace(options, size=size, channels=channels or options.channels))
+
+
+def image_shape(artefact: Artefact) -> tuple[int | None, int | None, int | None]:
+    """(C, H, W) of what the file takes, None where it leaves a side open; DataError where it takes no images."""
+    if len(artefact.image_shape) != 3:
+        raise DataError(f"{artefact.path}: takes input of {len(artefact.image_shape) + 1} dimensions; images have 4")
+    channels, height, width = artefact.image_shape
+    return channels, height, width
