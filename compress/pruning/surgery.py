@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch_pruning import DependencyGraph
-from torchvision.models import MaxVit, ShuffleNetV2, SwinTransformer, VisionTransformer
 
 from compress.edits import Cut
 from compress.errors import CompressError, PlanError
@@ -20,12 +19,6 @@ from compress.pruning.importance import filter_norms, largest
 from compress.stages import Staged, feature_shapes
 
 Graph = Any  # torch-pruning's DependencyGraph, which has no types
-
-UNFOLLOWED: dict[type[nn.Module], str] = {
-    MaxVit: "its attention over windows of the map",
-    ShuffleNetV2: "its channel shuffle",
-    SwinTransformer: "its attention over windows of the map",
-}
 
 
 def apply(network: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
@@ -98,11 +91,8 @@ def trace(model: nn.Module, image: Tensor) -> Graph:
         CompressError: The network does not take the image or gives more than one output, or torch-pruning cannot
             follow its layers.
     """
-    for kind, reason in UNFOLLOWED.items():
-        if any(isinstance(module, kind) for module in model.modules()):
-            raise CompressError(
-                f"torch-pruning cannot cut {kind.__name__}: it does not follow {reason}; choose another network"
-            )
+    if _from_torchvision(model):
+        _check_followed(model)
     model.eval()
     _check_output(model, image)
     with named_failures(model), torch.enable_grad(), warnings.catch_warnings():
@@ -164,8 +154,32 @@ def named_failures(model: nn.Module) -> Iterator[None]:
         ) from error
 
 
+def _from_torchvision(model: nn.Module) -> bool:
+    """Whether a part of it is torchvision's; only then are torchvision's networks, slow to import, of interest."""
+    return any(type(module).__module__.startswith("torchvision.models.") for module in model.modules())
+
+
+def _check_followed(model: nn.Module) -> None:
+    from torchvision.models import MaxVit, ShuffleNetV2, SwinTransformer
+
+    unfollowed = {
+        MaxVit: "its attention over windows of the map",
+        ShuffleNetV2: "its channel shuffle",
+        SwinTransformer: "its attention over windows of the map",
+    }
+    for kind, reason in unfollowed.items():
+        if any(isinstance(module, kind) for module in model.modules()):
+            raise CompressError(
+                f"torch-pruning cannot cut {kind.__name__}: it does not follow {reason}; choose another network"
+            )
+
+
 def _refresh(model: nn.Module) -> None:
     """Bring the width that a vision transformer keeps beside its layers in step with them."""
+    if not _from_torchvision(model):
+        return
+    from torchvision.models import VisionTransformer
+
     if isinstance(model, VisionTransformer):
         model.hidden_dim = model.conv_proj.out_channels  # type: ignore[assignment]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, inliner
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from compress.cost import MacCounter
 from compress.errors import ExportError
 from compress.stages import Staged, evaluating
 from exports.graph.opened import at_batch_one, inputs, parse, read_bytes
@@ -74,11 +74,11 @@ def network_census(network: Staged, image_shape: tuple[int, int, int]) -> Networ
     model = network.model
     tensors = [*model.parameters(), *model.buffers()]
     image = torch.zeros(1, *image_shape, device=tensors[0].device if tensors else None)
-    with evaluating(model), _plain_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with evaluating(model), _plain_attention(), torch.no_grad(), MacCounter() as counter:
         model(image)
     return NetworkCensus(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        macs=counter.get_total_flops() // 2,
+        macs=counter.macs,
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )
 
