@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -318,10 +319,11 @@ def test_a_file_that_gives_nan_is_refused_by_its_name(folder: Path, tmp_path: Pa
     spoilt = onnx.numpy_helper.to_array(tensor).copy()
     spoilt.flat[0] = float("nan")
     tensor.CopyFrom(onnx.numpy_helper.from_array(spoilt, tensor.name))
+    del model.metadata_props[:]  # with them it would be refused as altered
     onnx.save(model, tmp_path / "spoilt.onnx")
     done = _run(tmp_path / "spoilt.onnx", "--data", "digits", "--rounds", 10, "--sessions", 2)
     assert done.exit_code == 3
-    assert "spoilt.onnx: gives NaN or infinite logits" in done.output
+    assert re.search(r"spoilt\.onnx: .* outputs are NaN or infinite", " ".join(done.output.split()))
 
 
 @pytest.mark.parametrize(
