@@ -103,7 +103,7 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         given = tensors[key]
         if given.is_floating_point() != wanted.is_floating_point():
             raise CheckpointError(f"{key} is of type {given.dtype}; the network needs {wanted.dtype}")
-        if given.layout is not torch.strided or given.is_meta:
+        if given.layout is not torch.strided or given.is_meta or given.untyped_storage().nbytes() < given.nbytes:
             raise CheckpointError(f"{key} is no plain tensor: {given.layout}, {given.dtype}, on {given.device}")
         state[key] = given.to(wanted.dtype, copy=True, memory_format=torch.contiguous_format)
     model.load_state_dict(state, assign=True)

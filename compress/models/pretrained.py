@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
 
@@ -15,6 +14,7 @@ from compress.preprocessing import Preprocessing
 
 # They normalise once more inside, which a network of ours leaves to its preprocessing.
 HALVES = ("googlenet", "inception_v3")
+SIDE_HEADS = ("aux1.", "aux2.", "AuxLogits.")  # for their training from scratch; ours are built without
 
 
 def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
@@ -36,17 +36,14 @@ def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
     published: Any = torchvision.models.get_model_weights(name)
     weights = published.DEFAULT
     try:
-        model = torchvision.models.get_model(name, weights=weights, progress=False, **_without_side_heads(name))
+        model = torchvision.models.get_model(name, weights=weights, progress=False)
     except (OSError, HTTPException, RuntimeError) as error:  # the last where what came is not what was published
         raise CheckpointError(
             f"the pretrained weights of {name!r} cannot be had from {weights.url} ({error}); try again with a network, "
             "or fetch that file elsewhere and give it instead"
         ) from error
-    return dict(model.state_dict()), _rule(name, weights.transforms())
-
-
-def _without_side_heads(name: str) -> Mapping[str, bool]:
-    return {"aux_logits": False} if name in HALVES else {}
+    state = {key: value for key, value in model.state_dict().items() if not key.startswith(SIDE_HEADS)}
+    return state, _rule(name, weights.transforms())
 
 
 def _rule(name: str, transforms: Any) -> Preprocessing:

@@ -81,7 +81,7 @@ def test_every_length_of_a_card_can_be_read(student: Checkpoint, path: Path) -> 
 
 
 def test_any_text_is_kept_in_a_card(student: Checkpoint, path: Path) -> None:
-    names = ("T-shirt/top", "Straße", "数字", '"quoted"', "back\\slash", "new\nline", "", "7", "8", "9")
+    names = ("T-shirt/top", "Straße", "数字", '"quoted"', "back\\slash", "new\nline", "\udcff", "7", "8", "9")
     card = replace(student.card, classes=names, lineage=({"command": "é", "metrics": {"top1": 0.1 + 0.2}, "n": None},))
     save(replace(student, card=card), path)
     assert replace(load(path).card, stages=(), weights="") == card

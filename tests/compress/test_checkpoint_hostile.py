@@ -199,6 +199,7 @@ def test_a_narrowed_network_is_not_saved(student: Checkpoint, path: Path) -> Non
     [
         torch.zeros(10, device="meta"),
         torch.zeros(10).to_sparse(),
+        torch.zeros(1).expand(10),
         torch.zeros(10, dtype=torch.complex64),
     ],
 )

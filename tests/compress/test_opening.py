@@ -19,6 +19,7 @@ from compress.data import DataOptions, Dataset
 from compress.errors import CheckpointError, CompressError, DataError, PlanError
 from compress.jobs import cut
 from compress.models import Architecture, build
+from compress.models.pretrained import pretrained
 from compress.opening import Named, check_fit, new_network, open_beside, open_initial, open_network, open_pair
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale
@@ -348,6 +349,23 @@ def test_pretrained_weights_come_with_their_images(hub: Path) -> None:
     assert see == Preprocessing((64, 48), 1, see.mean, (0.5,), "stretch", crop=0.875)
     assert see.mean == pytest.approx((0.459,), abs=1e-3)
     assert len(start.notes) == 3
+
+
+def test_what_torchvision_adds_to_a_pretrained_network_is_left_out(hub: Path) -> None:
+    """It gives googlenet two more heads, and scales its images once more inside: here their preprocessing does."""
+    own = torchvision.models.googlenet(init_weights=False)
+    weights = torchvision.models.GoogLeNet_Weights.DEFAULT
+    hub.mkdir(parents=True)
+    torch.save(own.state_dict(), hub / weights.url.rpartition("/")[2])
+    theirs = torchvision.models.googlenet(weights=weights).eval()
+    state, see = pretrained("googlenet")
+    ours = build(Architecture("googlenet", 1000, 3, see.size)).model
+    ours.load_state_dict(state)
+    pixels = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    rule = weights.transforms()
+    with torch.no_grad():
+        expected = theirs(Scale(tuple(rule.mean), tuple(rule.std))(pixels))
+        assert torch.allclose(ours.eval()(Scale(see.mean, see.std)(pixels)), expected, atol=1e-5)
 
 
 def test_without_a_network_there_are_no_pretrained_weights(hub: Path) -> None:
