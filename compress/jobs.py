@@ -239,7 +239,7 @@ def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
         command: What the user typed, for the lineage.
     """
     network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
-    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=())
+    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
     return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
 
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -28,9 +28,9 @@ from compress.training.check import check_plan
 from compress.training.features import Features, student_features, teacher_features
 from compress.training.journal import Journal, State
 from compress.training.memory import keep_memory
+from compress.training.modes import only_trained, training_mode
 from compress.training.validation import phase_loss
 
-NORMS = (nn.modules.batchnorm._BatchNorm,)
 PATIENCE = 20  # of an epoch's state: writing it takes at most one part in so many of the time
 
 
@@ -217,7 +217,7 @@ def _guides(stack: ExitStack, teacher: Staged | None, stages: tuple[str, ...], d
 
 
 def _run_phase(course: _Course, phase: Phase, guides: _Guides, state: State, behind: int) -> Reports:
-    with _only_trained(course.student, phase.train):
+    with only_trained(course.student, phase.train):
         learner = _learner(course, phase)
         if course.journal and state.done > behind:
             with course.journal.restoring():
@@ -260,7 +260,7 @@ def _run_epoch(
     reads, scored = _reads(phase, student, run.task)
     with (
         torch.random.fork_rng(),
-        _mode(student, phase.train),
+        training_mode(student, phase.train),
         student_features(learner.model, student, reads, whole=not course.alone) as features,
     ):
         torch.manual_seed(_seed(run.seed, state.done))
@@ -376,33 +376,6 @@ def _restore(learner: _Learner, state: State) -> None:
 def _on(batch: Batch, device: torch.device) -> Batch:
     image = batch.image.to(device, memory_format=torch.channels_last)
     return Batch(image, batch.target.to(device), batch.index.to(device))
-
-
-@contextmanager
-def _only_trained(student: Staged, train: tuple[str, ...] | None) -> Iterator[None]:
-    """Inside the `with`, only the parameters of the stages in `train` want a gradient; afterwards all is as before."""
-    before = {path: p.requires_grad for path, p in student.model.named_parameters()}
-    for path, parameter in student.model.named_parameters():
-        parameter.requires_grad_(train is None or student.owns(train, path))
-    try:
-        yield
-    finally:
-        for path, parameter in student.model.named_parameters():
-            parameter.requires_grad_(before[path])
-            parameter.grad = None
-
-
-@contextmanager
-def _mode(student: Staged, train: tuple[str, ...] | None) -> Iterator[None]:
-    """Training mode inside the `with`, but for the batch-norm of frozen stages; eval mode afterwards."""
-    student.model.train()
-    for path, module in student.model.named_modules():
-        if isinstance(module, NORMS) and train is not None and not student.owns(train, path):
-            module.eval()
-    try:
-        yield
-    finally:
-        student.model.eval()
 
 
 def _seed(seed: int, what: int | str) -> int:

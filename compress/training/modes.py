@@ -1,0 +1,39 @@
+"""What learns while a phase is at work, and in which mode; afterwards all is as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from compress.stages import Staged
+
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+@contextmanager
+def only_trained(student: Staged, train: tuple[str, ...] | None) -> Iterator[None]:
+    """Inside the `with`, only the parameters of the stages in `train` want a gradient; afterwards all is as before."""
+    before = {path: p.requires_grad for path, p in student.model.named_parameters()}
+    for path, parameter in student.model.named_parameters():
+        parameter.requires_grad_(train is None or student.owns(train, path))
+    try:
+        yield
+    finally:
+        for path, parameter in student.model.named_parameters():
+            parameter.requires_grad_(before[path])
+            parameter.grad = None
+
+
+@contextmanager
+def training_mode(student: Staged, train: tuple[str, ...] | None) -> Iterator[None]:
+    """Training mode inside the `with`, but for the batch-norm of frozen stages; eval mode afterwards."""
+    student.model.train()
+    for path, module in student.model.named_modules():
+        if isinstance(module, NORMS) and train is not None and not student.owns(train, path):
+            module.eval()
+    try:
+        yield
+    finally:
+        student.model.eval()
