@@ -9,21 +9,44 @@ import typer
 
 from cli import options
 
+_Student = Annotated[
+    str,
+    options.choice("--student", options.NETWORKS, help="A network by name, or a checkpoint.", group=options.NETWORK),
+]
+_Method = Annotated[
+    str,
+    options.choice("--method", options.METHODS, help="no_teacher, okd, pkt or indistill.", group=options.METHOD),
+]
+_Auxiliary = Annotated[
+    Path | None,
+    typer.Option(
+        "--auxiliary",
+        metavar="PATH",
+        help="InDistill's. [default: made beside the output]",
+        rich_help_panel=options.METHOD,
+    ),
+]
+_AuxiliaryEpochs = Annotated[
+    int,
+    options.whole(
+        "--auxiliary-epochs", 1, help="Of the auxiliary: on the labels, then on the teacher.", group=options.METHOD
+    ),
+]
+_Ratio = Annotated[
+    float,
+    typer.Option("--ratio", help="Share of the auxiliary's filters to drop.", rich_help_panel=options.METHOD),
+]
+
 
 def distill(
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="The trained network, a .safetensors file.")],
     data: options.Data,
     output: options.Output,
-    student: Annotated[str, typer.Option("--student", help="A network by name, or a checkpoint.")] = "cnn-s",
-    method: Annotated[str, typer.Option("--method", help="no_teacher, okd, pkt or indistill.")] = "indistill",
-    auxiliary: Annotated[
-        Path | None,
-        typer.Option("--auxiliary", help="InDistill's. [default: made beside the output]"),
-    ] = None,
-    auxiliary_epochs: Annotated[
-        int, typer.Option("--auxiliary-epochs", min=1, help="Of the auxiliary: on the labels, then on the teacher.")
-    ] = 50,
-    ratio: Annotated[float, typer.Option("--ratio", help="Share of the auxiliary's filters to drop.")] = 0.5,
+    student: _Student = "cnn-s",
+    method: _Method = "indistill",
+    auxiliary: _Auxiliary = None,
+    auxiliary_epochs: _AuxiliaryEpochs = 50,
+    ratio: _Ratio = 0.5,
     knobs: options.Knobs = None,
     task: options.TaskName = "classification",
     epochs: options.Epochs = 70,
@@ -43,9 +66,14 @@ def distill(
     resume: options.Resume = False,
     force: options.Force = False,
 ) -> None:
-    """Teach a student what a teacher knows."""
+    """Teach a student what a teacher knows.
+
+    Examples:
+        edgepress distill teacher.safetensors --student cnn-s --data digits -o student.safetensors
+        edgepress distill teacher.safetensors --method okd --set tau=4 --data digits -o student.safetensors
+    """
     from cli import parse, progress
-    from compress.errors import PlanError
+    from cli.typed import refuse
     from compress.jobs import Auxiliary, Distillation, Job, distil
     from compress.opening import Named, open_beside, open_pair
     from compress.recipes import read_method
@@ -53,12 +81,16 @@ def distill(
     from compress.training.journal import Journal
 
     plan = read_method(method, parse.read_settings(knobs))
-    if auxiliary is not None and plan.recipe.guide != "auxiliary":
-        raise PlanError(f"--auxiliary: method {method!r} takes none; leave it out, or take --method indistill")
+    if plan.recipe.guide != "auxiliary":
+        reason = f"method {method!r} takes no auxiliary; leave it out, or take --method indistill"
+        refuse(("--auxiliary", "--auxiliary-epochs", "--ratio"), reason)
+    elif auxiliary is not None:
+        refuse(("--auxiliary-epochs", "--ratio"), "the auxiliary is finished already; leave it out")
     small = parse.read_network(student, width=width, depth=depth)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
-    job = Job(parse.command_line(), Run(parse.read_task(task), seed), Journal(output, resume, force, read))
+    asked = Run(parse.read_task(task), seed, progress.every_s())
+    job = Job(parse.command_line(), asked, Journal(output, resume, force, read))
     job.journal.check()
     before = progress.stamp(output)
     prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)

@@ -16,27 +16,34 @@ if TYPE_CHECKING:
 def export(
     checkpoint: options.CheckpointFile,
     output: options.Output,
-    opset: Annotated[int, typer.Option("--opset", help="ONNX operator set, 18 to 24.")] = 20,
+    opset: Annotated[
+        int, typer.Option("--opset", help="ONNX operator set, 18 to 24.", rich_help_panel=options.OUTPUT)
+    ] = 20,
     no_lineage: Annotated[
-        bool, typer.Option("--no-lineage", help="Leave the history of the network out of the file.")
+        bool,
+        typer.Option(
+            "--no-lineage", help="Leave the history of the network out of the file.", rich_help_panel=options.OUTPUT
+        ),
     ] = False,
     data: options.CompareData = None,
     samples: options.Samples = None,
     arch: options.Arch = None,
     size: options.Size = None,
     force: options.Force = False,
-    as_json: options.Json = False,
 ) -> None:
     """Write a checkpoint as an .onnx file.
 
     The file gives the same outputs as the network; without parity nothing is written.
+
+    Examples:
+        edgepress export student.safetensors -o student.onnx
+        edgepress export weights.pt --arch resnet18 --data cifar10 -o resnet18.onnx
     """
-    from cli import parse
+    from cli import parse, say
     from cli.samples import samples_for
     from compress.data import DataOptions
     from compress.files import check_target
     from compress.opening import Named, open_network
-    from compress.text import printable
     from exports import Settings, format_of, ship
 
     format_of(output)
@@ -44,17 +51,13 @@ def export(
     source = open_network(Named(str(checkpoint), arch or ""), data, DataOptions(size=parse.read_size(size)))
     images, origin = samples_for(source.card, data, samples)
     shipped = ship(source, output, images, settings=Settings(opset, lineage=not no_lineage), force=force)
-    if as_json:
-        import json
-
-        records = [record.to_dict() for record in _records(shipped)]
-        typer.echo(json.dumps({"file": str(output), "compared_on": origin, "records": records}, indent=2))
-        return
-    typer.echo(
-        f"{printable(str(output))}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {opset}, {_nodes(shipped)} nodes"
+    records = [record.to_dict() for record in _records(shipped)]
+    say.result(
+        {"file": output, "compared_on": origin, "records": records},
+        f"{output}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {opset}, {_nodes(shipped)} nodes",
+        f"compared on {origin}",
+        f"parity: {shipped.parity}",
     )
-    typer.echo(f"compared on {printable(origin)}")
-    typer.echo(f"parity: {shipped.parity}")
 
 
 def _nodes(shipped: Shipped) -> int:

@@ -18,24 +18,19 @@ _EXPORTED = ".onnx"
 
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors checkpoint, or any .onnx file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show what is in a file.
 
     Of a checkpoint or an .onnx: network, input, classes, parameters, MACs, bytes, lineage.
+
+    Examples:
+        edgepress inspect student.safetensors
+        edgepress inspect student.onnx --json
     """
+    from cli import say
+
     facts = _exported_facts(file) if file.suffix == _EXPORTED else _checkpoint_facts(file)
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(facts, indent=2))
-        return
-    from rich.console import Console
-
-    console = Console()
-    console.print(_summary(facts))
-    if "stages" in facts:
-        console.print(_stages(facts["stages"]))
+    say.result(facts, _summary(facts), *([_stages(facts["stages"])] if "stages" in facts else []))
 
 
 def _checkpoint_facts(path: Path) -> dict[str, Any]:
@@ -100,16 +95,16 @@ def _card_facts(card: Card) -> dict[str, Any]:
 
 
 def _summary(facts: Mapping[str, Any]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from compress.text import printable
 
-    table = Table(title=escape(printable(facts["file"])), show_header=False, title_justify="left")
+    table = Table(title=Text(printable(facts["file"])), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _lines(facts):
-        table.add_row(name, escape(printable(value)))
+        table.add_row(name, Text(printable(value)))
     return table
 
 
@@ -168,9 +163,7 @@ def _step_line(step: Mapping[str, Any]) -> str:
 
 
 def _stages(stages: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
+    from cli import say
 
-    table = Table("stage", "tap", "shape", title="stages", title_justify="left")
-    for stage in stages:
-        table.add_row(stage["name"], stage["tap"], " x ".join(map(str, stage["shape"])))
-    return table
+    rows = ((stage["name"], stage["tap"], " x ".join(map(str, stage["shape"]))) for stage in stages)
+    return say.table(("stage", "tap", "shape"), rows, title="stages")

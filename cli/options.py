@@ -2,73 +2,155 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors file of edgepress.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="The file to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run of this output.")]
+GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method", "Training", "Output")
 
-Data = Annotated[str, typer.Option("--data", help="A data set by name (see `edgepress data`) or a folder.")]
-Size = Annotated[
-    str | None, typer.Option("--size", metavar="N|HxW", help="Image size in pixels: 96, or 64x96 (height, width).")
+# Names that the shell completes and the help shows; the tables themselves would import torch.
+DATA_SETS = ("digits", "fashion-mnist", "cifar10")
+NETWORKS = ("cnn-s", "cnn-a", "resnet18")
+METHODS = ("no_teacher", "okd", "pkt", "indistill")
+TASKS = ("classification", "retrieval")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("step", "cosine", "constant")
+AUGMENTATIONS = ("none", "flip", "crop")
+KEEPS = ("last", "best", "best-loss")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+LARGEST_SEED = 2**63 - 1
+
+
+def whole(flag: str, least: int, most: int | None = None, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a whole number from `least` to `most`, and else says what came and what is allowed."""
+    allowed = f"at least {least}" if most is None else f"from {least} to {most}"
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or number < least or (most is not None and number > most):
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a whole number, {allowed}")
+        return number
+
+    return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
+
+
+def choice(flag: str, names: tuple[str, ...], *, help: str, group: str | None = None) -> Any:
+    """An option that takes a name, of which the shell completes those that are known."""
+    return typer.Option(flag, metavar="NAME", help=help, rich_help_panel=group, autocompletion=completed(names))
+
+
+def completed(names: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """What typer asks for the names that begin as the word that is being typed."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def file_name(text: str) -> Path:
+    """The path of a file to write; an empty one is refused."""
+    if not str(text):
+        raise typer.BadParameter("got an empty name; give the name of a file to write")
+    return Path(text)
+
+
+CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors file of edgepress.")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="PATH", parser=file_name, help="The file to write.", rich_help_panel=OUTPUT),
 ]
-Channels = Annotated[int | None, typer.Option("--channels", min=1, max=3, help="1 for grey, 3 for RGB.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.", rich_help_panel=OUTPUT)]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the interrupted run of this output.", rich_help_panel=OUTPUT)
+]
+
+Data = Annotated[
+    str, choice("--data", DATA_SETS, help="A data set by name (see `edgepress data`) or a folder.", group=DATA)
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="N|HxW",
+        help="Image size in pixels: 96, or 64x96 (height, width).",
+        rich_help_panel=DATA,
+    ),
+]
+Channels = Annotated[int | None, whole("--channels", 1, 3, help="1 for grey, 3 for RGB.", group=DATA)]
 Augment = Annotated[
     str | None,
     typer.Option(
         "--augment",
         metavar="LIST",
         help="none, flip, crop or flip,crop. [default: the data set's own]",
+        rich_help_panel=DATA,
     ),
 ]
-Fraction = Annotated[float, typer.Option("--fraction", help="Share of the training images to use, per class.")]
+Fraction = Annotated[
+    float,
+    typer.Option("--fraction", help="Share of the training images to use, per class.", rich_help_panel=DATA),
+]
 ValFraction = Annotated[
     float,
-    typer.Option("--val-fraction", help="Share of the training images to hold out for validation."),
-]
-
-CompareData = Annotated[
-    str | None,
     typer.Option(
-        "--data",
-        help="Data set to compare on, by name or folder. [default: the one it was trained on]",
+        "--val-fraction", help="Share of the training images to hold out for validation.", rich_help_panel=DATA
     ),
 ]
-Samples = Annotated[
-    int | None,
-    typer.Option("--samples", min=1, help="Images to compare on. [default: the whole test split]"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-TaskName = Annotated[str, typer.Option("--task", help="classification, or retrieval (labels are not used).")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
-Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the images.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")]
-Rate = Annotated[float, typer.Option("--lr", help="Learning rate, above 0.")]
-Optimizer = Annotated[str, typer.Option("--optimizer", help="adam, adamw or sgd.")]
+TaskName = Annotated[
+    str, choice("--task", TASKS, help="classification, or retrieval (labels are not used).", group=TRAINING)
+]
+Seed = Annotated[int, whole("--seed", 0, LARGEST_SEED, help="Of everything random.", group=TRAINING)]
+Epochs = Annotated[int, whole("--epochs", 1, help="Passes over the images.", group=TRAINING)]
+BatchSize = Annotated[int, whole("--batch-size", 2, help="Images a step.", group=TRAINING)]
+Rate = Annotated[float, typer.Option("--lr", help="Learning rate, above 0.", rich_help_panel=TRAINING)]
+Optimizer = Annotated[str, choice("--optimizer", OPTIMIZERS, help="adam, adamw or sgd.", group=TRAINING)]
 Schedule = Annotated[
     str,
-    typer.Option("--schedule", help="step (the last seventh at a tenth), cosine or constant."),
+    choice("--schedule", SCHEDULES, help="step (the last seventh at a tenth), cosine or constant.", group=TRAINING),
 ]
 Keep = Annotated[
     str,
-    typer.Option(
+    choice(
         "--keep",
+        KEEPS,
         help="Weights to keep: last, best (score on the validation split) or best-loss.",
+        group=TRAINING,
     ),
 ]
 Knobs = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KNOB=VALUE", help="A knob of the method; may be repeated."),
+    typer.Option("--set", metavar="KNOB=VALUE", help="A knob of the method; may be repeated.", rich_help_panel=METHOD),
 ]
 
-Width = Annotated[int | None, typer.Option("--width", min=1, help="Of the first block (cnn-s, cnn-a).")]
-Depth = Annotated[int | None, typer.Option("--depth", min=1, help="In blocks (cnn-s, cnn-a).")]
+Width = Annotated[int | None, whole("--width", 1, help="Of the first block (cnn-s, cnn-a).", group=NETWORK)]
+Depth = Annotated[int | None, whole("--depth", 1, help="In blocks (cnn-s, cnn-a).", group=NETWORK)]
 Arch = Annotated[
     str | None,
-    typer.Option("--arch", metavar="NAME", help="The network of a plain torch state dict."),
+    choice("--arch", NETWORKS, help="The network of a plain torch state dict.", group=NETWORK),
 ]
+
+CompareData = Annotated[
+    str | None,
+    choice(
+        "--data",
+        DATA_SETS,
+        help="Data set to compare on, by name or folder. [default: the one it was trained on]",
+        group=DATA,
+    ),
+]
+Samples = Annotated[
+    int | None, whole("--samples", 1, help="Images to compare on. [default: the whole test split]", group=DATA)
+]
+
+Device = Annotated[str, choice("--device", DEVICES, help="Where to compute: auto, cpu, cuda or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, all else on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and the warnings of libraries.")]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
 
 _KEEP: dict[str, Keep] = {"last": "last", "best": "best score", "best-loss": "best loss"}
-_NOT_IN_LINEAGE = ("--resume", "--force")
+_NOT_IN_LINEAGE = ("--resume", "--force", "--json", "--quiet", "-q", "--verbose", "-v", "-qv", "-vq")
 
 
 def command_line() -> str:
@@ -97,9 +97,16 @@ def read_data_options(
     """How to prepare a data set; DataError for an unknown augmentation or a size that is none."""
     from compress.data import DataOptions
 
-    names = None if augment is None else tuple(name for name in augment.split(",") if name != "none")
-    for name in names or ():
-        if name not in ("flip", "crop"):
-            raise DataError(unknown_name("augmentation", name, ("none", "flip", "crop")))
+    names = None if augment is None else _read_augment(augment)
     sides = read_size(size)
     return DataOptions(sides, channels, augment=names, fraction=fraction, val_fraction=val_fraction, seed=seed)
+
+
+def _read_augment(text: str) -> tuple[str, ...]:
+    names = text.split(",")
+    for name in names:
+        if name not in ("none", "flip", "crop"):
+            raise DataError(unknown_name("augmentation", name, ("none", "flip", "crop")))
+    if "none" in names and len(names) > 1:
+        raise DataError(f"--augment {text}: none goes with nothing else; give none alone, or leave it out")
+    return tuple(name for name in names if name != "none")

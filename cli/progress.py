@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import math
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
+from cli import say
 from compress.errors import CompressError
+from compress.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from compress.checkpoint import Checkpoint
     from compress.training.engine import EpochReport, Progress
@@ -25,11 +26,16 @@ class InterruptedRunError(CompressError):
     exit_code = 130
 
 
+def every_s() -> float:
+    """Seconds between two signs of progress that a run should give: some where a bar is drawn, else none."""
+    return 0.2 if say.on_terminal() else math.inf
+
+
 def follow(training: Generator[EpochReport | Progress, None, Result], output: Path) -> Result:
-    """What the training returns, after a line on the terminal for each of its epochs.
+    """What the training returns, after a line for each of its epochs and, on a terminal, a bar within the long ones.
 
     Args:
-        training: Yields a report an epoch.
+        training: Yields a report an epoch, and may yield how far the epoch is in between.
         output: What it will write, for the message when it is interrupted.
 
     Raises:
@@ -38,24 +44,54 @@ def follow(training: Generator[EpochReport | Progress, None, Result], output: Pa
     from compress.training.engine import Progress
 
     shown = output.name
-    try:
-        while True:
-            report = next(training)
-            if isinstance(report, Progress):
-                continue
-            if os.environ.get("RANK", "0") == "0":
+    with _bar() as draw:
+        try:
+            while True:
+                report = next(training)
+                if isinstance(report, Progress):
+                    draw(report)
+                    continue
+                draw(None)
                 if report.output != shown:
                     shown = report.output
-                    typer.secho(f"{shown}:", bold=True)
-                typer.echo(_line(report))
-    except StopIteration as end:
-        result: Result = end.value
-        return result
-    except KeyboardInterrupt as error:
-        raise InterruptedRunError(
-            f"interrupted on the way to {output}; every finished epoch is kept: repeat the command with --resume to "
-            "go on"
-        ) from error
+                    say.line(f"{shown}:", bold=True)
+                say.line(_line(report))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        except KeyboardInterrupt as error:
+            raise InterruptedRunError(
+                f"interrupted on the way to {output}; every finished epoch is kept: repeat the command with --resume "
+                "to go on"
+            ) from error
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Progress | None], None]]:
+    """A `with` that gives what draws a bar, or with None wipes it away; where nobody watches, it does neither."""
+    if not say.on_terminal():
+        yield lambda _progress: None
+        return
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    bar = Bar(*columns, console=say.console(err=True), transient=True, redirect_stdout=False)
+    task = bar.add_task("")
+
+    def draw(progress: Progress | None) -> None:
+        if progress is None:
+            bar.stop()
+            bar.reset(task)
+            return
+        about = printable(f"{progress.phase:<12} {progress.epoch:>3}/{progress.epochs}")
+        bar.update(task, description=about, completed=progress.images, total=progress.of)
+        bar.start()
+
+    try:
+        yield draw
+    finally:
+        bar.stop()
 
 
 def duration(seconds: float) -> str:
@@ -90,21 +126,23 @@ def say_result(checkpoint: Checkpoint, output: Path, before: tuple[int, int] | N
         output: Its file.
         before: The file's `stamp` before the command.
     """
-    say_metrics(checkpoint.card.lineage[-1].get("metrics", {}))
-    say_written(output, before)
+    metrics = checkpoint.card.lineage[-1].get("metrics", {})
+    say.result({"output": output, "metrics": metrics}, *metric_lines(metrics), written(output, before))
 
 
-def say_written(output: Path, before: tuple[int, int] | None) -> None:
-    """Print where a result is, or that it was finished before the command and there was nothing to resume."""
+def written(output: Path, before: tuple[int, int] | None) -> str:
+    """Where a result is, or that it was finished before the command and there was nothing to resume."""
     finished = before is not None and before == stamp(output)
-    typer.echo(f"already finished: {output}; there was nothing to resume" if finished else f"written: {output}")
+    return f"already finished: {output}; there was nothing to resume" if finished else f"written: {output}"
 
 
-def say_metrics(metrics: dict[str, float]) -> None:
-    """Print the test metrics, in percent."""
+def metric_lines(metrics: Mapping[str, float]) -> list[str]:
+    """The test metrics in percent, one a line, with their interval where there is one."""
+    lines = []
     for name, value in metrics.items():
         if f"{name}_low" in metrics:
             low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-            typer.echo(f"{name} {100 * value:.2f} %  [95 %: {100 * low:.2f} to {100 * high:.2f}]")
+            lines.append(f"{name} {100 * value:.2f} %  [95 %: {100 * low:.2f} to {100 * high:.2f}]")
         elif not name.endswith(("_low", "_high")):
-            typer.echo(f"{name} {100 * value:.2f} %")
+            lines.append(f"{name} {100 * value:.2f} %")
+    return lines

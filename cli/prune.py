@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
 
+
 SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
+
+_Ratio = Annotated[
+    float,
+    typer.Option("--ratio", help="Share of the channels to cut, between 0 and 1.", rich_help_panel=options.METHOD),
+]
+_Recover = Annotated[
+    str | None,
+    options.choice(
+        "--recover",
+        options.METHODS,
+        help="Recipe to train it with afterwards; the unpruned network teaches.",
+        group=options.METHOD,
+    ),
+]
+
+
+_Epochs = Annotated[
+    int | None,
+    options.whole(
+        "--epochs",
+        1,
+        help="Of the recovery. [default: one more than the method needs, 2 or more]",
+        group=options.TRAINING,
+    ),
+]
+_OF_RECOVERY = ("--set", "--epochs", "--lr", "--optimizer", "--schedule", "--batch-size", "--keep", "--augment")
 
 
 def prune(
     checkpoint: options.CheckpointFile,
-    ratio: Annotated[float, typer.Option("--ratio", help="Share of the channels to cut, between 0 and 1.")],
+    ratio: _Ratio,
     data: options.Data,
     output: options.Output,
-    recover: Annotated[
-        str | None, typer.Option("--recover", help="Recipe to train it with afterwards; the unpruned network teaches.")
-    ] = None,
+    recover: _Recover = None,
     knobs: options.Knobs = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", min=1, help="Of the recovery. [default: one more than the method needs, 2 or more]"),
-    ] = None,
+    epochs: _Epochs = None,
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
@@ -45,8 +69,13 @@ def prune(
     """Cut the least channels and train back.
 
     The channels are those with the least L1 norm; the unpruned network teaches.
+
+    Examples:
+        edgepress prune teacher.safetensors --ratio 0.5 --data digits -o cut.safetensors
+        edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
-    from cli import parse, progress
+    from cli import parse, progress, say
+    from cli.typed import refuse
     from compress.errors import PlanError
     from compress.jobs import Job, Recovery, cut, recovered
     from compress.opening import Named, open_pair
@@ -55,55 +84,64 @@ def prune(
     from compress.training.journal import Journal
 
     method = read_method(recover, parse.read_settings(knobs)) if recover else None
-    for option, given in (("--set", knobs), ("--epochs", epochs)):
-        if given and not method:
-            raise PlanError(f"{option}: nothing is trained; name a method to train with by --recover")
+    if method is None:
+        refuse(_OF_RECOVERY, "nothing is trained without --recover; leave it out, or add --recover okd")
     if not 0 < ratio < 1:
         raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
     prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(Named(str(checkpoint), arch or ""), data, prepared)
-    job = Job(parse.command_line(), Run(parse.read_task(before.card.task), seed), journal)
+    job = Job(parse.command_line(), Run(parse.read_task(before.card.task), seed, progress.every_s()), journal)
     small = cut(before, ratio, job.command)
     _say_share(before, small, ratio)
     recovery = None
-    if method:
+    if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1
         fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
         recovery = Recovery(method, fit)
     stamp = progress.stamp(output)
     after = progress.follow(recovered(small, before, recovery, images, job), output)
-    _say_table({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
-    progress.say_written(output, stamp)
+    costs = _costs({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
+    say.aside(_table(costs))
+    say.result({"output": output, "networks": costs}, progress.written(output, stamp))
 
 
 def _say_share(before: Checkpoint, small: Checkpoint, ratio: float) -> None:
+    from cli import say
     from compress.pruning import shares_left
 
     left = shares_left(before.network, small.network)
     if abs(left.channels_left - (1 - ratio)) <= SAID_BEYOND:
         return
     name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
-    typer.echo(
+    say.line(
         f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
         f"{100 * (1 - ratio):.1f} %: layers lose whole channels, as many in each of their groups "
         f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
     )
 
 
-def _say_table(networks: dict[str, Checkpoint], images: Dataset) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _costs(networks: dict[str, Checkpoint], images: Dataset) -> dict[str, dict[str, Any]]:
+    """What each network costs and scores: parameters, macs, weight_bytes, metrics."""
     from compress.tasks import TASKS
     from exports.graph.census import network_census
 
-    table = Table("", "parameters", "MACs", "weights", "test")
+    costs = {}
     for name, checkpoint in networks.items():
         cost = network_census(checkpoint.network, checkpoint.card.preprocessing.shape)
         metrics = TASKS[checkpoint.card.task].evaluate(checkpoint.network, images)
-        metric, value = next(iter(metrics.items()))
-        counts = (f"{cost.parameters:,}", f"{cost.macs:,}", f"{cost.weight_bytes:,} B")
-        table.add_row(name, *counts, f"{metric} {100 * value:.2f} %")
-    Console().print(table)
+        counts = {"parameters": cost.parameters, "macs": cost.macs, "weight_bytes": cost.weight_bytes}
+        costs[name] = {**counts, "metrics": metrics}
+    return costs
+
+
+def _table(costs: dict[str, dict[str, Any]]) -> Table:
+    from cli import say
+
+    rows = []
+    for name, cost in costs.items():
+        metric, value = next(iter(cost["metrics"].items()))
+        counts = (f"{cost['parameters']:,}", f"{cost['macs']:,}", f"{cost['weight_bytes']:,} B")
+        rows.append((name, *counts, f"{metric} {100 * value:.2f} %"))
+    return say.table(("", "parameters", "MACs", "weights", "test"), rows)

@@ -10,7 +10,14 @@ from cli import options
 
 
 def train(
-    network: Annotated[str, typer.Argument(help="cnn-s, cnn-a, resnet18 or any torchvision classification network.")],
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            help="cnn-s, cnn-a or any torchvision classification network (see `edgepress networks`).",
+            autocompletion=options.completed(options.NETWORKS),
+        ),
+    ],
     data: options.Data,
     output: options.Output,
     epochs: options.Epochs = 70,
@@ -30,7 +37,12 @@ def train(
     resume: options.Resume = False,
     force: options.Force = False,
 ) -> None:
-    """Train a network on labels alone."""
+    """Train a network on labels alone.
+
+    Examples:
+        edgepress train resnet18 --data digits -o teacher.safetensors
+        edgepress train cnn-s --data photos/ --size 96 --epochs 30 --keep best --val-fraction 0.1 -o net.safetensors
+    """
     from cli import parse, progress
     from compress.data import load
     from compress.jobs import Job, lesson
@@ -42,7 +54,7 @@ def train(
 
     task = parse.read_task("classification")
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    job = Job(parse.command_line(), Run(task, seed), Journal(output, resume, force))
+    job = Job(parse.command_line(), Run(task, seed, progress.every_s()), Journal(output, resume, force))
     job.journal.check()
     named = parse.read_network(network, width=width, depth=depth)
     images = load(data, parse.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))

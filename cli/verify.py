@@ -19,30 +19,27 @@ def verify(
     against: Annotated[Path, typer.Option("--against", metavar="CHECKPOINT", help="What it was exported from.")],
     data: options.CompareData = None,
     samples: options.Samples = None,
-    as_json: options.Json = False,
 ) -> None:
     """Check what an exported file claims against its checkpoint.
 
     Its seal, the digest of its source weights, its card, the bits of a new export, its outputs. Exit code 3 if a claim
     does not hold.
+
+    Examples:
+        edgepress verify student.onnx --against student.safetensors
+        edgepress verify student.onnx --against student.safetensors --data digits --json
     """
+    from cli import say
     from cli.samples import samples_for
     from compress.checkpoint import load
     from compress.errors import GateError
-    from compress.text import printable
     from exports import claims
 
     checkpoint = load(against)
     images, origin = samples_for(checkpoint.card, data, samples)
     found = claims.verify(file, checkpoint, images)
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(_document(file, against, origin, found), indent=2))
-    else:
-        typer.echo(f"compared on {printable(origin)}")
-        for claim in found:
-            typer.echo(f"{claim.verdict:<12} {printable(claim.sentence)}")
+    lines = (f"{claim.verdict:<12} {claim.sentence}" for claim in found)
+    say.result(_document(file, against, origin, found), f"compared on {origin}", *lines)
     failed = [claim for claim in found if claim.verdict == "FAILED"]
     if failed:
         raise GateError(f"{file}: {len(failed)} of {len(found)} claims do not hold; do not ship it, export it again")

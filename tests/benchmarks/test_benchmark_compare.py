@@ -348,7 +348,7 @@ def _run(*arguments: object) -> Any:
 
 def test_command_prints_the_table_and_writes_the_json(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
-    done = _run(folder / "student.onnx", "--data", "digits", "--json", target, "--rounds", 10)
+    done = _run(folder / "student.onnx", "--data", "digits", "-o", target, "--rounds", 10)
     assert done.exit_code == 0, done.output
     assert "student.onnx" in done.output
     written = json.loads(target.read_text(encoding="utf-8"))
@@ -359,7 +359,7 @@ def test_command_prints_the_table_and_writes_the_json(folder: Path, tmp_path: Pa
 def test_command_refuses_a_target_before_it_measures(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
     target.write_text("kept", encoding="utf-8")
-    done = _run(folder / "student.onnx", "--json", target)
+    done = _run(folder / "student.onnx", "-o", target)
     assert done.exit_code == 2
     assert "--force" in done.output
     assert target.read_text(encoding="utf-8") == "kept"

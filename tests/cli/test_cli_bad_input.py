@@ -23,15 +23,16 @@ Run = Callable[[str, Path], Result]
 Refused = Callable[..., str]
 
 TRAIN = "train cnn-s --data digits --size 24 --epochs 100000"
-DISTIL = "distill teacher.safetensors --data digits --epochs 100000 --auxiliary-epochs 100000"
+DISTIL = "distill teacher.safetensors --data digits --epochs 100000"
+CUT = "prune teacher.safetensors --data digits --ratio 0.5"
 PRUNE = "prune teacher.safetensors --data digits --ratio 0.5 --recover okd --epochs 100000"
 READERS = [
     pytest.param("distill {} --data digits -o new.safetensors", id="distill"),
     pytest.param("prune {} --ratio 0.5 --data digits -o new.safetensors", id="prune"),
     pytest.param("evaluate {} --data digits", id="evaluate"),
     pytest.param("export {} -o new.onnx", id="export"),
-    pytest.param("benchmark {} --json new.json", id="benchmark"),
-    pytest.param("benchmark student.onnx --against {} --json new.json", id="benchmark against"),
+    pytest.param("benchmark {} -o new.json", id="benchmark"),
+    pytest.param("benchmark student.onnx --against {} -o new.json", id="benchmark against"),
     pytest.param("inspect {}", id="inspect"),
 ]
 
@@ -105,7 +106,7 @@ def test_a_truncated_checkpoint(workshop: Path, refused: Refused, share: float) 
 
 def test_a_truncated_export(workshop: Path, refused: Refused) -> None:
     (workshop / "cut.onnx").write_bytes((workshop / "student.onnx").read_bytes()[:-500])
-    for line in ("inspect cut.onnx", "benchmark cut.onnx --json new.json"):
+    for line in ("inspect cut.onnx", "benchmark cut.onnx -o new.json"):
         refused(line, workshop, "cut.onnx")
 
 
@@ -208,7 +209,7 @@ def test_data_with_other_classes(workshop: Path, refused: Refused) -> None:
     refused("evaluate teacher.safetensors --data ./photos", workshop, *mentions)
     refused("distill teacher.safetensors --data ./photos -o new.safetensors", workshop, *mentions)
     refused("prune teacher.safetensors --ratio 0.5 --data ./photos -o new.safetensors", workshop, *mentions)
-    refused("benchmark student.onnx --data ./photos --json new.json", workshop, *mentions)
+    refused("benchmark student.onnx --data ./photos -o new.json", workshop, *mentions)
 
 
 # ---- data
@@ -257,6 +258,28 @@ def test_a_data_set_that_is_not_there(workshop: Path, refused: Refused) -> None:
     refused("evaluate teacher.safetensors --data teacher.safetensors", workshop, "is a file", "train/<class>/*")
 
 
+@pytest.mark.parametrize(
+    ("line", "mentions"),
+    [
+        (
+            f"{DISTIL} --method okd --auxiliary-epochs 9",
+            ("--auxiliary-epochs", "'okd' takes no auxiliary", "--method indistill"),
+        ),
+        (f"{DISTIL} --method okd --ratio 0.5", ("--ratio", "'okd' takes no auxiliary", "leave it out")),
+        (f"{DISTIL} --auxiliary student.auxiliary.safetensors --ratio 0.75", ("--ratio", "finished already")),
+        (f"{CUT} --epochs 2", ("--epochs", "nothing is trained without --recover", "leave it out")),
+        (f"{CUT} --lr 0.001", ("--lr", "without --recover")),
+        (f"{CUT} --set alpha=1", ("--set", "without --recover")),
+        (f"{TRAIN} --augment flip,none", ("--augment flip,none", "none alone, or leave it out")),
+        (f"{TRAIN} --augment ''", ("unknown augmentation ''", "none")),
+    ],
+)
+def test_an_option_that_would_be_ignored(
+    workshop: Path, refused: Refused, line: str, mentions: tuple[str, ...]
+) -> None:
+    refused(f"{line} -o new.safetensors", workshop, *mentions)
+
+
 # ---- names and numbers
 
 
@@ -296,6 +319,7 @@ def test_unknown_names(workshop: Path, refused: Refused, line: str, mentions: tu
         (f"{TRAIN} --lr nan", ("--lr is nan", "above 0")),
         (f"{TRAIN} --lr 1e39", ("--lr is 1e+39", "at most 1e+30")),
         (f"{TRAIN} --lr fast", ("--lr",)),
+        (f"{TRAIN} --device tpu", ("unknown device 'tpu'", "auto, cpu, cuda, mps")),
         (f"{TRAIN} --seed -1", ("--seed",)),
         (f"{TRAIN} --keep best", ("best", "validation split")),
         (f"{DISTIL} --keep best", ("best", "validation split")),

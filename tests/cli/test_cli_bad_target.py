@@ -28,7 +28,7 @@ WRITERS = [
     pytest.param(f"{DISTIL} -o {{}}.safetensors", id="distill"),
     pytest.param(f"{PRUNE} -o {{}}.safetensors", id="prune"),
     pytest.param("export student.safetensors -o {}.onnx", id="export"),
-    pytest.param(f"{BENCHMARK} --json {{}}.json", id="benchmark"),
+    pytest.param(f"{BENCHMARK} -o {{}}.json", id="benchmark"),
 ]
 
 
@@ -127,7 +127,7 @@ def test_force_replaces_the_target(workshop: Path, succeeds: Run) -> None:
     lines = {
         "teacher.safetensors": "train cnn-s --data digits --size 24 --fraction 0.05 --epochs 1 -o",
         "student.onnx": "export student.auxiliary.safetensors -o",
-        "bench.json": "benchmark student.onnx --rounds 10 --json",
+        "bench.json": "benchmark student.onnx --rounds 10 -o",
     }
     (workshop / "bench.json").write_text("old")
     for target, line in lines.items():
@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
 def test_a_full_disk_leaves_no_half_of_a_report(workshop: Path, edgepress: Run, full_disk: FullDisk) -> None:
     before = sorted(workshop.iterdir())
     with full_disk(500):
-        result = edgepress("benchmark student.onnx --rounds 10 --json new.json", workshop)
+        result = edgepress("benchmark student.onnx --rounds 10 -o new.json", workshop)
     assert result.exit_code == 2
     assert "student.onnx" in result.stdout, "what was measured is shown all the same"
     assert result.stderr.splitlines()[-1].startswith("error: new.json: not written: File too large")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -156,3 +159,15 @@ def test_a_file_that_cannot_be_read_is_told_in_one_message(tmp_path: Path, name:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith(f"error: {path}")
+
+
+def test_neither_torchvision_nor_the_compiler_of_torch_is_imported(
+    checkpoint: Checkpoint, exported: Path, tmp_path: Path
+) -> None:
+    whole = build(checkpoint.card.architecture)
+    path = save(Checkpoint(whole, replace(checkpoint.card, edits=())), tmp_path / "whole.safetensors")
+    code = "import sys; from cli.main import app\ntry: app()\nfinally: print(*sys.modules, file=sys.stderr)"
+    for file in (path, exported):
+        command = [sys.executable, "-c", code, "inspect", str(file)]
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+        assert not {"torchvision", "torch._dynamo"} & set(done.stderr.split())

@@ -88,7 +88,8 @@ def test_indistill_makes_its_auxiliary_and_then_the_student(trio: Any) -> None:
 
 
 def test_a_finished_auxiliary_gives_the_same_student(trio: Any, workshop: Path, succeeds: Run) -> None:
-    line = trio.commands["student"].replace("-o student", "--auxiliary student.auxiliary.safetensors -o again")
+    line = trio.commands["student"].replace("--auxiliary-epochs 2", "--auxiliary student.auxiliary.safetensors")
+    line = line.replace("-o student", "-o again")
     result = succeeds(line, workshop)
     assert [line.split()[0] for line in result.stdout.splitlines()[:2]] == ["map1", "map2"]
     assert same_weights(load(workshop / "again.safetensors"), load(workshop / "student.safetensors"))
@@ -155,7 +156,7 @@ def test_the_exported_file_says_what_the_network_says(trio: Any) -> None:
 
 
 def test_benchmark_writes_all_it_measured(trio: Any, workshop: Path, succeeds: Run) -> None:
-    line = "benchmark student.onnx --against teacher.safetensors --data digits --rounds 10 --json bench.json"
+    line = "benchmark student.onnx --against teacher.safetensors --data digits --rounds 10 -o bench.json"
     result = succeeds(line, workshop)
     document = json.loads((workshop / "bench.json").read_text("utf-8"))
     parts = "schema created machine protocol data contenders ratio warnings"
@@ -172,7 +173,7 @@ def test_benchmark_writes_all_it_measured(trio: Any, workshop: Path, succeeds: R
     assert evaluated is not None
     assert f"{100 * teacher['accuracy']['top1']:.2f}" == evaluated[1]
     assert document["ratio"]["parameters"] == pytest.approx(teacher["parameters"] / student["parameters"])
-    for shown in ("student.onnx", "teacher.safetensors", "ratio", "wrote bench.json"):
+    for shown in ("student.onnx", "teacher.safetensors", "ratio", "written: bench.json"):
         assert shown in result.stdout
 
 
@@ -202,8 +203,8 @@ def pruned_folder(trio: Any, succeeds: Run, tmp_path_factory: pytest.TempPathFac
     """pruned.safetensors with recovery, cut.safetensors without; `said` beside them."""
     folder = tmp_path_factory.mktemp("pruned")
     (folder / "teacher.safetensors").write_bytes((trio.folder / "teacher.safetensors").read_bytes())
-    line = "prune teacher.safetensors --ratio 0.5 --data digits --fraction 0.2 --batch-size 32"
-    said = succeeds(f"{line} --recover okd --epochs 2 -o pruned.safetensors", folder).stdout
+    line = "prune teacher.safetensors --ratio 0.5 --data digits --fraction 0.2"
+    said = succeeds(f"{line} --recover okd --epochs 2 --batch-size 32 -o pruned.safetensors", folder).stdout
     (folder / "said").write_text(said, encoding="utf-8")
     succeeds(f"{line} -o cut.safetensors", folder)
     return folder
@@ -298,3 +299,11 @@ def test_an_image_folder_by_its_path(tmp_path: Path, succeeds: Run) -> None:
     found = json.loads(succeeds("evaluate net.safetensors --data photos/ --json", tmp_path).stdout)
     assert (found["data"], found["images"]) == ("photos", 6)
     assert load(tmp_path / "net.safetensors").card.classes == ("dark", "light")
+
+
+def test_a_device_is_taken_or_refused(trio: Any, succeeds: Run, refused: Callable[..., str]) -> None:
+    line = "evaluate teacher.safetensors --data digits --device"
+    assert succeeds(f"{line} cpu", trio.folder).stdout == succeeds(f"{line} auto", trio.folder).stdout
+    for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
+        if not there:
+            refused(f"{line} {name}", trio.folder, f"--device {name}", "none on this machine", "it finds cpu")

@@ -22,6 +22,7 @@ from compress.recipes import RECIPES
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = ("", "sh", "bash", "shell", "console")
+EVERYWHERE = {"device", "as_json", "quiet", "verbose"}
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -33,10 +34,10 @@ def shell_lines(text: str) -> list[list[str]]:
 
 
 def parse(words: list[str]) -> dict[str, Any]:
-    """The values of every argument and option of `edgepress WORDS`; an error where the command does not take them."""
+    """The values of the command's own arguments and options; an error where `edgepress WORDS` does not take them."""
     assert words[0] in COMMANDS, f"no command {words[0]!r}"
     values: dict[str, Any] = COMMANDS[words[0]].make_context(words[0], words[1:]).params
-    return {name: None if value == () else value for name, value in values.items()}
+    return {name: None if value == () else value for name, value in values.items() if name not in EVERYWHERE}
 
 
 README = shell_lines((ROOT / "README.md").read_text("utf-8"))

@@ -1,0 +1,127 @@
+"""How a command is mounted: plain help in groups with examples, the options that every command has, its errors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cli import options, say
+from cli.device import computing_on
+from cli.interrupt import EXIT_CODE, stoppable
+from cli.typed import typed
+
+_ARGUMENTS, _OTHERS = "Arguments", "Options"
+_EXAMPLES = "\nExamples:\n"
+_EVERY = {"as_json": options.Json, "quiet": options.Quiet, "verbose": options.Verbose}
+
+
+class Command(TyperCommand):
+    """A command whose help lists its options in groups and ends in examples."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {name: [] for name in (_ARGUMENTS, *options.GROUPS, _OTHERS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                kind = _ARGUMENTS if parameter.param_type_name == "argument" else _OTHERS
+                groups[getattr(parameter, "rich_help_panel", None) or kind].append(record)
+        for name, records in groups.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - click's signature
+        if self.epilog:
+            with formatter.section("Examples"):
+                for example in self.epilog.splitlines():
+                    formatter.write(f"  {example.strip()}\n")
+
+
+class Group(TyperGroup):
+    """The whole command line, whose help does not list how to install the completion of words."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        parameter: Any
+        for parameter in self.params:
+            if str(parameter.name).endswith("_completion"):
+                parameter.hidden = True
+        super().format_options(ctx, formatter)
+
+
+def mount(app: typer.Typer, command: Callable[..., None], *, computes: bool = False) -> None:
+    """Make the function a command of the app, by its name; its docstring is its help and ends in `Examples:`.
+
+    Args:
+        app: Where to mount it.
+        command: Its parameters are the command's own arguments and options.
+        computes: It takes --device, too.
+    """
+    about, _, examples = (inspect.getdoc(command) or "").partition(_EXAMPLES)
+    app.command(command.__name__, cls=Command, help=about, epilog=examples or None)(_dressed(command, computes))
+
+
+def _dressed(command: Callable[..., None], computes: bool) -> Callable[..., None]:
+    """The command with the options that all have, whose errors end in one message."""
+
+    @functools.wraps(command)
+    def dressed(
+        ctx: typer.Context, *, as_json: bool, quiet: bool, verbose: bool, device: str = "auto", **given: Any
+    ) -> None:
+        verbose = verbose or bool(os.environ.get("EDGEPRESS_DEBUG"))
+        manner, flags = say.manner(say.Manner(quiet, verbose, as_json)), typed(_flags_typed(ctx))
+        with manner, _errors_told(with_traceback=verbose), stoppable(), computing_on(device), flags:
+            command(**given)
+
+    added = {"device": options.Device} | _EVERY if computes else _EVERY
+    own = inspect.signature(command, eval_str=True)
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    dressed.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[context, *own.parameters.values(), *(_added(name, option) for name, option in added.items())]
+    )
+    dressed.__annotations__ = {"ctx": typer.Context, **command.__annotations__, **added}
+    return dressed
+
+
+@contextmanager
+def _errors_told(*, with_traceback: bool) -> Iterator[None]:
+    """A `with` that ends the program with one message and an exit code where something the user can mend went wrong."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        from compress.errors import CompressError
+
+        if not isinstance(error, CompressError | ValueError | OSError):
+            raise
+        if with_traceback:
+            traceback.print_exc()
+        say.error(str(error))
+        raise typer.Exit(getattr(error, "exit_code", 2)) from error
+    except KeyboardInterrupt as error:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(EXIT_CODE) from error
+
+
+def _flags_typed(ctx: typer.Context) -> list[str]:
+    """The long names of the options that the user typed, none of those that have their default."""
+    typed_here = [one for one in ctx.command.params if _source(ctx, one.name) == "COMMANDLINE"]
+    return [max(one.opts, key=len) for one in typed_here]
+
+
+def _source(ctx: typer.Context, name: str | None) -> str:
+    source = ctx.get_parameter_source(name or "")
+    return source.name if source is not None else ""
+
+
+def _added(name: str, annotation: Any) -> inspect.Parameter:
+    default = "auto" if name == "device" else False
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
