@@ -44,12 +44,13 @@ def test_no_character_of_unicode_gets_through_that_should_not() -> None:
     assert harmless(printable("".join(map(chr, range(0x110000)))))
 
 
-@pytest.mark.parametrize("line", ["inspect evil.safetensors", "inspect evil.onnx"])
+@pytest.mark.parametrize("line", ["inspect evil.safetensors", "inspect evil.onnx", "benchmark evil.onnx --rounds 10"])
 def test_names_in_a_file_are_shown_and_not_obeyed(evil: Path, succeeds: Run, line: str) -> None:
     succeeds("export evil.safetensors -o evil.onnx", evil)
     for text in (succeeds(line, evil).stdout, succeeds(f"{line} --json", evil).stdout):
         assert harmless(text)
-    assert SHOWN in succeeds(line, evil).stdout
+    if "inspect" in line:
+        assert SHOWN in succeeds(line, evil).stdout
 
 
 def test_a_path_is_shown_and_not_obeyed(workshop: Path, succeeds: Run, refused: Callable[..., str]) -> None:
@@ -57,7 +58,7 @@ def test_a_path_is_shown_and_not_obeyed(workshop: Path, succeeds: Run, refused: 
     assert harmless(refused(f"train {shlex.quote(EVIL)} {FEW} -o new.safetensors", workshop))
     name = shlex.quote(f"{EVIL}.safetensors")
     (workshop / f"{EVIL}.safetensors").write_bytes((workshop / "teacher.safetensors").read_bytes())
-    for line in (f"inspect {name}", f"evaluate {name} --data digits"):
+    for line in (f"inspect {name}", f"evaluate {name} --data digits", f"benchmark {name} --rounds 10"):
         said = succeeds(line, workshop)
         assert harmless(said.output)
         assert SHOWN in said.stdout
