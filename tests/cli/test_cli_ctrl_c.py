@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+MAIN = str(ROOT / "cli" / "main.py")
 TRAIN = ["train", "resnet18", "--data", "digits", "--epochs", "100000", "-o", "net.safetensors"]
 SCRIPT = "import sys; sys.argv[0] = 'edgepress'; from cli.main import app; app()"
 STARTS = {"module": ["-m", "cli.main"], "console script": ["-c", SCRIPT]}
@@ -44,10 +45,13 @@ def empty_start_s(tmp_path_factory: pytest.TempPathFactory) -> float:
 @pytest.mark.parametrize("way", STARTS)
 @pytest.mark.parametrize("after_s", [0.05, 0.1, 0.3, 0.6, 1.0])
 def test_one_line_from_the_first_moment_on(tmp_path: Path, empty_start_s: float, way: str, after_s: float) -> None:
-    run = start([*STARTS[way], *TRAIN], tmp_path)
-    time.sleep(empty_start_s + after_s)
-    run.send_signal(signal.SIGINT)
-    stdout, stderr = run.communicate(timeout=60)
+    for patience in (1, 2, 4):
+        run = start([*STARTS[way], *TRAIN], tmp_path)
+        time.sleep(patience * empty_start_s + after_s)
+        run.send_signal(signal.SIGINT)
+        stdout, stderr = run.communicate(timeout=60)
+        if run.returncode == 130 or MAIN in stderr:
+            break  # and otherwise a busy machine had Python itself not yet started
     assert (run.returncode, stderr.splitlines()) == (130, ["interrupted"])
     assert stdout == ""
     assert list(tmp_path.iterdir()) == []
