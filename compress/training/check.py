@@ -48,11 +48,11 @@ def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None,
                 given |= {ref(stage): feature for stage, feature in read.items()}
     tried: list[object] = []
     for phase in phases:
-        for term, described in zip(phase.terms, describe([phase])[0]["terms"], strict=True):
-            facts = (described["loss"], described["args"])
-            if facts not in tried:
-                tried.append(facts)
-                with _named([phase]):
+        with _named([phase]):
+            for term, described in zip(phase.terms, describe([phase])[0]["terms"], strict=True):
+                facts = (described["loss"], described["args"])
+                if facts not in tried:
+                    tried.append(facts)
                     _try_term(term, given)
 
 
