@@ -10,18 +10,21 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions, Dataset, load
 from compress.opening import Named, new_network
-from compress.phase import OPTIMIZERS, SCHEDULES, Fit, Lesson
-from compress.recipes import read_method
+from compress.phase import OPTIMIZERS, SCHEDULES, Fit, Phase
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION
 from compress.training.engine import Run, run
 
 MakeFit = Callable[..., Fit]
+
+
+torch.set_num_threads(1)  # the networks are tiny, and two workers of pytest share two cores
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,8 +62,7 @@ def make_fit() -> MakeFit:
 def teacher(digits: Dataset, make_fit: MakeFit) -> Checkpoint:
     """A cnn-a, half as wide as the paper's, that has learnt something; only to be read."""
     made = new_network(Named("cnn-a", options={"width": 8}), digits, seed=11)
-    learning = Lesson(made.network, None, CLASSIFICATION, len(digits.train), len(digits.classes), 0)
-    phases = read_method("no_teacher").phases(learning, make_fit(6))
+    phases = [Phase("task", CLASSIFICATION.terms, make_fit(6))]
     for _ in run(phases, made.network, digits, Run(CLASSIFICATION)):
         pass
     return made.with_step({"command": "edgepress train cnn-a --data digits", "seed": 11})
@@ -84,6 +86,22 @@ def count_hooks() -> Callable[[Staged], int]:
 
     def count(network: Staged) -> int:
         return sum(_hooks(module) for module in network.model.modules())
+
+    return count
+
+
+@pytest.fixture(scope="session")
+def count_passes() -> Callable[[Staged], AbstractContextManager[list[int]]]:
+    """A network to a `with` that gives a list: the images of each pass begun through it or a copy made of it inside."""
+
+    @contextmanager
+    def count(network: Staged) -> Iterator[list[int]]:
+        passes: list[int] = []
+        handle = network.model.register_forward_pre_hook(lambda _module, args: passes.append(len(args[0])))
+        try:
+            yield passes
+        finally:
+            handle.remove()
 
     return count
 

@@ -69,7 +69,7 @@ def test_the_lineage_says_how_a_network_was_made(trio: Any) -> None:
     assert step["data"]["name"] == "digits"
     assert step["data"]["train_images"] == pytest.approx(0.2 * len(digits.train), abs=10)
     assert (step["seed"], step["phases"]) == (0, [["task", 4]])
-    assert step["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(step["versions"]["torch"])
     assert step["metrics"]["top1"] > 0.4
 
 

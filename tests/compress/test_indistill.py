@@ -1,0 +1,143 @@
+"""InDistill: the phases of its plan, the epochs of each layer, and the auxiliary's own plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from plans import CE, alike, make_guide, make_lesson, make_student, maps, pkt
+
+from compress.errors import PlanError
+from compress.phase import OPTIMIZERS, Fit, Phase, step_schedule
+from compress.recipes import read_method
+from compress.recipes.indistill import auxiliary_phases, l_cls_epochs
+from compress.stages import Staged
+from compress.tasks import CLASSIFICATION, Task
+
+FIT = Fit(70, OPTIMIZERS["adam"](1e-3), step_schedule(70), "best score", 64)
+LAST = replace(FIT, keep="last")
+
+
+@pytest.fixture(scope="module")
+def student() -> Staged:
+    return make_student()
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Staged:
+    return make_guide()
+
+
+def _plan(
+    student: Staged, teacher: Staged | None, name: str, *, task: Task = CLASSIFICATION, fit: Fit = FIT, **settings: str
+) -> list[Phase]:
+    words = {knob.replace("_", "."): text for knob, text in settings.items()}
+    return read_method(name, words).phases(make_lesson(student, teacher, task), fit)
+
+
+def test_indistill_is_a_phase_a_map_and_then_the_last_recipe(student: Staged, teacher: Staged) -> None:
+    assert _plan(student, teacher, "indistill") == [
+        Phase("map1", maps("map1"), LAST.window(0, 3)),
+        Phase("map2", maps("map2"), LAST.window(3, 7)),
+        Phase("map3", maps("map3"), LAST.window(7, 12)),
+        Phase("embedding", (CE, pkt(1000.0)), FIT.window(12, 70)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("last", "knobs"),
+    [("no_teacher", {}), ("okd", {}), ("pkt", {}), ("okd", {"alpha": "0.5", "tau": "2"}), ("pkt", {"beta": "7"})],
+)
+def test_indistill_ends_in_any_single_layer_recipe_with_its_knobs(
+    student: Staged, teacher: Staged, last: str, knobs: dict[str, str]
+) -> None:
+    inner = {f"last_{knob}": text for knob, text in knobs.items()}
+    plan = _plan(student, teacher, "indistill", a="0", b="2", last=last, **inner)
+    assert [phase.fit.epochs for phase in plan] == [2, 4, 6, 58]
+    assert alike(plan[3:], *_plan(student, teacher, last, fit=FIT.window(12, 70), **knobs))
+
+
+def test_a_knob_of_the_default_last_recipe_needs_no_name(student: Staged, teacher: Staged) -> None:
+    plan = _plan(student, teacher, "indistill", last_beta="7")
+    assert plan[-1].terms == (CE, pkt(7.0))
+
+
+def test_indistill_as_released_has_a_new_optimizer_in_every_epoch_of_every_phase(
+    student: Staged, teacher: Staged
+) -> None:
+    plan = _plan(student, teacher, "indistill", follow="release", fit=LAST.window(0, 15))
+    epochs = (("map1", 3), ("map2", 4), ("map3", 5), ("embedding", 3))
+    numbers = [(stage, number) for stage, count in epochs for number in range(1, count + 1)]
+    assert plan == [
+        Phase(f"{stage}.{n}", (CE, pkt(1000.0)) if stage == "embedding" else maps(stage), LAST.window(at, at + 1))
+        for at, (stage, n) in enumerate(numbers)
+    ]
+
+
+def test_indistill_as_released_takes_weights_by_the_epoch_apart(student: Staged, teacher: Staged) -> None:
+    task = replace(CLASSIFICATION, terms=(replace(CE, weight=(3.0, 2.0, 1.0)),))
+    plan = _plan(student, teacher, "indistill", task=task, follow="release", fit=LAST.window(0, 15), last="no_teacher")
+    assert [term.weight for phase in plan[-3:] for term in phase.terms] == [3.0, 2.0, 1.0]
+
+
+def test_indistill_as_released_can_only_keep_the_last_epoch(student: Staged, teacher: Staged) -> None:
+    with pytest.raises(PlanError, match="follow=release makes each epoch a phase of its own; it can only keep the"):
+        _plan(student, teacher, "indistill", follow="release")
+
+
+def test_indistill_freezes_nothing(student: Staged, teacher: Staged) -> None:
+    assert {phase.train for phase in _plan(student, teacher, "indistill")} == {None}
+
+
+def test_indistill_needs_an_intermediate_stage(teacher: Staged) -> None:
+    flat = Staged(teacher.model, teacher.stages[-2:])
+    with pytest.raises(PlanError, match="indistill: the student has no intermediate stage"):
+        _plan(flat, teacher, "indistill")
+
+
+def test_indistill_does_not_end_in_itself(student: Staged, teacher: Staged) -> None:
+    with pytest.raises(PlanError, match="indistill: last=indistill would need an auxiliary again"):
+        _plan(student, teacher, "indistill", last="indistill")
+
+
+def test_epochs_that_leave_none_for_the_last_recipe_are_an_error(student: Staged, teacher: Staged) -> None:
+    with pytest.raises(PlanError, match="70 epochs leave none"):
+        _plan(student, teacher, "indistill", a="30")
+
+
+def test_the_auxiliary_learns_the_labels_and_then_the_embedding(student: Staged, teacher: Staged) -> None:
+    plan = auxiliary_phases(make_lesson(student, teacher), FIT)
+    assert plan == [Phase("task", (CE,), FIT), Phase("embedding", (pkt(1.0),), FIT)]
+
+
+# the curriculum
+
+
+@pytest.mark.parametrize(
+    ("layers", "total", "a", "b", "epochs"),
+    [
+        (3, 70, 2, 1, (3, 4, 5, 58)),
+        (3, 13, 2, 1, (3, 4, 5, 1)),
+        (4, 200, 0, 5, (5, 10, 15, 20, 150)),
+        (2, 10, 3, 0, (3, 3, 4)),
+        (1, 2, 1, 0, (1, 1)),
+    ],
+)
+def test_l_cls_epochs(layers: int, total: int, a: int, b: int, epochs: tuple[int, ...]) -> None:
+    assert l_cls_epochs(layers, total, a, b) == epochs
+    assert sum(epochs) == total
+
+
+@pytest.mark.parametrize(
+    ("layers", "total", "a", "b", "message"),
+    [
+        (3, 12, 2, 1, r"12 epochs leave none.*take 12; give at least 13 epochs, or a smaller a or b"),
+        (3, 1, 2, 1, "1 epochs leave none"),
+        (3, 70, -1, 2, "a = -1"),
+        (3, 70, 2, -1, "b = -1"),
+        (3, 70, 0, 0, "a = 0, b = 0"),
+    ],
+)
+def test_epochs_that_do_not_suffice_are_an_error(layers: int, total: int, a: int, b: int, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        l_cls_epochs(layers, total, a, b)
