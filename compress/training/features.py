@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from compress.data import Batch, Split
 from compress.phase import INDEX, LABELS, Ref, S, T
-from compress.stages import Staged, tapped
+from compress.stages import Staged, evaluating, tapped
 
 Features = Callable[[Batch], Mapping[Ref, Tensor]]
 
@@ -49,7 +49,7 @@ def teacher_features(teacher: Staged | None, stages: Sequence[str], split: Split
     whole split and then looked up; the two ways agree to rounding.
 
     Args:
-        teacher: Left as it is, in eval mode, on the device where the batches will be; None where nothing is read.
+        teacher: Only read, on the device where the batches will be; None where nothing is read.
         stages: Names of the teacher's stages; none means a function that gives nothing.
         split: What will be trained on.
         epochs: How often each image will be asked for.
@@ -57,9 +57,8 @@ def teacher_features(teacher: Staged | None, stages: Sequence[str], split: Split
     if teacher is None or not stages:
         yield lambda _batch: {}
         return
-    teacher.model.eval()
     reader = folded(teacher)
-    with tapped(reader, stages, whole=False) as taps:
+    with evaluating(reader.model), tapped(reader, stages, whole=False) as taps:
 
         @torch.no_grad()
         def compute(batch: Batch) -> dict[Ref, Tensor]:
@@ -74,7 +73,7 @@ def teacher_features(teacher: Staged | None, stages: Sequence[str], split: Split
 
 
 def folded(network: Staged) -> Staged:
-    """A copy of a network in eval mode, each batch-norm that only normalises a convolution folded into it.
+    """A copy of a network for eval mode, each batch-norm that only normalises a convolution folded into it.
 
     The features are the same up to rounding. A network that torch.fx cannot trace comes back as it is.
 
@@ -84,7 +83,7 @@ def folded(network: Staged) -> Staged:
     pairs = _pairs(network)
     if not pairs:
         return network
-    model = copy.deepcopy(network.model)
+    model = copy.deepcopy(network.model).eval()
     for conv, norm in pairs:
         fused = fuse_conv_bn_eval(model.get_submodule(conv), model.get_submodule(norm))  # type: ignore[type-var, arg-type]
         model.set_submodule(conv, fused)
