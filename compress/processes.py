@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def share() -> tuple[int, int]:
@@ -19,6 +19,15 @@ def is_main() -> bool:
     from accelerate import PartialState
 
     return bool(PartialState().is_main_process)
+
+
+def agree(module: nn.Module) -> None:
+    """Nothing, once every process has the first one's buffers: each saw other images, and its own statistics of them."""
+    if share()[1] == 1:
+        return
+    from accelerate.utils import broadcast
+
+    broadcast(list(module.buffers()))
 
 
 def total(counts: Tensor) -> Tensor:

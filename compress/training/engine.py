@@ -21,7 +21,7 @@ from compress.data import Batch, Dataset
 from compress.errors import DivergedError
 from compress.evidence import weights_digest
 from compress.phase import Loss, Phase, S, describe, learned
-from compress.processes import total
+from compress.processes import agree, total
 from compress.stages import Staged
 from compress.tasks import Task, tallied
 from compress.training.check import check_plan
@@ -265,6 +265,8 @@ def _run_epoch(
     ):
         torch.manual_seed(_seed(run.seed, state.done))
         losses, tally = yield from _train(course, phase, learner, (features, guides.train), state.done, epoch)
+    for module in (student.model, *learner.modules.values()):
+        agree(module)
     images, seconds = len(course.data.train), time.perf_counter() - start
     _check_weights(course, phase, learner, state.done)
     score, metric = run.task.score(tally) if scored else None, f"train_{run.task.metric}"
