@@ -3,10 +3,12 @@ from __future__ import annotations
 import inspect as introspection
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli.export import export as command
@@ -76,6 +78,21 @@ def test_export_without_its_data_compares_on_noise_and_says_so(
     assert result.exit_code == 0, result.output
     assert "compared on uniform noise (the checkpoint names no data that are on this machine" in result.stdout
     assert result.stdout.endswith("5 samples\n")
+
+
+def test_export_finds_the_folder_that_the_network_was_trained_on(
+    student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRESS_DATA", str(tmp_path / "root"))
+    for part, name in product(("train", "test"), student.card.classes):
+        (tmp_path / "own" / part / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 20 * int(name)).save(tmp_path / "own" / part / name / "one.png")
+    load(str(tmp_path / "own"))
+    output = tmp_path / "s.onnx"
+    result = export(saved(student, tmp_path / "s.safetensors", "own"), "-o", output)
+    assert result.exit_code == 0, result.output
+    assert f"compared on all 10 test images of {tmp_path / 'own'}\n" in result.stdout
+    assert str(tmp_path).encode() not in output.read_bytes()
 
 
 def test_data_that_were_asked_for_must_be_there(student: Checkpoint, tmp_path: Path) -> None:
