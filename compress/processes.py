@@ -22,7 +22,7 @@ def is_main() -> bool:
 
 
 def agree(module: nn.Module) -> None:
-    """Nothing, once every process has the first one's buffers: each saw other images, and its own statistics of them."""
+    """Nothing, once every process has the first one's buffers: each saw other images and has statistics of its own."""
     if share()[1] == 1:
         return
     from accelerate.utils import broadcast
