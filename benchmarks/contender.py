@@ -104,7 +104,7 @@ def open_contender(given: Path, folder: Path, *, data: str | None = None, thread
     if dataset is None:
         image = torch.rand(1, *_sides(exported), generator=torch.Generator().manual_seed(0))
     else:
-        image = as_network(exported, dataset).scale(next(dataset.test.batches(1)).image)
+        image = as_network(exported, dataset.scale).scale(next(dataset.test.batches(1)).image)
     contender = Contender(given, exported, made, image, dataset)
     classifies = contender.task == "classification"
     if dataset is not None and classifies and contender.classes != len(dataset.classes):

@@ -26,6 +26,24 @@ _Auxiliary = Annotated[
         rich_help_panel=options.METHOD,
     ),
 ]
+_AuxiliaryArch = Annotated[
+    str | None,
+    options.choice(
+        "--auxiliary-arch",
+        options.NETWORKS,
+        help="The network, where --auxiliary is a plain torch state dict.",
+        group=options.METHOD,
+    ),
+]
+_StudentArch = Annotated[
+    str | None,
+    options.choice(
+        "--student-arch",
+        options.NETWORKS,
+        help="The network, where --student is a plain torch state dict.",
+        group=options.NETWORK,
+    ),
+]
 _AuxiliaryEpochs = Annotated[
     int,
     options.whole(
@@ -39,7 +57,7 @@ _Ratio = Annotated[
 
 
 def distill(
-    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="The trained network, a .safetensors file.")],
+    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="The trained network: a checkpoint.")],
     data: options.Data,
     output: options.Output,
     student: _Student = "cnn-s",
@@ -61,7 +79,13 @@ def distill(
     width: options.Width = None,
     depth: options.Depth = None,
     arch: options.Arch = None,
+    auxiliary_arch: _AuxiliaryArch = None,
+    student_arch: _StudentArch = None,
     size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     force: options.Force = False,
@@ -72,7 +96,7 @@ def distill(
         edgepress distill teacher.safetensors --student cnn-s --data digits -o student.safetensors
         edgepress distill teacher.safetensors --method okd --set tau=4 --data digits -o student.safetensors
     """
-    from cli import parse, progress
+    from cli import parse, progress, say
     from cli.typed import refuse
     from compress.jobs import Auxiliary, Distillation, Job, distil
     from compress.opening import Named, open_beside, open_pair
@@ -83,20 +107,23 @@ def distill(
     plan = read_method(method, parse.read_settings(knobs))
     if plan.recipe.guide != "auxiliary":
         reason = f"method {method!r} takes no auxiliary; leave it out, or take --method indistill"
-        refuse(("--auxiliary", "--auxiliary-epochs", "--ratio"), reason)
+        refuse(("--auxiliary", "--auxiliary-arch", "--auxiliary-epochs", "--ratio"), reason)
     elif auxiliary is not None:
         refuse(("--auxiliary-epochs", "--ratio"), "the auxiliary is finished already; leave it out")
-    small = parse.read_network(student, width=width, depth=depth)
+    small = parse.read_network(student, student_arch, width=width, depth=depth)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
-    asked = Run(parse.read_task(task), seed, progress.every_s())
-    job = Job(parse.command_line(), asked, Journal(output, resume, force, read))
+    training = Run(parse.read_task(task), seed, progress.every_s())
+    job = Job(parse.command_line(), training, Journal(output, resume, force, read))
     job.journal.check()
     before = progress.stamp(output)
-    prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
-    source, images = open_pair(Named(str(teacher), arch or ""), data, prepared)
+    asked = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
+    asked = parse.read_seen(asked, mean, std, resize, crop)
+    source, images = open_pair(Named(str(teacher), arch or ""), data, asked)
+    say.notes(images.notes)
     learner = open_beside(f"--student {student}", small, images, seed=seed)
-    between = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size)
-    made = open_beside(f"--auxiliary {auxiliary}", Named(str(auxiliary)), images, seed=seed) if auxiliary else None
-    what = Distillation(learner, source, images, Auxiliary(made, between, ratio))
+    long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size)
+    between = Named(str(auxiliary), auxiliary_arch or "")
+    made = open_beside(f"--auxiliary {auxiliary}", between, images, seed=seed) if auxiliary else None
+    what = Distillation(learner, source, images, Auxiliary(made, long, ratio))
     progress.say_result(progress.follow(distil(plan, fit, what, job), output), output, before)

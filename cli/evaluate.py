@@ -8,28 +8,36 @@ from cli import options
 
 
 def evaluate(
-    checkpoint: options.CheckpointFile,
+    file: options.AnyFile,
     data: options.Data,
     task: Annotated[
         str | None, options.choice("--task", options.TASKS, help="classification or retrieval. [default: its own]")
     ] = None,
     arch: options.Arch = None,
     size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
 ) -> None:
-    """Measure a network on a test split.
+    """Measure a network, or an exported file, on a test split.
 
     Examples:
         edgepress evaluate student.safetensors --data digits
-        edgepress evaluate weights.pt --arch resnet18 --data cifar10 --json
+        edgepress evaluate student.onnx --data digits --json
+        edgepress evaluate weights.pt --arch resnet18 --data cifar10 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
     """
     from cli import device, parse, progress, say
     from compress.data import DataOptions
-    from compress.opening import Named, open_pair
+    from compress.opening import Named
+    from exports.opening import open_for_data
 
-    found, images = open_pair(Named(str(checkpoint), arch or ""), data, DataOptions(size=parse.read_size(size)))
-    goal = parse.read_task(task or found.card.task)
-    found.network.model.to(device.chosen())
-    metrics = goal.evaluate(found.network, images)
+    asked = parse.read_seen(DataOptions(size=parse.read_size(size)), mean, std, resize, crop)
+    opened, images = open_for_data(Named(str(file), arch or ""), data, asked)
+    say.notes(images.notes)
+    goal = parse.read_task(task) if task else opened.task
+    opened.network.model.to(device.chosen())
+    metrics = goal.evaluate(opened.network, images)
     facts = {"data": images.name, "task": goal.name, "images": len(images.test), "metrics": metrics}
-    heading = f"{checkpoint}: {goal.name} on the {len(images.test):,} test images of {images.name}"
+    heading = f"{file}: {goal.name} on the {len(images.test):,} test images of {images.name}"
     say.result(facts, heading, *progress.metric_lines(metrics))

@@ -29,6 +29,10 @@ def export(
     samples: options.Samples = None,
     arch: options.Arch = None,
     size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
     force: options.Force = False,
 ) -> None:
     """Write a checkpoint as an .onnx file.
@@ -48,7 +52,8 @@ def export(
 
     format_of(output)
     check_target(output, force=force, inputs=(checkpoint,))
-    source = open_network(Named(str(checkpoint), arch or ""), data, DataOptions(size=parse.read_size(size)))
+    asked = parse.read_seen(DataOptions(size=parse.read_size(size)), mean, std, resize, crop)
+    source = open_network(Named(str(checkpoint), arch or ""), data, asked)
     images, origin = samples_for(source.card, data, samples)
     shipped = ship(source, output, images, settings=Settings(opset, lineage=not no_lineage), force=force)
     records = [record.to_dict() for record in _records(shipped)]

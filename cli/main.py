@@ -15,6 +15,7 @@ from cli.evaluate import evaluate
 from cli.export import export
 from cli.inspect import inspect
 from cli.networks import networks
+from cli.predict import predict
 from cli.prune import prune
 from cli.train import train
 from cli.verify import verify
@@ -47,8 +48,10 @@ def _edgepress(version: _Version = False) -> None:
     pass
 
 
-for _command in (train, distill, prune, evaluate, export, verify, benchmark, inspect, networks, data, demo):
-    mount(app, _command, computes=_command in (train, distill, prune, evaluate))
+_COMPUTING = (train, distill, prune, evaluate, predict)
+
+for _command in (*_COMPUTING, export, verify, benchmark, inspect, networks, data, demo):
+    mount(app, _command, computes=_command in _COMPUTING)
 
 
 if __name__ == "__main__":

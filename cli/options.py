@@ -18,6 +18,7 @@ TASKS = ("classification", "retrieval")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine", "constant")
 AUGMENTATIONS = ("none", "flip", "crop")
+RESIZES = ("crop", "stretch")
 KEEPS = ("last", "best", "best-loss")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -61,7 +62,12 @@ def file_name(text: str) -> Path:
     return Path(text)
 
 
-CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors file of edgepress.")]
+CheckpointFile = Annotated[
+    Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors file of edgepress, or with --arch a state dict.")
+]
+AnyFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A checkpoint, an exported file, or with --arch a plain state dict.")
+]
 Output = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="PATH", parser=file_name, help="The file to write.", rich_help_panel=OUTPUT),
@@ -80,6 +86,31 @@ Size = Annotated[
         "--size",
         metavar="N|HxW",
         help="Image size in pixels: 96, or 64x96 (height, width).",
+        rich_help_panel=DATA,
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean",
+        metavar="LIST",
+        help="Mean of each channel in [0, 1] that a network expects: 0.485,0.456,0.406.",
+        rich_help_panel=DATA,
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option("--std", metavar="LIST", help="Its standard deviation: 0.229,0.224,0.225.", rich_help_panel=DATA),
+]
+Resize = Annotated[
+    str | None,
+    choice("--resize", RESIZES, help="crop (its middle, in the shape of the input) or stretch.", group=DATA),
+]
+Crop = Annotated[
+    float | None,
+    typer.Option(
+        "--crop",
+        help="Share of the image that is taken, such as 0.875 (224 of 256). [default: 1]",
         rich_help_panel=DATA,
     ),
 ]
@@ -134,7 +165,17 @@ Width = Annotated[int | None, whole("--width", 1, help="Of the first block (cnn-
 Depth = Annotated[int | None, whole("--depth", 1, help="In blocks (cnn-s, cnn-a).", group=NETWORK)]
 Arch = Annotated[
     str | None,
-    choice("--arch", NETWORKS, help="The network of a plain torch state dict.", group=NETWORK),
+    choice("--arch", NETWORKS, help="The network, where CHECKPOINT is a plain torch state dict.", group=NETWORK),
+]
+
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE|pretrained",
+        help="Start from these: a checkpoint, a plain state dict, or torchvision's own.",
+        rich_help_panel=NETWORK,
+    ),
 ]
 
 CompareData = Annotated[

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from compress.errors import DataError, PlanError, unknown_name
 
@@ -100,6 +101,23 @@ def read_data_options(
     names = None if augment is None else _read_augment(augment)
     sides = read_size(size)
     return DataOptions(sides, channels, augment=names, fraction=fraction, val_fraction=val_fraction, seed=seed)
+
+
+def read_seen(
+    asked: DataOptions, mean: str | None, std: str | None, resize: str | None, crop: float | None
+) -> DataOptions:
+    """The options with what a foreign network expects of its images; DataError for numbers that are none."""
+    if resize not in (None, "crop", "stretch"):
+        raise DataError(unknown_name("--resize", resize, ("crop", "stretch")))
+    rule = cast("Literal['crop', 'stretch'] | None", resize)
+    return replace(asked, mean=_numbers("--mean", mean), std=_numbers("--std", std), resize=rule, crop=crop)
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise DataError(f"{option} {text}: give one number a channel, such as 0.485,0.456,0.406") from error
 
 
 def _read_augment(text: str) -> tuple[str, ...]:

@@ -62,6 +62,10 @@ def prune(
     val_fraction: options.ValFraction = 0.0,
     arch: options.Arch = None,
     size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     force: options.Force = False,
@@ -90,8 +94,10 @@ def prune(
         raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
-    prepared = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
-    before, images = open_pair(Named(str(checkpoint), arch or ""), data, prepared)
+    asked = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
+    asked = parse.read_seen(asked, mean, std, resize, crop)
+    before, images = open_pair(Named(str(checkpoint), arch or ""), data, asked)
+    say.notes(images.notes)
     job = Job(parse.command_line(), Run(parse.read_task(before.card.task), seed, progress.every_s()), journal)
     small = cut(before, ratio, job.command)
     _say_share(before, small, ratio)

@@ -75,6 +75,13 @@ def line(text: str, *, bold: bool = False) -> None:
         typer.secho(printable(text), bold=bold or None, err=_manner.get().as_json)
 
 
+def notes(sentences: Iterable[str]) -> None:
+    """Print what was decided on the way, a line each, on stderr."""
+    for sentence in sentences:
+        if _talks():
+            typer.echo(f"note: {printable(sentence)}", err=True)
+
+
 def warning(text: str) -> None:
     """Print one line on stderr about what makes the result doubtful."""
     if _talks():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,8 +27,13 @@ def train(
     schedule: options.Schedule = "step",
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
+    weights: options.Weights = None,
     size: options.Size = None,
     channels: options.Channels = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    crop: options.Crop = None,
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
@@ -37,28 +43,31 @@ def train(
     resume: options.Resume = False,
     force: options.Force = False,
 ) -> None:
-    """Train a network on labels alone.
+    """Train a network on labels alone: from scratch, or from given weights.
 
     Examples:
         edgepress train resnet18 --data digits -o teacher.safetensors
+        edgepress train mobilenet_v3_small --weights pretrained --data photos/ --epochs 10 -o net.safetensors
         edgepress train cnn-s --data photos/ --size 96 --epochs 30 --keep best --val-fraction 0.1 -o net.safetensors
     """
-    from cli import parse, progress
-    from compress.data import load
+    from cli import parse, progress, say
     from compress.jobs import Job, lesson
     from compress.jobs import train as run
-    from compress.opening import new_network
+    from compress.opening import open_new
     from compress.recipes import read_method
     from compress.training.engine import Run
     from compress.training.journal import Journal
 
     task = parse.read_task("classification")
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
-    job = Job(parse.command_line(), Run(task, seed, progress.every_s()), Journal(output, resume, force))
+    read = (Path(weights),) if weights else ()
+    job = Job(parse.command_line(), Run(task, seed, progress.every_s()), Journal(output, resume, force, read))
     job.journal.check()
     named = parse.read_network(network, width=width, depth=depth)
-    images = load(data, parse.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed))
-    checkpoint = new_network(named, images, seed=seed)
+    asked = parse.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed)
+    begun = open_new(named, weights, data, parse.read_seen(asked, mean, std, resize, crop), seed=seed)
+    say.notes((*begun.images.notes, *begun.notes))
+    checkpoint, images = begun.checkpoint, begun.images
     phases = read_method("no_teacher").phases(lesson(checkpoint, images, job), fit)
     before = progress.stamp(output)
     progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output, before)

@@ -137,6 +137,18 @@ def new_network(named: Named, images: Dataset, *, seed: int) -> Checkpoint:
     return Checkpoint(build(architecture, seed=seed), Card(architecture, see, images.classes))
 
 
+def open_new(named: Named, weights: str | None, data: str, options: DataOptions, *, seed: int) -> Initial:
+    """A network by name and the data set it is for: with random weights, or with given ones (see `open_initial`).
+
+    Raises:
+        CheckpointError, DataError, PlanError: One of them cannot be opened, or they do not fit each other.
+    """
+    if weights is not None:
+        return open_initial(named, weights, data, options, seed=seed)
+    images = load_data(data, options)
+    return Initial(new_network(named, images, seed=seed), images, ())
+
+
 def open_initial(named: Named, weights: str, data: str, options: DataOptions, *, seed: int) -> Initial:
     """A network by name that starts from given weights, for a data set that it need not know.
 

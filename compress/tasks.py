@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -67,15 +68,29 @@ def features(network: Staged, split: Split, stage: str) -> tuple[Tensor, Tensor]
     return feature, gathered(torch.cat([batch.target for _, batch in rows]))[order]
 
 
-@torch.no_grad()
-def _outputs(network: Staged, split: Split, stage: str, *, order: int | None) -> Iterator[tuple[Tensor, Batch]]:
-    """(feature on the CPU, batch) for each batch of this process's share."""
+@contextmanager
+def answering(network: Staged, stage: str) -> Iterator[Callable[[Tensor], Tensor]]:
+    """From (B, C, H, W) uint8 images to the network's (B, ...) feature at a stage, on the CPU, in eval mode.
+
+    What it gives raises GateError where a value is NaN or infinite.
+    """
     first = next(network.model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
     with evaluating(network.model), tapped(network, [stage], whole=False) as taps:
+
+        @torch.no_grad()
+        def answer(images: Tensor) -> Tensor:
+            taps.read(network.model, network.scale(images.to(device)))
+            return check_outputs(taps[stage].cpu(), f"stage {stage!r} of the network")
+
+        yield answer
+
+
+def _outputs(network: Staged, split: Split, stage: str, *, order: int | None) -> Iterator[tuple[Tensor, Batch]]:
+    """(feature on the CPU, batch) for each batch of this process's share."""
+    with answering(network, stage) as answer:
         for batch in split.batches(EVALUATION_BATCH, order=order, shard=share(), even=False):
-            taps.read(network.model, network.scale(batch.image.to(device)))
-            yield check_outputs(taps[stage].cpu(), f"stage {stage!r} of the network"), batch
+            yield answer(batch.image), batch
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

@@ -39,16 +39,15 @@ def task_of(artefact: Artefact) -> Task:
     return TASKS[artefact.card.task] if artefact.card else CLASSIFICATION
 
 
-def as_network(artefact: Artefact, images: Dataset) -> Staged:
+def as_network(artefact: Artefact, scale: Scale) -> Staged:
     """A network whose only stage is the file's answer, and which wants its pixels as the file does.
 
     Args:
         artefact: The file.
-        images: Whose mean and std are taken where the file says nothing of its own.
+        scale: Taken where the file says nothing of its own.
     """
     answer = Stage(task_of(artefact).output, "", (), 0)
-    scale = artefact.card.scale if artefact.card else Scale(images.see.mean, images.see.std)
-    return Staged(Answers(artefact), (answer,), scale=scale)
+    return Staged(Answers(artefact), (answer,), scale=artefact.card.scale if artefact.card else scale)
 
 
 def images_for(artefact: Artefact, data: str, options: DataOptions) -> Dataset:

@@ -20,7 +20,7 @@ def accuracy(exported: Artefact, images: Dataset) -> dict[str, Any]:
     Raises:
         GateError: The file gives logits that are NaN or infinite.
     """
-    found = CLASSIFICATION.evaluate(as_network(exported, images), images)
+    found = CLASSIFICATION.evaluate(as_network(exported, images.scale), images)
     return {
         "top1": found["top1"],
         "low": found["top1_low"],

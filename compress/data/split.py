@@ -15,6 +15,7 @@ from compress.data.decode import check_listing, read_batches
 from compress.data.found import Listing, Pixels
 from compress.data.prepare import fit_pixels, margin, vary
 from compress.preprocessing import Preprocessing
+from compress.stages import Scale
 
 VOID = 255  # the class of a pixel that a mask leaves open
 WORKERS = min(8, (os.cpu_count() or 1) // 2)
@@ -196,6 +197,11 @@ class Dataset:
     test: Split
     fingerprint: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def scale(self) -> Scale:
+        """How a new network for the images should scale them."""
+        return Scale(self.see.mean, self.see.std)
 
 
 def _draw(count: int, see: Preprocessing, seed: int, view: int | None) -> Draws | None:

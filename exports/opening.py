@@ -1,0 +1,73 @@
+"""Whatever was named, opened to be asked: a checkpoint, a plain state dict or a file of an edge format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.checkpoint import Checkpoint
+from compress.data import DataOptions, Dataset
+from compress.errors import DataError
+from compress.opening import Named, open_network, open_pair
+from compress.preprocessing import Preprocessing
+from compress.stages import Staged
+from compress.tasks import TASKS, Task
+from exports.answers import as_network, images_for, task_of
+from exports.formats import FORMATS, format_of
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What answers, and what for.
+
+    Attributes:
+        network: It wants its pixels scaled by its own `scale`.
+        task: What it was trained for.
+        see: How it sees an image.
+        classes: The names of its answers.
+    """
+
+    network: Staged
+    task: Task
+    see: Preprocessing
+    classes: tuple[str, ...]
+
+
+def open_for_data(named: Named, data: str, options: DataOptions) -> tuple[Opened, Dataset]:
+    """What answers, and the data set as it sees it.
+
+    A file of an edge format that edgepress did not write says nothing of preprocessing: there the data set and the
+    options decide.
+
+    Raises:
+        CheckpointError, DataError, ExportError: One of them cannot be opened, or they do not fit each other.
+    """
+    path = Path(named.name)
+    if path.suffix not in FORMATS:
+        checkpoint, images = open_pair(named, data, options)
+        return _of_checkpoint(checkpoint), images
+    artefact = format_of(path).read(path)
+    images = images_for(artefact, data, options)
+    network = as_network(artefact, images.scale)
+    return Opened(network, task_of(artefact), images.see, images.classes), images
+
+
+def open_alone(named: Named, data: str | None, options: DataOptions) -> Opened:
+    """What answers, without any data but where a plain state dict needs them.
+
+    Raises:
+        CheckpointError, DataError, ExportError: It cannot be opened, or does not say how it sees an image.
+    """
+    path = Path(named.name)
+    if path.suffix not in FORMATS:
+        return _of_checkpoint(open_network(named, data, options))
+    artefact = format_of(path).read(path)
+    if artefact.card is None:
+        raise DataError(f"{path}: does not say how it sees an image; give a file that `edgepress export` wrote")
+    card = artefact.card
+    return Opened(as_network(artefact, card.scale), task_of(artefact), card.preprocessing, card.classes)
+
+
+def _of_checkpoint(checkpoint: Checkpoint) -> Opened:
+    card = checkpoint.card
+    return Opened(checkpoint.network, TASKS[card.task], card.preprocessing, card.classes)
