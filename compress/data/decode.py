@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,10 +82,11 @@ def read_batches(
         batch_sampler=plan,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=_unchanged,
-        worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # without one of its own the loader draws from the global generator
     )
-    for images in loader:
+    with _interrupted_later():
+        read = iter(loader)
+    for images in read:
         if isinstance(images, DataError):
             raise images
         yield torch.from_numpy(images)
@@ -129,9 +131,24 @@ def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _leave_interrupts(_worker: int) -> None:
-    """Ctrl-C is the parent's to handle, which ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Ctrl-C inside the `with` counts only after it, and never in a process that was forked off in it.
+
+    A fork would swallow it, and a worker would show a traceback of its own.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
