@@ -29,5 +29,5 @@ def data() -> None:
         )
     lines.append("")
     lines.append(f"Named sets are looked for under {data_root()} (EDGEPRESS_DATA changes it). Any folder of images")
-    lines.append("works by its path: train/<class>/* and test/<class>/* or val/<class>/*")
+    lines.append("works by its path: train/<class>/* and test/<class>/* or val/<class>/*, or <class>/* alone")
     say.result({"root": data_root(), "data": [asdict(row) for row in rows]}, *lines)

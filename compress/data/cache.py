@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
 from pathlib import Path
 
 import PIL
@@ -23,6 +25,7 @@ from compress.preprocessing import Preprocessing
 FORMAT = 1
 KEPT_FROM_BYTES = 2**20  # of the files; fewer are decoded as quickly as they are looked up
 MOST_BYTES = 4 * 2**30
+STALE_S = 24 * 3600  # by then nobody is writing a file any more
 
 
 def read_kept(listing: Listing, see: Preprocessing) -> Tensor:
@@ -79,6 +82,9 @@ def _write(path: Path, images: Tensor) -> None:
             free -= stat.st_size
             if free < 0:
                 entry.unlink(missing_ok=True)
+        for left in path.parent.glob(".*.partial"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
     except (OSError, SafetensorError, OutputError):
         return
 

@@ -161,3 +161,14 @@ def test_what_was_not_used_for_the_longest_time_goes_first(folder: Path, monkeyp
     load(str(folder), DataOptions(size=(4, 4)))
     assert len(set(old) & set(kept(folder))) < 2
     assert sum(path.stat().st_size for path in kept(folder)) <= bytes_kept - 100
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(folder: Path) -> None:
+    new, old = (folder.parent / "root" / ".decoded" / f".{name}.partial" for name in ("new", "old"))
+    for left in (new, old):
+        left.mkdir(parents=True)
+        (left / "images.safetensors").touch()
+    os.utime(old, (1, 1))
+    load(str(folder), DataOptions(size=SIZE))
+    assert new.exists()
+    assert not old.exists()

@@ -198,6 +198,11 @@ def test_a_folder_says_what_was_decided_about_it(flat: Path, folder: Path) -> No
     assert load("digits").notes == ()
 
 
+def test_class_names_are_kept_as_they_are(flat: Path) -> None:
+    (flat / "yen").rename(flat / "\x1b[2Jyen")
+    assert load(str(flat)).classes == ("\x1b[2Jyen", "euro")
+
+
 def test_stray_files_are_skipped_and_counted(flat: Path) -> None:
     before = load(str(flat))
     for file in ("README.txt", "euro/Thumbs.db", "yen/.DS_Store", "yen/notes.md"):
@@ -393,7 +398,9 @@ def test_the_fingerprint_follows_images_labels_and_preprocessing(folder: Path) -
 
 
 OTHERWISE = [
-    DataOptions(size=(32, 32)),
+    DataOptions(size=(24, 40)),
+    DataOptions(size=(40, 24)),
+    DataOptions(size=(24, 40), resize="stretch"),
     DataOptions(augment=()),
     DataOptions(mean=(0.5,) * 3),
     DataOptions(fraction=0.5),

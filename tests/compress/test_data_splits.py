@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,6 +175,25 @@ def test_workers_change_nothing_in_a_stream(listing: Listing) -> None:
     other = whole(streamed(listing), order=2, view=2)
     assert torch.equal(one.image, other.image)
     assert torch.equal(one.index, other.index)
+
+
+def test_ctrl_c_while_workers_start_is_one_interrupt(listing: Listing) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from compress.data.folder import scan
+from compress.data.split import StreamSplit
+from compress.preprocessing import Preprocessing
+split = StreamSplit(scan(Path({str(listing.root)!r})).train, Preprocessing((8, 8), 1, (0.0,), (1.0,)), workers=2)
+interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)
+os.register_at_fork(before=interrupt, after_in_child=interrupt)
+try:
+    list(split.batches(4))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
 @pytest.mark.parametrize("augment", [("flip",), ("crop",), BOTH])
