@@ -85,7 +85,8 @@ def test_json_is_one_object_and_the_epochs_are_told_elsewhere(tmp_path: Path, su
         ("data", {"root", "data"}),
         ("networks", {"edgepress", "torchvision"}),
         ("evaluate teacher.safetensors --data digits", {"data", "task", "images", "metrics"}),
-        ("export student.safetensors -o new.onnx", {"output", "size_bytes", "parity", "compared_on"}),
+        ("export student.safetensors -o new.onnx", {"file", "compared_on", "records"}),
+        ("verify student.onnx --against student.safetensors", {"file", "against", "claims"}),
         ("benchmark student.onnx --rounds 10 -o new.json", {"schema", "contenders", "ratio"}),
         ("inspect student.onnx", {"network", "classes", "macs"}),
         (
