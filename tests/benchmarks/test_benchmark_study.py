@@ -14,10 +14,11 @@ from benchmarks.studies.table import aggregate, markdown
 from compress.checkpoint import load
 from compress.data import Dataset
 from compress.errors import DataError
-from compress.jobs import Job
-from compress.opening import Named, new_network, train
-from compress.recipes import Method
+from compress.jobs import Job, lesson, train
+from compress.opening import Named, new_network
+from compress.recipes import read_method
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
+from compress.training.engine import Run
 from compress.training.journal import Journal
 
 
@@ -29,14 +30,14 @@ def runs(digits: Dataset, make_fit, tmp_path_factory: pytest.TempPathFactory) ->
     def made(name: str, method: str, task: Task, seed: int) -> None:
         new = new_network(Named("cnn-s", options={"width": 4}), digits, seed=seed)
         guide = load(folder / "teacher.safetensors").network if method != "no_teacher" else None
-        phases = Method(method).phases(new.network, guide, task, make_fit(2))
-        job = Job(f"edgepress {name}", task, seed, Journal(folder / f"{name}.safetensors"))
+        job = Job(f"edgepress {name}", Run(task, seed), Journal(folder / f"{name}.safetensors"))
+        phases = read_method(method).phases(lesson(new, digits, job, teacher=guide), make_fit(2))
         for _ in train(new, phases, digits, job, teacher=guide):
             pass
 
     made("teacher", "no_teacher", CLASSIFICATION, 0)
     made("pkt", "pkt", RETRIEVAL, 1)
-    quick = Protocol(rounds=10, round_ms=1, warmup_ms=5)
+    quick = Protocol(sessions=2, rounds=10, turn_ms=1, warmup_ms=5)
     save(compare(folder / "pkt.safetensors", folder / "teacher.safetensors", protocol=quick), folder / "bench.json")
     return folder
 
