@@ -5,17 +5,14 @@ The epochs and rounds are so many that a command which began its work before it 
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 from torchvision.utils import save_image
 from typer.testing import Result
 
@@ -110,60 +107,23 @@ def test_a_truncated_export(workshop: Path, refused: Refused) -> None:
         refused(line, workshop, "cut.onnx")
 
 
-CARDS: list[Any] = [
-    pytest.param({"architecture": {"name": "os.system"}}, "unknown network 'os.system'", id="unknown network"),
-    pytest.param({"architecture": {"name": "cnn-aa"}}, "Did you mean 'cnn-a'?", id="network misspelt"),
-    pytest.param({"architecture": {"size": 10**12}}, "size is 1000000000000", id="vast size"),
-    pytest.param(
-        {"architecture": {"size": 8192, "options": {"width": 1024}}}, "34,910,293,361,664 weights", id="vast weights"
-    ),
-    pytest.param({"architecture": {"options": {"width": 10**9}}}, "width is 1000000000", id="vast width"),
-    pytest.param({"architecture": {"options": {"evil": 1}}}, "unknown option 'evil'", id="unknown option"),
-    pytest.param({"architecture": {"size": -1}}, "size is -1", id="negative size"),
-    pytest.param({"architecture": {"size": 48}}, "has shape", id="another size"),
-    pytest.param({"architecture": {"channels": 3}, "mean": [0.1] * 3, "std": [1] * 3}, "has shape", id="channels"),
-    pytest.param({"architecture": {"name": "resnet18"}}, "do not fit the network", id="another network"),
-    pytest.param({"mean": [float("inf")]}, "must be finite", id="infinite mean"),
-    pytest.param({"std": [0]}, "std above 0", id="zero std"),
-    pytest.param({"classes": ["one"]}, "1 class names for 10 outputs", id="too few classes"),
-    pytest.param({"classes": None}, "card is damaged", id="no classes"),
-    pytest.param({"task": "world domination"}, "task 'world domination'", id="unknown task"),
-    pytest.param({"surgery": [["blocks.0.conv", True, [0, 99]]]}, "channel 99", id="a cut too far"),
-    pytest.param({"surgery": [["__class__", True, [0]]]}, "'__class__'", id="a cut of something else"),
-    pytest.param({"lineage": [1]}, "card is damaged", id="lineage of numbers"),
-    pytest.param({"format": 99}, "format 99", id="a later format"),
-]
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], None]) -> None:
-    """Change the card and the tensors of a checkpoint."""
-    with safetensors.safe_open(path, framework="pt") as opened:
-        card = json.loads(opened.metadata()["edgepress"])
-        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    change(card, tensors)
-    path.write_bytes(safetensors.torch.save(tensors, metadata={"edgepress": json.dumps(card)}))
-
-
-@pytest.mark.parametrize(("change", "mention"), CARDS)
-def test_a_checkpoint_with_an_evil_card(workshop: Path, refused: Refused, change: dict[str, Any], mention: str) -> None:
-    def spoil(card: dict[str, Any], _tensors: dict[str, Tensor]) -> None:
-        card["architecture"] |= change.get("architecture", {})
-        card |= {name: value for name, value in change.items() if name != "architecture"}
-
-    rewrite(workshop / "teacher.safetensors", spoil)
+def test_a_checkpoint_that_was_altered(workshop: Path, refused: Refused) -> None:
+    path = workshop / "teacher.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'\\"classes\\": [\\"0', b'\\"classes\\": [\\"7', 1))
+    assert path.read_bytes() != content
     for line in ("evaluate teacher.safetensors --data digits", "inspect teacher.safetensors"):
-        refused(line, workshop, "teacher.safetensors: ", mention)
-
-
-def test_weights_that_are_not_finite(workshop: Path, refused: Refused) -> None:
-    rewrite(workshop / "teacher.safetensors", lambda _card, tensors: tensors["classifier.bias"].fill_(float("nan")))
-    refused("export teacher.safetensors -o new.onnx", workshop, "classifier.bias holds NaN")
+        refused(line, workshop, "teacher.safetensors: ")
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    refused("export teacher.safetensors -o new.onnx", workshop, "its weights are not those it was written with")
 
 
 def test_a_file_that_is_no_checkpoint_of_edgepress(workshop: Path, refused: Refused) -> None:
     safetensors.torch.save_file({"weight": torch.zeros(2)}, workshop / "plain.safetensors")
     refused("inspect plain.safetensors", workshop, "plain.safetensors: holds weights but no card", "--arch")
-    refused("evaluate student.onnx --data digits", workshop, "student.onnx: is damaged or not a .safetensors file")
+    refused(
+        "prune student.onnx --ratio 0.5 --data digits -o new.safetensors", workshop, "student.onnx: is an exported file"
+    )
     refused("benchmark student.pt", workshop, "student.pt does not exist")
     (workshop / "notes.txt").write_text("notes")
     refused("benchmark notes.txt", workshop, "notes.txt: .txt cannot be benchmarked", ".safetensors, .onnx")
@@ -186,10 +146,10 @@ def test_networks_of_different_shapes_do_not_meet(workshop: Path, refused: Refus
     small = "train cnn-s --data digits --fraction 0.05 --epochs 1"
     succeeds(f"{small} --size 24 --channels 3 -o three.safetensors", workshop)
     succeeds(f"{small} --size 32 -o larger.safetensors", workshop)
-    for name, shape in (("three", "3x24x24"), ("larger", "1x32x32")):
+    for name, differs in (("three", "channels: 3, 1"), ("larger", "size: (32, 32), (24, 24)")):
         file = f"{name}.safetensors"
-        refused(f"{DISTIL} --student {file} -o new.safetensors", workshop, file, "1x24x24", shape)
-        refused(f"{DISTIL} --auxiliary {file} -o new.safetensors", workshop, file, "1x24x24", shape)
+        refused(f"{DISTIL} --student {file} -o new.safetensors", workshop, file, differs)
+        refused(f"{DISTIL} --auxiliary {file} -o new.safetensors", workshop, file, differs)
     line = f"{DISTIL} --auxiliary student.auxiliary.safetensors --width 16 -o new.safetensors"
     refused(line, workshop, "student.auxiliary.safetensors", "'map1'", "16 of 8 channels")
 
@@ -200,7 +160,7 @@ def test_a_size_that_is_not_the_network_s(workshop: Path, refused: Refused) -> N
         f"{DISTIL} -o n.safetensors",
         f"{PRUNE} -o n.safetensors",
     ):
-        refused(f"{line} --size 32", workshop, "--size 32", "takes 24", "leave the option out")
+        refused(f"{line} --size 32", workshop, "--size 32x32: the network has 24x24; leave the option out")
 
 
 @pytest.mark.usefixtures("photos")
@@ -218,9 +178,7 @@ def test_data_with_other_classes(workshop: Path, refused: Refused) -> None:
 def test_an_empty_class_folder(photos: Path, refused: Refused) -> None:
     for image in (photos / "train" / "dark").iterdir():
         image.unlink()
-    refused(
-        "train cnn-s --data ./photos -o net.safetensors", photos.parent, "photos/train/dark", "is empty", "add images"
-    )
+    refused("train cnn-s --data ./photos -o net.safetensors", photos.parent, "photos/train/dark", "holds no image")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", None], ids=["empty", "text", "cut short"])
@@ -294,7 +252,7 @@ def test_an_option_that_would_be_ignored(
         (f"{DISTIL} --method indistil", ("unknown method 'indistil'", "Did you mean 'indistill'?")),
         (f"{DISTIL} --task retrival", ("unknown task 'retrival'", "Did you mean 'retrieval'?")),
         (f"{DISTIL} --method okd --set alhpa=1", ("okd: unknown knob 'alhpa'", "Did you mean 'alpha'?")),
-        (f"{DISTIL} --set last=pkd", ("unknown last recipe 'pkd'", "Did you mean 'pkt'?")),
+        (f"{DISTIL} --set last=pkd", ("indistill.last: unknown method 'pkd'", "Did you mean 'pkt'?")),
         (f"{DISTIL} --set follow=papper", ("'papper'", "Did you mean 'paper'?")),
         (f"{PRUNE} --recover odk", ("unknown method 'odk'", "Did you mean 'okd'?")),
         (TRAIN.replace("cnn-s", "resnet18") + " --width 4", ("'resnet18'", "unknown option 'width'")),
@@ -323,7 +281,7 @@ def test_unknown_names(workshop: Path, refused: Refused, line: str, mentions: tu
         (f"{TRAIN} --seed -1", ("--seed",)),
         (f"{TRAIN} --keep best", ("best", "validation split")),
         (f"{DISTIL} --keep best", ("best", "validation split")),
-        (f"{DISTIL.replace('epochs 100000', 'epochs 11', 1)}", ("11 epochs", "take 12", "more epochs")),
+        (f"{DISTIL.replace('epochs 100000', 'epochs 11', 1)}", ("11 epochs", "take 12", "at least 13 epochs")),
         (f"{DISTIL} --set a=-3", ("a = -3", "at least 0")),
         (f"{DISTIL} --set a=2.5", ("indistill: a is '2.5'", "a whole number")),
         (f"{DISTIL} --set a", ("--set a", "KNOB=VALUE")),
@@ -332,7 +290,7 @@ def test_unknown_names(workshop: Path, refused: Refused, line: str, mentions: tu
         (f"{DISTIL} --method okd --set alpha=1.5", ("alpha is 1.5", "0 to 1")),
         (f"{DISTIL} --method okd --set tau=0", ("tau is 0.0", "above 0")),
         (f"{DISTIL} --method okd --set tau=nan", ("tau is nan", "above 0")),
-        (f"{DISTIL} --method no_teacher --set tau=2", ("no_teacher", "no knobs")),
+        (f"{DISTIL} --method no_teacher --set tau=2", ("no_teacher", "unknown knob 'tau': it has none")),
         (f"{DISTIL} --method no_teacher --task retrieval", ("no_teacher", "'retrieval'", "--task classification")),
         (f"{DISTIL} --ratio 1", ("ratio 1.0", "(0, 1)")),
         (f"{DISTIL} --ratio 0.3", ("ratio 0.3", "11.43", "0.5 or 0.75")),
