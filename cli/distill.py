@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import options
+
+if TYPE_CHECKING:
+    from compress.recipes import Method
 
 _Student = Annotated[
     str,
@@ -97,7 +100,6 @@ def distill(
         edgepress distill teacher.safetensors --method okd --set tau=4 --data digits -o student.safetensors
     """
     from cli import parse, progress, say
-    from cli.typed import refuse
     from compress.jobs import Auxiliary, Distillation, Job, distil
     from compress.opening import Named, open_beside, open_pair
     from compress.recipes import read_method
@@ -105,11 +107,7 @@ def distill(
     from compress.training.journal import Journal
 
     plan = read_method(method, parse.read_settings(knobs))
-    if plan.recipe.guide != "auxiliary":
-        reason = f"method {method!r} takes no auxiliary; leave it out, or take --method indistill"
-        refuse(("--auxiliary", "--auxiliary-arch", "--auxiliary-epochs", "--ratio"), reason)
-    elif auxiliary is not None:
-        refuse(("--auxiliary-epochs", "--ratio"), "the auxiliary is finished already; leave it out")
+    _refuse_ignored(plan, auxiliary)
     small = parse.read_network(student, student_arch, width=width, depth=depth)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
@@ -127,3 +125,13 @@ def distill(
     made = open_beside(f"--auxiliary {auxiliary}", between, images, seed=seed) if auxiliary else None
     what = Distillation(learner, source, images, Auxiliary(made, long, ratio))
     progress.say_result(progress.follow(distil(plan, fit, what, job), output), output, before)
+
+
+def _refuse_ignored(plan: Method, auxiliary: Path | None) -> None:
+    from cli.typed import refuse
+
+    if plan.recipe.guide != "auxiliary":
+        reason = f"method {plan.name!r} takes no auxiliary; leave it out, or take --method indistill"
+        refuse(("--auxiliary", "--auxiliary-arch", "--auxiliary-epochs", "--ratio"), reason)
+    elif auxiliary is not None:
+        refuse(("--auxiliary-epochs", "--ratio"), "the auxiliary is finished already; leave it out")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
+    from compress.recipes import Method
 
 
 SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
@@ -79,17 +80,13 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
-    from cli.typed import refuse
     from compress.errors import PlanError
     from compress.jobs import Job, Recovery, cut, recovered
     from compress.opening import Named, open_pair
-    from compress.recipes import read_method
     from compress.training.engine import Run
     from compress.training.journal import Journal
 
-    method = read_method(recover, parse.read_settings(knobs)) if recover else None
-    if method is None:
-        refuse(_OF_RECOVERY, "nothing is trained without --recover; leave it out, or add --recover okd")
+    method = _method(recover, knobs)
     if not 0 < ratio < 1:
         raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force, (checkpoint,))
@@ -111,6 +108,18 @@ def prune(
     costs = _costs({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
     say.aside(_table(costs))
     say.result({"output": output, "networks": costs}, progress.written(output, stamp))
+
+
+def _method(recover: str | None, knobs: list[str] | None) -> Method | None:
+    """What to recover with, if at all; the options of a recovery are refused where there is none."""
+    from cli import parse
+    from cli.typed import refuse
+    from compress.recipes import read_method
+
+    if recover is None:
+        refuse(_OF_RECOVERY, "nothing is trained without --recover; leave it out, or add --recover okd")
+        return None
+    return read_method(recover, parse.read_settings(knobs))
 
 
 def _say_share(before: Checkpoint, small: Checkpoint, ratio: float) -> None:
