@@ -20,7 +20,7 @@ Refused = Callable[..., str]
 FullDisk = Callable[[int], AbstractContextManager[None]]
 
 TRAIN = "train cnn-s --data digits --size 24 --epochs 100000"
-DISTIL = "distill teacher.safetensors --data digits --epochs 100000 --auxiliary-epochs 100000"
+DISTIL = "distill teacher.safetensors --data digits --epochs 100000"
 PRUNE = "prune teacher.safetensors --data digits --ratio 0.5 --recover okd --epochs 100000"
 BENCHMARK = "benchmark student.onnx --against teacher.safetensors --rounds 100000"
 WRITERS = [
@@ -69,8 +69,8 @@ def test_a_target_that_is_a_link(workshop: Path, refused: Refused, line: str) ->
         (f"{PRUNE} -o ./teacher.safetensors", "teacher.safetensors"),
         (f"{PRUNE} -o link.safetensors", "link.safetensors"),
         ("export hard.onnx -o student.onnx", "student.onnx"),
-        (f"{BENCHMARK} --json student.onnx", "student.onnx"),
-        (f"{BENCHMARK} --json teacher.safetensors", "teacher.safetensors"),
+        (f"{BENCHMARK} -o student.onnx", "student.onnx"),
+        (f"{BENCHMARK} -o teacher.safetensors", "teacher.safetensors"),
     ],
 )
 def test_a_target_that_is_an_input(workshop: Path, refused: Refused, line: str, name: str) -> None:
@@ -90,7 +90,7 @@ def test_an_auxiliary_never_replaces_the_teacher(workshop: Path, refused: Refuse
 def test_a_target_without_a_name(workshop: Path, refused: Refused) -> None:
     for line in (TRAIN, DISTIL, PRUNE):
         refused(f"{line} -o ''", workshop, "an empty name", "give the name of a file to write")
-    refused(f"{BENCHMARK} --json ''", workshop, "an empty name", "give the name of a file to write")
+    refused(f"{BENCHMARK} -o ''", workshop, "an empty name", "give the name of a file to write")
 
 
 @pytest.mark.parametrize("line", WRITERS)

@@ -12,7 +12,8 @@ from compress.checkpoint import load
 
 Run = Callable[[str, Path], Result]
 
-FEW = "--data digits --fraction 0.05 --batch-size 32"
+DIGITS = "--data digits --fraction 0.05"
+FEW = f"{DIGITS} --batch-size 32"
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +26,13 @@ def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
-    said = succeeds(f"prune narrow.safetensors --ratio 0.95 {FEW} -o cut.safetensors", folder).stdout.splitlines()
+    said = succeeds(f"prune narrow.safetensors --ratio 0.95 {DIGITS} -o cut.safetensors", folder).stdout.splitlines()
     assert said[0].startswith("7.4 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
     assert said[0].endswith("(farthest off: blocks.0.conv, 1 of 3 left)")
 
 
 def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) -> None:
-    said = succeeds(f"prune small.safetensors --ratio 0.5 {FEW} -o half.safetensors", folder).stdout
+    said = succeeds(f"prune small.safetensors --ratio 0.5 {DIGITS} -o half.safetensors", folder).stdout
     assert "channels are left" not in said
 
 
@@ -52,7 +53,10 @@ def test_other_methods_get_two_epochs(folder: Path, succeeds: Run) -> None:
 
 @pytest.mark.parametrize("option", ["--epochs 3", "--set tau=2"])
 def test_options_of_a_training_need_a_method(folder: Path, edgepress: Run, option: str) -> None:
-    result = edgepress(f"prune small.safetensors --ratio 0.5 {FEW} {option} -o none.safetensors", folder)
+    result = edgepress(f"prune small.safetensors --ratio 0.5 {DIGITS} {option} -o none.safetensors", folder)
     assert result.exit_code == 2
-    assert f"{option.split()[0]}: nothing is trained; name a method to train with by --recover" in result.stderr
+    assert (
+        f"{option.split()[0]}: nothing is trained without --recover; leave it out, or add --recover okd"
+        in result.stderr
+    )
     assert not (folder / "none.safetensors").exists()
