@@ -18,7 +18,7 @@ from compress.errors import DivergedError
 from compress.phase import OPTIMIZERS, Fit, Phase, S, Term
 from compress.tasks import CLASSIFICATION
 from compress.training.engine import Run, run
-from compress.training.journal import Journal
+from compress.training.journal import Journal, read_state
 
 MakeFit = Callable[..., Fit]
 
@@ -41,9 +41,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
     with pytest.raises(DivergedError, match=message) as caught:
         list(run(plan(2 + 5 + 2), make_student(), digits, Run(CLASSIFICATION), journal=journal))
     assert caught.value.exit_code == 3
-    kept = torch.load(journal.state_path, weights_only=True)
-    assert kept["done"] == 3
-    assert same(kept["model"], states[2])
+    kept = read_state(journal.state_path)
+    assert kept.done == 3
+    assert same(kept.model, states[2])
     student = make_student()
     list(run(plan(-1), student, digits, Run(CLASSIFICATION), journal=journal))
     assert same(state_of(student), states[-1])
@@ -71,6 +71,6 @@ def test_weights_that_are_not_finite_are_never_kept(digits: Dataset, tmp_path: P
     ]
     with pytest.raises(DivergedError, match=r"phase 'bad', epoch 2: .* is no longer finite; what was kept last is in"):
         list(run(plan, make_student(), digits, Run(CLASSIFICATION), journal=journal))
-    kept = torch.load(journal.state_path, weights_only=True)
-    assert kept["done"] == 1
-    assert all(value.isfinite().all() for value in kept["model"].values())
+    kept = read_state(journal.state_path)
+    assert kept.done == 1
+    assert all(value.isfinite().all() for value in kept.model.values())
