@@ -3,13 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format
+# one thread each: the tests' networks are tiny, and threads that wait for each other take the cores from the others
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: demo test test-all lint format
 
 demo: $(READY)
 	$(BIN)/edgepress demo --output demo --force
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow and not extra"
+
+test-all: $(READY)
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

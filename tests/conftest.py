@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions, Dataset, load
@@ -23,8 +25,48 @@ from compress.training.engine import Run, run
 
 MakeFit = Callable[..., Fit]
 
+SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")  # by pytest, by torch when it imports its compiler
+THREADS_END_S = 1.0  # for a thread that was told to end
 
-torch.set_num_threads(1)  # the networks are tiny, and two workers of pytest share two cores
+torch.set_num_threads(1)  # the networks are tiny, and threads that wait for each other make them slower
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test marked `extra(NAME)` or `extra(NAME, MODULE)` is skipped where the module of that extra is missing."""
+    for item in items:
+        for mark in item.iter_markers("extra"):
+            extra, module = mark.args[0], mark.args[-1]
+            if find_spec(module) is None:
+                reason = f"{module} is missing: pip install 'edgepress[{extra}]'"
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test leaves the process as it found it, and no hook on a network that a fixture gave it."""
+    before = _process_state()
+    yield
+    deadline = time.monotonic() + THREADS_END_S
+    while (after := _process_state()) != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert after == before
+    given = [value.network if isinstance(value, Checkpoint) else value for value in request.node.funcargs.values()]
+    assert not any(hooks_on(network) for network in given if isinstance(network, Staged))
+
+
+def _process_state() -> dict[str, object]:
+    return {
+        "environment": {name: value for name, value in os.environ.items() if name not in SET_BY_OTHERS},
+        "folder": Path.cwd(),
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "torch": (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.get_num_threads(),
+            torch.get_default_dtype(),
+            torch.are_deterministic_algorithms_enabled(),
+        ),
+    }
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,10 +126,7 @@ def student(digits: Dataset) -> Checkpoint:
 def count_hooks() -> Callable[[Staged], int]:
     """A network to the number of hooks on all of its modules."""
 
-    def count(network: Staged) -> int:
-        return sum(_hooks(module) for module in network.model.modules())
-
-    return count
+    return hooks_on
 
 
 @pytest.fixture(scope="session")
@@ -136,9 +175,11 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
     return limit
 
 
-def _hooks(module: nn.Module) -> int:
+def hooks_on(network: Staged) -> int:
+    """The number of hooks on all modules of a network."""
     return sum(
         len(hooks)
+        for module in network.model.modules()
         for hooks in (
             module._forward_hooks,
             module._forward_pre_hooks,
