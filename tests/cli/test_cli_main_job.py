@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from typer.testing import Result
+from watch import same, state_of
 
 from compress.checkpoint import Checkpoint, load
 from compress.data import DATASETS
@@ -25,11 +26,6 @@ TOP1 = re.compile(r"^top1 ([\d.]+) %  \[95 %: ([\d.]+) to ([\d.]+)\]$", re.MULTI
 
 def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
-    first, second = one.network.model.state_dict(), other.network.model.state_dict()
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def parameters(checkpoint: Checkpoint) -> int:
@@ -92,7 +88,9 @@ def test_a_finished_auxiliary_gives_the_same_student(trio: Any, workshop: Path, 
     line = line.replace("-o student", "-o again")
     result = succeeds(line, workshop)
     assert [line.split()[0] for line in result.stdout.splitlines()[:2]] == ["map1", "map2"]
-    assert same_weights(load(workshop / "again.safetensors"), load(workshop / "student.safetensors"))
+    assert same(
+        state_of(load(workshop / "again.safetensors").network), state_of(load(workshop / "student.safetensors").network)
+    )
     assert not (workshop / "again.auxiliary.safetensors").exists()
 
 
@@ -234,7 +232,7 @@ def test_without_recovery_the_cut_network_is_written_as_it_is(pruned_folder: Pat
     cut, pruned = (load(pruned_folder / f"{name}.safetensors") for name in ("cut", "pruned"))
     assert cut.card.edits == pruned.card.edits
     assert parameters(cut) == parameters(pruned)
-    assert not same_weights(cut, pruned)
+    assert not same(state_of(cut.network), state_of(pruned.network))
     assert not (pruned_folder / "cut.metrics.jsonl").exists()
 
 

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 import torchvision
 from torch import Tensor
+from watch import same
 
 from compress.card import Card
 from compress.checkpoint import Checkpoint, load, save
@@ -30,10 +31,6 @@ FOREIGN = replace(SMALL, mean=(0.5,), std=(0.25,), resize="stretch", crop=0.875)
 
 def _state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return checkpoint.network.model.state_dict()
-
-
-def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def _seen(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
@@ -82,7 +79,7 @@ def test_a_plain_state_dict_sees_what_data_and_options_say(
 ) -> None:
     file = _plain(_state(teacher), tmp_path / "own.pt")
     found, images = open_pair(Named(file, "cnn-a", {"width": 8}), "digits", options)
-    assert _same(_state(found), _state(teacher))
+    assert same(_state(found), _state(teacher))
     assert found.card.preprocessing == images.see
     assert (found.card.classes, found.card.lineage) == (images.classes, ())
     assert images.see == (
@@ -117,14 +114,14 @@ def test_wrappers_and_prefixes_of_other_tools_are_taken_off(
 ) -> None:
     torch.save(wrap(_state(teacher)), tmp_path / "own.pt")
     found, _ = open_pair(Named(str(tmp_path / "own.pt"), "cnn-a", {"width": 8}), "digits", SMALL)
-    assert _same(_state(found), _state(teacher))
+    assert same(_state(found), _state(teacher))
 
 
 def test_weights_in_safetensors_of_other_tools_are_taken(teacher: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     safetensors.torch.save_file({f"module.{key}": value.contiguous() for key, value in _state(teacher).items()}, path)
     found, _ = open_pair(Named(str(path), "cnn-a", {"width": 8}), "digits", SMALL)
-    assert _same(_state(found), _state(teacher))
+    assert same(_state(found), _state(teacher))
 
 
 # what helps
@@ -168,7 +165,7 @@ def test_a_name_beside_another_network_is_a_new_one(digits: Dataset) -> None:
     again = new_network(Named("squeezenet1_1"), digits, seed=3)
     assert made.card == again.card
     assert made.card.architecture.name == "squeezenet1_1"
-    assert _same(_state(made), _state(again))
+    assert same(_state(made), _state(again))
 
 
 def test_a_checkpoint_beside_another_keeps_its_own_scale(teacher: Checkpoint, digits: Dataset, tmp_path: Path) -> None:
@@ -225,7 +222,7 @@ def test_other_classes_are_refused_by_the_first_pair(teacher: Checkpoint, digits
 def test_a_plain_state_dict_beside_another_network(teacher: Checkpoint, digits: Dataset, tmp_path: Path) -> None:
     file = _plain(_state(teacher), tmp_path / "own.pt")
     made = open_beside("--auxiliary", Named(file, "cnn-a", {"width": 8}), digits, seed=0)
-    assert _same(_state(made), _state(teacher))
+    assert same(_state(made), _state(teacher))
     assert made.card.preprocessing == digits.see
 
 
@@ -240,7 +237,7 @@ def test_a_finished_network_takes_no_width(teacher_path: Path, digits: Dataset) 
 def test_a_checkpoint_is_gone_on_from_with_its_images_and_history(teacher: Checkpoint, tmp_path: Path) -> None:
     path = save(_seen(teacher, mean=(0.1,), crop=0.75), tmp_path / "own.safetensors")
     start = open_initial(Named("cnn-a"), str(path), "digits", DataOptions(fraction=0.1, crop=0.5), seed=0)
-    assert _same(_state(start.checkpoint), _state(teacher))
+    assert same(_state(start.checkpoint), _state(teacher))
     assert start.images.see == start.checkpoint.card.preprocessing
     assert start.images.see == Preprocessing((24, 24), 1, (0.1,), (0.3762,), crop=0.5)
     assert start.checkpoint.card.lineage == teacher.card.lineage

@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 from torch import Tensor, nn
+from watch import same, state_of
 
 from compress.edits import Cut
 from compress.errors import CompressError, PlanError
@@ -35,14 +36,6 @@ def _network(name: str, size: int = 32, channels: int = 3, *, seed: int = 0) -> 
 
 def _parameters(network: Staged) -> int:
     return sum(parameter.numel() for parameter in network.model.parameters())
-
-
-def _state(network: Staged) -> dict[str, Tensor]:
-    return copy.deepcopy(network.model.state_dict())
-
-
-def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 # importance
@@ -132,9 +125,9 @@ SIZES = {
 @pytest.mark.parametrize("name", SIZES)
 def test_cuts_replayed_on_a_fresh_network_give_the_same_bits(name: str) -> None:
     network, image = _network(name, SIZES[name]), _image(3, SIZES[name])
-    before = _state(network)
+    before = state_of(network)
     pruned, cuts = prune(network, image, 0.5)
-    assert _same(_state(network), before)
+    assert same(state_of(network), before)
     assert _parameters(pruned) < 0.35 * _parameters(network)
 
     written = json.loads(json.dumps([cut.to_list() for cut in cuts]))
@@ -266,7 +259,7 @@ def test_pruning_twice_replays_in_order() -> None:
     network, image = _network("cnn-s"), _image(3, 32)
     once, first = prune(network, image, 0.25)
     twice, second = prune(once, image, 0.25)
-    assert _same(_state(apply(network, (*first, *second), image)), _state(twice))
+    assert same(state_of(apply(network, (*first, *second), image)), state_of(twice))
 
 
 def test_modes_flags_and_gradients_stay_as_they_were() -> None:
@@ -376,10 +369,10 @@ def test_a_cut_of_the_outputs_is_refused() -> None:
 )
 def test_cuts_that_do_not_fit_are_refused(cut: Cut, message: str) -> None:
     network = _network("cnn-s")
-    before = _state(network)
+    before = state_of(network)
     with pytest.raises(CompressError, match=message):
         apply(network, [cut], _image(3, 32))
-    assert _same(_state(network), before)
+    assert same(state_of(network), before)
 
 
 def test_a_narrowed_network_is_not_cut() -> None:
@@ -399,10 +392,10 @@ def _naive_best(weight: Tensor, count: int) -> list[int]:
 
 def test_narrow_taps_shows_the_best_filters_in_their_order() -> None:
     network, images = _network("cnn-a"), _image(3, 32, count=2)
-    before = _state(network)
+    before = state_of(network)
     narrowed = narrow_taps(network, {"map1": 8, "map2": 16, "map3": 5})
     assert narrowed.model is network.model
-    assert _same(_state(network), before)
+    assert same(state_of(network), before)
     assert not network.keep
     names = ("map1", "map2", "map3")
     with torch.no_grad(), tapped(network, names) as wide:
