@@ -180,9 +180,16 @@ def distil(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
         if method.recipe.guide == "auxiliary":
             given = {"teacher": weights_digest(guide.model)}
             auxiliary = what.auxiliary.made or (yield from _make_auxiliary(phases, what, job))
-            guide = method.shown(auxiliary.network, what.student.network)
+            guide = _shown(method, auxiliary, what.student)
             job = replace(job, facts=given | {"narrowed_auxiliary": weights_digest(guide.model)})
         return (yield from train(what.student, phases, what.data, job, teacher=guide))
+
+
+def _shown(method: Method, auxiliary: Checkpoint, student: Checkpoint) -> Staged:
+    try:
+        return method.shown(auxiliary.network, student.network)
+    except PlanError as error:
+        raise PlanError(f"the auxiliary does not suit the student: {error}") from error
 
 
 def auxiliary_path(output: Path) -> Path:
