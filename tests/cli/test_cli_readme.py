@@ -57,7 +57,7 @@ def test_the_readme_s_command_can_be_typed(words: list[str]) -> None:
     values = parse(words)
     for name, known in (("method", RECIPES), ("recover", RECIPES), ("arch", model_names()), ("network", model_names())):
         assert values.get(name) in {None, *known}
-    assert values.get("data") in {None, *DATASETS}
+    assert values.get("data") in {None, "./photos", *DATASETS}
 
 
 def test_the_readme_shows_every_command() -> None:
