@@ -83,8 +83,8 @@ def _list_images(root: Path, folder: str, strays: list[str]) -> list[str]:
     if not images:
         inside = f" but the folder {folders[0]}: images lie directly in the folder of their class" if folders else ""
         raise DataError(
-            f"{root / folder}: the class folder holds no image{inside}; images end in {' '.join(EXTENSIONS)}; "
-            f"the layout is {LAYOUT}"
+            f"{root / folder}: the class folder holds no image{inside}; add images ({' '.join(EXTENSIONS)}), or remove "
+            f"the class everywhere; the layout is {LAYOUT}"
         )
     strays += others + folders
     return images
