@@ -26,7 +26,7 @@ from compress.training.engine import Run, run
 MakeFit = Callable[..., Fit]
 
 SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")  # by pytest, by torch when it imports its compiler
-THREADS_END_S = 1.0  # for a thread that was told to end
+THREADS_END_S = 10.0  # for a thread that was told to end
 
 torch.set_num_threads(1)  # the networks are tiny, and threads that wait for each other make them slower
 
