@@ -43,7 +43,12 @@ def _owners(network: Staged, path: str) -> list[str]:
     return [stage.name for stage in network.stages if network.owns([stage.name], path)]
 
 
-@pytest.fixture(params=SMALL_NETWORKS)
+SLOW_NETWORKS = ("googlenet",)  # seconds to draw its weights
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_NETWORKS)) for name in SMALL_NETWORKS]
+)
 def architecture(request: pytest.FixtureRequest) -> Architecture:
     return Architecture(request.param, 7, 1, (24, 24))
 
