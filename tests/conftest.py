@@ -76,6 +76,14 @@ def _imports_are_not_garbage() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test notes a folder, or keeps images, where the user's own are; nor finds data there that others lack."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPRESS_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """130 training images of 24 x 24 that never change, and no validation split."""
