@@ -86,10 +86,13 @@ def read_batches(
     )
     with _interrupted_later():
         read = iter(loader)
-    for images in read:
-        if isinstance(images, DataError):
-            raise images
-        yield torch.from_numpy(images)
+    try:
+        for images in read:
+            if isinstance(images, DataError):
+                raise images
+            yield torch.from_numpy(images)
+    finally:
+        del read  # its workers end now, and not with the last traceback that shows this frame
 
 
 def read_listing(listing: Listing, see: Preprocessing) -> Tensor:
