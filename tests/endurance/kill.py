@@ -131,7 +131,10 @@ def _half_written(work: Work, folder: Path, kind: str) -> set[Path]:
 
 def _has_begun(work: Work, folder: Path, run: Process) -> bool:
     lock = folder / f".{work.outputs[-1]}.safetensors.lock"
-    return lock.exists() and lock.read_text("ascii").strip() == str(run.pid)
+    try:
+        return lock.read_text("ascii").strip() == str(run.pid)
+    except FileNotFoundError:
+        return False
 
 
 def _timed(work: Work, folder: Path) -> Work:
