@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.speed import epochs, startup, verdicts
-from compress.errors import OutputError
+from compress.errors import DataError, OutputError
 
 
 def test_epochs_document() -> None:
