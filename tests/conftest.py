@@ -58,7 +58,7 @@ def _process_state() -> dict[str, object]:
     return {
         "environment": {name: value for name, value in os.environ.items() if name not in SET_BY_OTHERS},
         "folder": Path.cwd(),
-        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "threads": sorted(thread.name for thread in threading.enumerate() if thread.name != "tqdm_monitor"),
         "torch": (
             torch.is_grad_enabled(),
             torch.is_inference_mode_enabled(),
