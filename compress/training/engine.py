@@ -292,13 +292,14 @@ def _train(
     task, images, signed = run.task, len(course.data.train), time.perf_counter()
     sums: list[Tensor] = []
     tallies: list[Tensor] = []
+    weights = torch.tensor([term.weight_at(epoch) for term in phase.terms], device=accelerator.device)
     seen, shard = 0, (accelerator.process_index, accelerator.num_processes)
     _, scored = _reads(phase, course.student, task)
     for batch in course.data.train.batches(phase.fit.batch_size, order=number, view=number, seed=run.seed, shard=shard):
         batch = _on(batch, accelerator.device)
         given = {**features(batch), **guide(batch)}
         values = torch.stack([learner.losses[t.name](*(given[ref] for ref in t.args)) for t in phase.terms])
-        loss = (values * values.new_tensor([term.weight_at(epoch) for term in phase.terms])).sum()
+        loss = (values * weights).sum()
         _check_loss(course, phase, loss, values, number)
         learner.optimizer.zero_grad()
         accelerator.backward(loss)
