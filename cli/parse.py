@@ -31,7 +31,10 @@ def command_line() -> str:
 
 def _bare(word: str) -> str:
     """A word of the command line whose path, if it is one, is cut down to the name of the file."""
-    option, sign, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if word.startswith("-") and not word.startswith("--") and len(word) > 2:
+        option, sign, value = word[:2], "", word[2:]  # -oPATH
+    else:
+        option, sign, value = word.partition("=") if word.startswith("-") else ("", "", word)
     return option + sign + (Path(value).name or value)
 
 

@@ -61,8 +61,8 @@ def follow(training: Generator[EpochReport | Progress, None, Result], output: Pa
             return result
         except KeyboardInterrupt as error:
             raise InterruptedRunError(
-                f"interrupted on the way to {output}; every finished epoch is kept: repeat the command with --resume "
-                "to go on"
+                f"interrupted on the way to {output}; what was kept last is beside it: repeat the command with "
+                "--resume to go on"
             ) from error
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 
 from compress.data import Batch, Split
+from compress.errors import DivergedError
 from compress.phase import Loss, Phase
 from compress.processes import share, total
 from compress.stages import Staged, evaluating
@@ -25,6 +27,9 @@ def phase_loss(
         losses: Term to its loss.
         student: Only read.
         source: The teacher as this split asks it, and the split.
+
+    Raises:
+        DivergedError: The sum is NaN or infinite.
     """
     guide, split = source
     device = next(student.model.parameters()).device
@@ -38,5 +43,10 @@ def phase_loss(
             given = {**features(batch), **guide(batch)}
             values = [term.weight_at(epoch) * losses[term.name](*(given[r] for r in term.args)) for term in phase.terms]
             sums += torch.tensor([float(torch.stack(values).sum()) * len(batch.target), len(batch.target)])
-    loss, images = total(sums)
+    loss, images = total(sums).tolist()
+    if not images or not math.isfinite(loss):
+        raise DivergedError(
+            f"phase {phase.name!r}: the loss on the {images:.0f} validation images that make a batch is no number; "
+            "hold out more of them, lower the learning rate, or keep by score"
+        )
     return float(loss / images)
