@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE = 130
+_LOADS = "_find_and_load"  # of importlib: a module is new; a name taken from one that is there is no such moment
 _SHOW_CURSOR = b"\x1b[?25h"
 _PROGRAMS = ("edgepress", "-m")  # the second is what sys.argv starts with while `python -m cli.main` is looked up
 
@@ -44,7 +45,7 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     outer = frame
     while outer is not None:
-        if outer.f_code.co_filename.startswith("<frozen importlib"):
+        if outer.f_code.co_name == _LOADS and outer.f_code.co_filename.startswith("<frozen importlib"):
             _leave(number, frame)
         outer = outer.f_back
     raise KeyboardInterrupt
