@@ -22,25 +22,6 @@ BINS = 2**16
 Row = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The fraction of images whose largest logit is that of their label.
-
-    Args:
-        logits: (N, C), N at least 1.
-        labels: (N,) int64.
-
-    Raises:
-        ValueError: The shapes do not fit, or there is no image.
-    """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"accuracy: logits {tuple(logits.shape)} and labels {tuple(labels.shape)}; expected (N, C) and (N,)"
-        )
-    if not len(labels):
-        raise ValueError("accuracy: no image; at least 1 is needed")
-    return int((logits.argmax(dim=1) == labels).sum()) / len(labels)
-
-
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """The Wilson score interval of a fraction, both ends in [0, 1].
 

@@ -126,6 +126,8 @@ def check_file(path: Path) -> Path:
         raise CheckpointError(f"{path} is a folder; give a checkpoint file")
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; give a checkpoint that `edgepress train` or `distill` wrote")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is a pipe or a device; give a checkpoint file")
     if path.suffix == EXPORTED:
         raise CheckpointError(
             f"{path}: is an exported file, not a checkpoint; give the .safetensors it was exported from, or "

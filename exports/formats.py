@@ -36,8 +36,9 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Path | str) -> Format:
     """The format that the suffix of `path` names; ExportError for an unknown one."""
+    path = Path(path)
     if path.suffix not in FORMATS:
         found = repr(path.suffix) if path.suffix else "a name without a suffix"
         raise ExportError(f"{path}: {found} is no edge format; known are {', '.join(FORMATS)}")

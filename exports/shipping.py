@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from compress.checkpoint import Checkpoint
-from compress.files import check_target, write_whole
+from compress.files import check_target, exclusive, sweep, write_whole
 from exports.artefact import Artefact
 from exports.formats import format_of
 from exports.parity import Parity, check_parity
@@ -26,7 +26,7 @@ class Shipped:
 
 def ship(
     checkpoint: Checkpoint,
-    path: Path,
+    path: Path | str,
     images: Iterable[Tensor],
     *,
     settings: Settings | None = None,
@@ -44,8 +44,9 @@ def ship(
     Raises:
         ExportError: The format is unknown, or cannot express the network.
         GateError: The file does not give the outputs of the network; nothing is written.
-        OutputError: It cannot be written there.
+        OutputError: It cannot be written there, or another process is at it.
     """
+    path = Path(path)
     form = format_of(path)
     check_target(path, force=force, folder=form.folder)
     wish = settings or Settings()
@@ -55,5 +56,7 @@ def ship(
         form.write(checkpoint, staged, wish)
         passed.append(check_parity(answering(checkpoint), form.read(staged), images, name=path))
 
-    write_whole(path, write, force=force, folder=form.folder)
+    with exclusive(path):
+        sweep(path)
+        write_whole(path, write, force=force, folder=form.folder)
     return Shipped(form.read(path), passed[0])

@@ -38,11 +38,6 @@ class Ratio:
     low: float
     high: float
 
-    @property
-    def unsure(self) -> bool:
-        """Whether the interval contains 1, so that neither is known to be the slower."""
-        return self.low <= 1 <= self.high
-
 
 def ratio(slow: Samples, fast: Samples, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Ratio:
     """The median of `slow` over the median of `fast`, with a percentile bootstrap interval over rounds.

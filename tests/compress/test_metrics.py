@@ -16,29 +16,13 @@ import torch
 from torch import Tensor
 
 import compress.metrics
-from compress.metrics import accuracy, retrieval_scores, wilson_interval
+from compress.metrics import retrieval_scores, wilson_interval
 
 Measure = Callable[[Sequence[float], Sequence[float]], float]
 
 DIGITS = Path(compress.metrics.__file__).parent / "data" / "digits.npz"
 
-# accuracy and its interval
-
-
-def test_accuracy_by_hand() -> None:
-    logits = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 5.0], [-1.0, -2.0]])
-    assert accuracy(logits, torch.tensor([1, 0, 0, 0])) == 0.75
-
-
-@pytest.mark.parametrize(("logits", "labels"), [((4, 3), (3,)), ((4,), (4,)), ((4, 3), (4, 1))])
-def test_accuracy_wrong_shapes(logits: tuple[int, ...], labels: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"expected \(N, C\) and \(N,\)"):
-        accuracy(torch.zeros(logits), torch.zeros(labels, dtype=torch.int64))
-
-
-def test_accuracy_of_nothing() -> None:
-    with pytest.raises(ValueError, match="no image"):
-        accuracy(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+# the interval of a fraction
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -74,3 +77,19 @@ def test_what_cannot_be_read_back_is_not_shipped(
     with pytest.raises(ExportError, match="damaged"):
         ship(checkpoint, tmp_path / "student.onnx", [images])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_exports_of_one_file_do_not_meet(checkpoint: Checkpoint, images: Tensor, tmp_path: Path) -> None:
+    target = tmp_path / "student.onnx"
+    hold = "import sys; from pathlib import Path; from compress.files import exclusive\n"
+    hold += "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(target)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match=str(other.pid)):
+            ship(checkpoint, target, [images])
+        other.communicate("")
+    assert ship(checkpoint, str(target), [images]).artefact.path == target
+    assert list(tmp_path.iterdir()) == [target]
