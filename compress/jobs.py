@@ -23,7 +23,7 @@ from compress.pruning import prune, show_survivors
 from compress.recipes import Method
 from compress.recipes.indistill import auxiliary_phases, narrowed
 from compress.stages import Staged
-from compress.tasks import CLASSIFICATION, RETRIEVAL
+from compress.tasks import CLASSIFICATION, RETRIEVAL, check_task
 from compress.training.check import check_plan
 from compress.training.engine import EpochReport, Progress, Run, facts, run
 from compress.training.journal import Journal
@@ -107,6 +107,7 @@ def train(
             fit.
     """
     check_fit(checkpoint.card, data)
+    check_task(job.run.task, checkpoint.network, data)
     job.journal.check()
     with exclusive(job.journal.output):
         return (yield from _train(checkpoint, phases, data, job, teacher))
@@ -268,6 +269,7 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
         phases = recovery.method.phases(lesson(small, data, job, teacher=teacher), recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
     check_fit(small.card, data)
+    check_task(job.run.task, small.network, data)
     with exclusive(job.journal.output):
         decisive = facts((), small.network, data, job.run, None)
         job.journal.begin(decisive, ())

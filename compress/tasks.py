@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,14 +11,24 @@ import torch
 from torch import Tensor
 
 from compress.data import Batch, Dataset, Split
+from compress.errors import PlanError
 from compress.losses import cross_entropy_loss
 from compress.metrics import retrieval_scores, wilson_interval
 from compress.phase import LABELS, S, Term
 from compress.processes import gathered, share, total
+from compress.segmentation import (
+    class_ious,
+    iou_interval,
+    mean_iou_per_image,
+    pixel_accuracy,
+    pixel_counts,
+    split_iou,
+)
 from compress.soundness import check_outputs
 from compress.stages import Staged, evaluating, tapped
 
 EVALUATION_BATCH = 256
+EVALUATION_PIXELS = 2**20  # of a batch, where each of them has logits of its own
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,7 @@ class Task:
 
     Attributes:
         name: As in a checkpoint's card.
+        masks: What it is about is a class for every pixel, instead of one for an image.
         terms: The task's own loss terms; empty where it uses no labels.
         output: The stage that is the network's answer: what an exported file gives, and what the tally reads.
         metric: Name of the score of an epoch.
@@ -35,12 +47,35 @@ class Task:
     """
 
     name: str
+    masks: bool
     terms: tuple[Term, ...]
     output: str
     metric: str
     tally: Callable[[Tensor, Tensor], Tensor]
     score: Callable[[Tensor], float]
     evaluate: Callable[[Staged, Dataset], dict[str, float]]
+
+
+def check_task(task: Task, network: Staged, data: Dataset) -> None:
+    """Nothing, once a network and a data set can be asked what the task asks.
+
+    Raises:
+        PlanError: The network has no such answer, or the data set has masks where the task is about classes, or the
+            reverse.
+    """
+    names = [stage.name for stage in network.stages]
+    if task.output not in names:
+        raise PlanError(
+            f"task {task.name!r} asks for the stage {task.output!r}, which this network does not have (its stages: "
+            f"{', '.join(names)}); choose another task or network"
+        )
+    if task.masks != data.masks:
+        has = "masks, a class for every pixel" if data.masks else "one class an image and no masks"
+        fitting = ", ".join(other.name for other in TASKS.values() if other.masks == data.masks)
+        raise PlanError(
+            f"task {task.name!r} does not suit data set {data.name!r}, which has {has}; choose another data set, or "
+            f"another task: {fitting}"
+        )
 
 
 def tallied(network: Staged, split: Split, task: Task) -> Tensor:
@@ -51,8 +86,9 @@ def tallied(network: Staged, split: Split, task: Task) -> Tensor:
     Raises:
         GateError: An output is NaN or infinite.
     """
-    sums = [task.tally(output, batch.target) for output, batch in _outputs(network, split, task.output, order=0)]
-    return total(torch.stack(sums).sum(dim=0))
+    size = _batch_size(split) if task.masks else EVALUATION_BATCH
+    outputs = _outputs(network, split, task.output, order=0, size=size)
+    return total(torch.stack([task.tally(output, batch.target) for output, batch in outputs]).sum(dim=0))
 
 
 def features(network: Staged, split: Split, stage: str) -> tuple[Tensor, Tensor]:
@@ -86,15 +122,29 @@ def answering(network: Staged, stage: str) -> Iterator[Callable[[Tensor], Tensor
         yield answer
 
 
-def _outputs(network: Staged, split: Split, stage: str, *, order: int | None) -> Iterator[tuple[Tensor, Batch]]:
+def _outputs(
+    network: Staged, split: Split, stage: str, *, order: int | None, size: int = EVALUATION_BATCH
+) -> Iterator[tuple[Tensor, Batch]]:
     """(feature on the CPU, batch) for each batch of this process's share."""
     with answering(network, stage) as answer:
-        for batch in split.batches(EVALUATION_BATCH, order=order, shard=share(), even=False):
+        for batch in split.batches(size, order=order, shard=share(), even=False):
             yield answer(batch.image), batch
 
 
+def _batch_size(split: Split) -> int:
+    """How many images with masks go through a network at once, so that their logits stay small."""
+    first = next(split.batches(1)).image
+    return min(max(EVALUATION_PIXELS // first.shape[2:].numel(), 1), EVALUATION_BATCH)
+
+
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """(2,) int64: the images whose largest of (B, C) logits is that of their (B,) label, and all images."""
+    """(2,) int64: the images whose largest of (B, C) logits is that of their label, and all images.
+
+    Args:
+        logits: (B, C).
+        labels: (B,) classes, or (B, C) shares of the classes, of which the largest counts.
+    """
+    labels = labels if labels.ndim == 1 else labels.argmax(dim=1)
     return torch.stack([(logits.argmax(dim=1) == labels).sum(), torch.tensor(len(labels), device=labels.device)])
 
 
@@ -112,18 +162,54 @@ def part(counts: Tensor) -> float:
     return int(counts[0]) / int(counts[1])
 
 
+def segmented(logits: Tensor, masks: Tensor) -> Tensor:
+    """(3 * C,) int64: the `pixel_counts` of (B, C, H, W) logits and (B, H, W) masks, summed over the images."""
+    return pixel_counts(logits, masks).sum(dim=0).flatten()
+
+
 def _evaluate_classification(network: Staged, data: Dataset) -> dict[str, float]:
+    check_task(CLASSIFICATION, network, data)
     counts = tallied(network, data.test, CLASSIFICATION)
     low, high = wilson_interval(int(counts[0]), int(counts[1]))
     return {"top1": part(counts), "top1_low": low, "top1_high": high}
 
 
 def _evaluate_retrieval(network: Staged, data: Dataset) -> dict[str, float]:
+    check_task(RETRIEVAL, network, data)
     return retrieval_scores(*features(network, data.test, "embedding"), *features(network, data.train, "embedding"))
+
+
+def _miou(counts: Tensor) -> float:
+    """The mean IoU of what `segmented` gave."""
+    return split_iou(counts.view(3, -1))
+
+
+def _evaluate_segmentation(network: Staged, data: Dataset) -> dict[str, float]:
+    """Mean IoU over the pixels of the split with its bootstrap interval, its variant per image, and IoU by class.
+
+    A class that neither occurs nor is taken for anything is in no mean, and has no entry.
+    """
+    check_task(SEGMENTATION, network, data)
+    outputs = _outputs(network, data.test, "logits", order=None, size=_batch_size(data.test))
+    rows = [(batch.index, pixel_counts(output, batch.target)) for output, batch in outputs]
+    order = gathered(torch.cat([index for index, _ in rows])).argsort()
+    counts = gathered(torch.cat([count for _, count in rows]))[order]
+    whole = counts.sum(dim=0)
+    mean, (low, high) = split_iou(whole), iou_interval(counts)
+    named = zip(data.classes, class_ious(whole).tolist(), strict=True)
+    return {
+        "miou": mean,
+        "miou_low": low,
+        "miou_high": high,
+        "miou_per_image": mean_iou_per_image(counts),
+        "pixel_accuracy": pixel_accuracy(whole),
+        **{f"iou_{name}": iou for name, iou in named if not math.isnan(iou)},
+    }
 
 
 CLASSIFICATION = Task(
     "classification",
+    False,
     (Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
     "logits",
     "top1",
@@ -131,6 +217,16 @@ CLASSIFICATION = Task(
     part,
     _evaluate_classification,
 )
-RETRIEVAL = Task("retrieval", (), "embedding", "precision_1", nearest_neighbour_hits, part, _evaluate_retrieval)
+RETRIEVAL = Task("retrieval", False, (), "embedding", "precision_1", nearest_neighbour_hits, part, _evaluate_retrieval)
+SEGMENTATION = Task(
+    "segmentation",
+    True,
+    (Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
+    "logits",
+    "miou",
+    segmented,
+    _miou,
+    _evaluate_segmentation,
+)
 
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, RETRIEVAL)}
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, RETRIEVAL, SEGMENTATION)}

@@ -199,6 +199,11 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     @property
+    def masks(self) -> bool:
+        """Whether its targets are masks, a class for every pixel, instead of one class an image."""
+        return self.test.targets.ndim > 1
+
+    @property
     def scale(self) -> Scale:
         """How a new network for the images should scale them."""
         return Scale(self.see.mean, self.see.std)

@@ -7,23 +7,31 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
+VOID = 255  # the label of a pixel that asks for nothing, as in `compress.data.split`
+
 
 def cross_entropy_loss(student: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross-entropy of the student's logits and the labels, in nats.
+    """The mean cross-entropy of the student's logits and the labels, in nats: over the images, or over the pixels.
 
     Args:
-        student: Logits (B, C).
-        labels: Class of each image (B,), int64 in 0..C-1.
+        student: Logits (B, C); or (B, C, H, W), of each pixel.
+        labels: Class of each image (B,), int64 in 0..C-1; or of each pixel (B, H, W), where `VOID` asks for nothing: 0
+            where all of them are void.
 
     Raises:
-        ValueError: The logits are not a matrix, or there is not one label a row.
+        ValueError: The logits are of another shape, or there is not one label an image, or a pixel.
     """
-    if student.ndim != 2 or labels.shape != student.shape[:1]:
+    masks = student.ndim == 4
+    wanted = (len(student), *student.shape[2:]) if masks else student.shape[:1]
+    if student.ndim not in (2, 4) or labels.shape != wanted:
         raise ValueError(
             f"cross_entropy_loss: logits {tuple(student.shape)} and labels {tuple(labels.shape)}; "
-            "expected (B, C) and (B,)"
+            "expected (B, C) and (B,), or for masks (B, C, H, W) and (B, H, W)"
         )
-    return F.cross_entropy(student, labels)
+    if not masks:
+        return F.cross_entropy(student, labels)
+    asked = (labels != VOID).sum().clamp(min=1)
+    return F.cross_entropy(student, labels, ignore_index=VOID, reduction="sum") / asked
 
 
 def kd_loss(student: Tensor, teacher: Tensor, tau: float) -> Tensor:

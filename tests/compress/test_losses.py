@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from compress.losses import cosine_kernel, cross_entropy_loss, feature_loss, kd_loss, pkt_loss, student_t_kernel
+from compress.losses.logits import VOID
 from compress.losses.relations import Kernel
 
 
@@ -40,7 +41,41 @@ def test_cross_entropy_gradient() -> None:
     assert torch.autograd.gradcheck(cross_entropy_loss, (_features(4, 3).requires_grad_(), torch.tensor([0, 1, 2, 0])))
 
 
-@pytest.mark.parametrize(("logits", "labels"), [((4, 3), (3,)), ((4, 3), (4, 3)), ((4,), (4,)), ((4, 3, 2), (4,))])
+def test_cross_entropy_of_masks_by_hand() -> None:
+    logits = torch.tensor([[[[0.0, math.log(3.0), 5.0]], [[0.0, 0.0, 0.0]]]])
+    expected = (math.log(2.0) + math.log(4.0)) / 2
+    assert cross_entropy_loss(logits, torch.tensor([[[0, 1, VOID]]])).item() == pytest.approx(expected)
+
+
+def test_cross_entropy_of_masks_is_that_of_the_pixels_that_are_not_void() -> None:
+    logits, masks = _features(3, 4, 2, 5), torch.arange(30).view(3, 2, 5) % 4
+    masks[:, 0, 1:3] = VOID
+    asked = masks != VOID
+    expected = cross_entropy_loss(logits.movedim(1, -1)[asked], masks[asked])
+    assert cross_entropy_loss(logits, masks).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert torch.autograd.gradcheck(cross_entropy_loss, (logits.requires_grad_(), masks))
+
+
+def test_cross_entropy_of_void_alone_is_0_and_teaches_nothing() -> None:
+    logits = _features(2, 3, 2, 2).requires_grad_()
+    loss = cross_entropy_loss(logits, torch.full((2, 2, 2), VOID))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        ((4, 3), (3,)),
+        ((4, 3), (4, 3)),
+        ((4,), (4,)),
+        ((4, 3, 2), (4,)),
+        ((4, 3, 2, 5), (4, 5, 2)),
+        ((4, 3, 2, 5), (4,)),
+    ],
+)
 def test_cross_entropy_wrong_shapes(logits: tuple[int, ...], labels: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \(B, C\) and \(B,\)"):
         cross_entropy_loss(torch.zeros(logits), torch.zeros(labels, dtype=torch.int64))
