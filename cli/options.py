@@ -13,8 +13,8 @@ GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method",
 # Names that the shell completes and the help shows; the tables themselves would import torch.
 DATA_SETS = ("digits", "fashion-mnist", "cifar10")
 NETWORKS = ("cnn-s", "cnn-a", "resnet18")
-METHODS = ("no_teacher", "okd", "pkt", "indistill")
 TASKS = ("classification", "retrieval", "segmentation")
+METHODS = ("no_teacher", "okd", "pkt", "indistill", "stagewise", "traditional")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine", "constant")
 AUGMENTATIONS = ("none", "flip", "crop")

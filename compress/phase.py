@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Loss = Callable[..., Any]
 Keep = Literal["last", "best score", "best loss"]
+Norms = Literal["as trained", "in training"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,13 @@ class Fit:
         """The same fit, for epochs `start` to `stop` (exclusive, from 0) of its schedule only."""
         return replace(self, epochs=stop - start, schedule=self.schedule[start:stop])
 
+    def over(self, epochs: int) -> Fit:
+        """The same fit with the whole of its schedule run through in so many epochs."""
+        if epochs < 1:
+            raise ValueError(f"epochs: got {epochs}; at least 1 is needed")
+        factors = (self.schedule[epoch * self.epochs // epochs] for epoch in range(epochs))
+        return replace(self, epochs=epochs, schedule=tuple(factors))
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -180,13 +188,17 @@ class Phase:
         name: Unique in its plan.
         terms: Their weighted sum is what is minimised.
         fit: How long and how fast.
-        train: The stages that learn; None means all. The others keep their parameters and batch-norm statistics.
+        train: The stages that learn; None means all. The others keep their parameters.
+        norms: What the batch-norm of the others does: "as trained" keeps its statistics and normalises by them;
+            "in training" normalises by the batch and lets the statistics follow, as code does that freezes parameters
+            and nothing else.
     """
 
     name: str
     terms: tuple[Term, ...]
     fit: Fit
     train: tuple[str, ...] | None = None
+    norms: Norms = "as trained"
 
     def stages(self, side: Literal["student", "teacher"]) -> tuple[str, ...]:
         """The stages that the terms read on one side, each once, in the order of their first use."""
@@ -231,6 +243,7 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
             "keep": phase.fit.keep,
             "batch_size": phase.fit.batch_size,
             "train": list(phase.train) if phase.train is not None else None,
+            **({"norms": phase.norms} if phase.norms != "as trained" else {}),
         }
         for phase in phases
     ]

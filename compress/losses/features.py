@@ -22,6 +22,7 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     if student.shape != teacher.shape:
         raise ValueError(
             f"feature_loss: student {tuple(student.shape)} and teacher {tuple(teacher.shape)}; the shapes "
-            "must be equal: narrow the teacher to the student's channels, or take maps of the same size"
+            "must be equal: narrow the teacher to the student's channels, take networks whose maps agree, or a loss "
+            "with an adapter (hints) or of relations (attention, pkt)"
         )
     return F.mse_loss(student, teacher)

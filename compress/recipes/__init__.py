@@ -8,10 +8,13 @@ from compress.recipes import method as methods
 from compress.recipes.indistill import INDISTILL
 from compress.recipes.method import Method, Recipe
 from compress.recipes.single import NO_TEACHER, OKD, PKT
+from compress.recipes.stagewise import STAGEWISE, TRADITIONAL
 
 __all__ = ["RECIPES", "Method", "Recipe", "read_method"]
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (NO_TEACHER, OKD, PKT, INDISTILL)}
+_ALL = (NO_TEACHER, OKD, PKT, INDISTILL, STAGEWISE, TRADITIONAL)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 
 
 def read_method(name: str, settings: Mapping[str, str] | None = None) -> Method:

@@ -85,10 +85,6 @@ def indistill(
     if last.recipe.guide == "auxiliary":
         raise PlanError(f"indistill: last={last.name} would need an auxiliary again; take a recipe of one layer")
     student = lesson.student
-    if not student.body:
-        raise PlanError(
-            "indistill: the student has no intermediate stages; take cnn-s or cnn-a, or --method okd or pkt"
-        )
     phases, start = [], 0
     epochs = l_cls_epochs(len(student.body), fit.epochs, a, b)
     for stage, count in zip(student.body, epochs, strict=False):
@@ -145,4 +141,13 @@ def _epochs_of(phase: Phase) -> list[Phase]:
     ]
 
 
-INDISTILL = Recipe("indistill", indistill, "auxiliary", narrowed, fewest_epochs)
+INDISTILL = Recipe(
+    "indistill",
+    indistill,
+    "auxiliary",
+    narrowed,
+    fewest_epochs,
+    about="the maps of a narrowed auxiliary, layer after layer; then a single-layer method",
+    paper="Sarridis et al., InDistill: Information flow-preserving knowledge distillation, 2022",
+    needs=("stages",),
+)

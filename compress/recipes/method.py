@@ -12,6 +12,7 @@ from compress.phase import Fit, Lesson, Phase
 from compress.stages import Staged
 
 Guide = Literal["nobody", "teacher", "auxiliary"]
+Need = Literal["labels", "stages", "embedding", "equal shapes"]
 
 
 def as_it_is(guide: Staged, student: Staged) -> Staged:
@@ -34,6 +35,10 @@ class Recipe:
         guide: Whom the student listens to.
         show: (guide, student) and those knobs that it names to what the student gets to see of its guide.
         fewest: (student) and those knobs that it names to the fewest epochs that a plan needs.
+        about: What it does, in a line.
+        paper: Where it comes from.
+        needs: What must be there besides its guide: a task with labels, intermediate stages, an embedding, features of
+            the same shape in guide and student.
     """
 
     name: str
@@ -41,6 +46,9 @@ class Recipe:
     guide: Guide = "teacher"
     show: Callable[..., Staged] = as_it_is
     fewest: Callable[..., int] = one_epoch
+    about: str = ""
+    paper: str = ""
+    needs: tuple[Need, ...] = ()
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -69,6 +77,7 @@ class Method:
         """The plan of the recipe; PlanError for a knob out of its range or a lesson it cannot give."""
         if self.recipe.guide != "nobody" and lesson.teacher is None:
             raise PlanError(f"{self.name}: learns from a teacher, and there is none")
+        self._check_needs(lesson)
         return self.recipe.plan(lesson, fit, **self.knobs)
 
     def shown(self, guide: Staged, student: Staged) -> Staged:
@@ -78,6 +87,21 @@ class Method:
     def fewest_epochs(self, student: Staged) -> int:
         """The fewest epochs of which the recipe makes a plan for this student."""
         return self.recipe.fewest(student, **self._knobs_of(self.recipe.fewest))
+
+    def _check_needs(self, lesson: Lesson) -> None:
+        needs, name = self.recipe.needs, self.name
+        if "labels" in needs and not lesson.task.terms:
+            raise PlanError(f"{name}: task {lesson.task.name!r} has no loss of its own; take --task classification")
+        if "stages" in needs and not lesson.student.body:
+            raise PlanError(f"{name}: the student has no intermediate stages; take cnn-s or resnet10, or --method okd")
+        for side, network in (("student", lesson.student), ("teacher", lesson.teacher)):
+            names = [stage.name for stage in network.stages] if network else ["embedding"]
+            if "embedding" in needs and "embedding" not in names:
+                has = ", ".join(names)
+                raise PlanError(
+                    f"{name}: the {side} has no embedding, only {has}; take a method of stages or of logits, such as "
+                    "stagewise or okd"
+                )
 
     def _knobs_of(self, function: Callable[..., Any]) -> dict[str, Any]:
         return {name: self.knobs[name] for name in _knobs(function) if name in self.knobs}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from functools import partial
 
-from compress.errors import PlanError
 from compress.losses import kd_loss, pkt_loss
 from compress.phase import Fit, Lesson, Phase, S, T, Term
+from compress.recipes.knobs import check_positive, check_share
+from compress.recipes.maps import times
 from compress.recipes.method import Recipe
 
 
 def no_teacher(lesson: Lesson, fit: Fit) -> list[Phase]:
     """One phase on the task's own terms; the baseline every method must beat."""
-    if not lesson.task.terms:
-        raise PlanError(f"no_teacher: task {lesson.task.name!r} has no loss of its own; take --task classification")
     return [Phase("task", lesson.task.terms, fit)]
 
 
@@ -30,11 +27,9 @@ def okd(lesson: Lesson, fit: Fit, *, alpha: float = 0.1, tau: float = 4.0) -> li
 
     Reference: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
     """
-    if not 0 <= alpha <= 1:
-        raise PlanError(f"okd: alpha is {alpha}; allowed is 0 to 1")
-    if not 0 < tau < math.inf:
-        raise PlanError(f"okd: tau is {tau}; it must be above 0")
-    own = tuple(replace(term, weight=_times(term.weight, alpha)) for term in lesson.task.terms)
+    check_share("okd", alpha=alpha)
+    check_positive("okd", tau=tau)
+    own = tuple(times(term, alpha) for term in lesson.task.terms)
     rest = 1 - alpha if own else 1.0
     return [Phase("okd", (*own, Term(partial(kd_loss, tau=tau), (S("logits"), T("logits")), rest, "kd")), fit)]
 
@@ -52,17 +47,25 @@ def pkt(lesson: Lesson, fit: Fit, *, beta: float = 1_000.0) -> list[Phase]:
 
     Reference: Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, 2018.
     """
-    if not 0 < beta < math.inf:
-        raise PlanError(f"pkt: beta is {beta}; it must be above 0")
+    check_positive("pkt", beta=beta)
     weight = beta if lesson.task.terms else 1.0
     term = Term(pkt_loss, (S("embedding"), T("embedding")), weight, "pkt")
     return [Phase("embedding", (*lesson.task.terms, term), fit)]
 
 
-def _times(weight: float | tuple[float, ...], factor: float) -> float | tuple[float, ...]:
-    return tuple(one * factor for one in weight) if isinstance(weight, tuple) else weight * factor
-
-
-NO_TEACHER = Recipe("no_teacher", no_teacher, "nobody")
-OKD = Recipe("okd", okd)
-PKT = Recipe("pkt", pkt)
+NO_TEACHER = Recipe(
+    "no_teacher", no_teacher, "nobody", about="the task alone; what every method must beat", needs=("labels",)
+)
+OKD = Recipe(
+    "okd",
+    okd,
+    about="the task and the teacher's softened classes",
+    paper="Hinton et al., Distilling the Knowledge in a Neural Network, 2015",
+)
+PKT = Recipe(
+    "pkt",
+    pkt,
+    about="the task and the neighbourhoods of the teacher's embedding",
+    paper="Passalis and Tefas, Learning Deep Representations with Probabilistic Knowledge Transfer, 2018",
+    needs=("embedding",),
+)

@@ -118,6 +118,17 @@ def _try_term(term: Term, given: Mapping[Ref, Tensor]) -> None:
             value = loss(*arguments)
     except (RuntimeError, ValueError, IndexError) as error:
         places = ", ".join(f"{ref} {tuple(argument.shape)}" for ref, argument in zip(term.args, arguments, strict=True))
+        places = _unequal(term, given) or places
         raise PlanError(f"term {term.name!r} cannot be computed from {places}: {error}") from error
     if value.ndim != 0:
         raise PlanError(f"term {term.name!r} gives shape {tuple(value.shape)}; a loss must be a scalar")
+
+
+def _unequal(term: Term, given: Mapping[Ref, Tensor]) -> str:
+    """The first stage that a term reads of both sides in different shapes, with both; "" where there is none."""
+    for ref in term.args:
+        if ref.side == "student" and T(ref.stage) in term.args:
+            student, teacher = (tuple(given[side(ref.stage)].shape[1:]) for side in (S, T))
+            if student != teacher:
+                return f"stage {ref.stage}: student {student}, teacher {teacher}"
+    return ""

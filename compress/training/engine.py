@@ -260,7 +260,7 @@ def _run_epoch(
     reads, scored = _reads(phase, student, run.task)
     with (
         torch.random.fork_rng(),
-        training_mode(student, phase.train),
+        training_mode(student, phase),
         student_features(learner.model, student, reads, whole=not course.alone) as features,
     ):
         torch.manual_seed(_seed(run.seed, state.done))

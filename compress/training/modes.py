@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from compress.phase import Phase
 from compress.stages import Staged
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -27,9 +28,12 @@ def only_trained(student: Staged, train: tuple[str, ...] | None) -> Iterator[Non
 
 
 @contextmanager
-def training_mode(student: Staged, train: tuple[str, ...] | None) -> Iterator[None]:
-    """Training mode inside the `with`, but for the batch-norm of frozen stages; eval mode afterwards."""
+def training_mode(student: Staged, phase: Phase) -> Iterator[None]:
+    """Training mode inside the `with`, but for the batch-norm of frozen stages, which goes by `Phase.norms`; eval mode
+    afterwards.
+    """
     student.model.train()
+    train = phase.train if phase.norms == "as trained" else None
     for path, module in student.model.named_modules():
         if isinstance(module, NORMS) and train is not None and not student.owns(train, path):
             module.eval()

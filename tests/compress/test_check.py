@@ -66,11 +66,11 @@ BROKEN = [
     ([Phase("p", (CE,), replace(FIT, keep="best score"))], r"keep=\"best score\" needs a validation split"),
     (
         [Phase("p", (_term(partial(kd_loss, tau=4.0), S("logits"), T("logits"), name="kd"),), FIT)],
-        r"term 'kd' cannot be computed from student logits \(2, 10\), teacher logits \(2, 7\): kd_loss",
+        r"term 'kd' cannot be computed from stage logits: student \(10,\), teacher \(7,\): kd_loss",
     ),
     (
         [Phase("p", (_term(feature_loss, S("map1"), T("map1")),), FIT)],
-        r"student map1 \(2, 4, 11, 11\), teacher map1 \(2, 8, 11, 11\).*narrow the teacher",
+        r"stage map1: student \(4, 11, 11\), teacher \(8, 11, 11\).*narrow the teacher",
     ),
     ([Phase("p", (_term(cross_entropy_loss, S("map1"), LABELS),), FIT)], r"student map1 .*, labels \(2,\)"),
     ([Phase("p", (_term(partial(nn.Linear, 3, 1), S("embedding")),), FIT)], r"student embedding \(2, 32\)"),

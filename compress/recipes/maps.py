@@ -1,0 +1,53 @@
+"""What recipes share that match stages: the losses by name, the terms of a stage, how epochs are shared out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from compress.losses import feature_loss
+from compress.phase import Fit, Lesson, Loss, S, T, Term
+
+StageLoss = Callable[[Lesson, str], Loss]
+
+
+def _mse(lesson: Lesson, stage: str) -> Loss:
+    return feature_loss
+
+
+STAGE_LOSSES: Mapping[str, StageLoss] = {"mse": _mse}
+
+
+def stage_term(lesson: Lesson, stage: str, loss: str = "mse", *, weight: float = 1.0, name: str = "") -> Term:
+    """The term that likens a stage of the student to the teacher's.
+
+    Args:
+        lesson: Whose networks they are.
+        stage: A stage that both have.
+        loss: A name of `STAGE_LOSSES`.
+        weight: Of the term.
+        name: Of the term; the loss's where none is given.
+    """
+    return Term(STAGE_LOSSES[loss](lesson, stage), (S(stage), T(stage)), weight, name or loss)
+
+
+def times(term: Term, factor: float) -> Term:
+    """The same term with its weight, or the weight of each epoch, times a factor."""
+    many = isinstance(term.weight, tuple)
+    return replace(term, weight=tuple(w * factor for w in term.weight) if many else term.weight * factor)  # type: ignore[union-attr,operator]
+
+
+def shared_out(epochs: int, phases: int) -> tuple[int, ...]:
+    """So many epochs for each phase: equally many, and what is left over for the last.
+
+    Args:
+        epochs: In all, at least one for each phase.
+        phases: How many there are.
+    """
+    each = epochs // phases
+    return (*(each,) * (phases - 1), epochs - each * (phases - 1))
+
+
+def by_loss(fit: Fit) -> Fit:
+    """The fit of a phase that does not reach the task's answer: of the epochs the best by score is the best by loss."""
+    return replace(fit, keep="best loss") if fit.keep == "best score" else fit
