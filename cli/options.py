@@ -14,7 +14,7 @@ GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method",
 DATA_SETS = ("digits", "fashion-mnist", "cifar10")
 NETWORKS = ("cnn-s", "cnn-a", "resnet18")
 TASKS = ("classification", "retrieval", "segmentation")
-METHODS = ("no_teacher", "okd", "pkt", "indistill", "stagewise", "traditional")
+METHODS = ("no_teacher", "okd", "pkt", "indistill", "stagewise", "traditional", "simultaneous")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine", "constant")
 AUGMENTATIONS = ("none", "flip", "crop")

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from compress.recipes import method as methods
 from compress.recipes.indistill import INDISTILL
 from compress.recipes.method import Method, Recipe
+from compress.recipes.side import SIMULTANEOUS
 from compress.recipes.single import NO_TEACHER, OKD, PKT
 from compress.recipes.stagewise import STAGEWISE, TRADITIONAL
 
 __all__ = ["RECIPES", "Method", "Recipe", "read_method"]
 
-_ALL = (NO_TEACHER, OKD, PKT, INDISTILL, STAGEWISE, TRADITIONAL)
+_ALL = (NO_TEACHER, OKD, PKT, INDISTILL, STAGEWISE, TRADITIONAL, SIMULTANEOUS)
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 
