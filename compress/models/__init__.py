@@ -10,7 +10,9 @@ import torch
 from compress.errors import CompressError, unknown_name
 from compress.models.cnn import OPTIONS as CNN_OPTIONS
 from compress.models.cnn import cnn_a, cnn_s
+from compress.models.resnet import LAYERS, resnet
 from compress.models.source import Architecture
+from compress.models.unet import PREFIX, unet
 from compress.stages import Staged
 
 __all__ = ["MODELS", "Architecture", "build", "known_name", "model_names", "outline"]
@@ -20,6 +22,8 @@ TORCHVISION = "torchvision:"
 MODELS: dict[str, tuple[Callable[[Architecture], Staged], tuple[str, ...]]] = {
     "cnn-s": (cnn_s, CNN_OPTIONS),
     "cnn-a": (cnn_a, CNN_OPTIONS),
+    **{name: (resnet, ()) for name in LAYERS if name not in ("resnet18", "resnet34")},  # these are torchvision's
+    **{PREFIX + name: (unet, ()) for name in LAYERS},
 }
 
 
