@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from compress.checkpoint import Card
-
-BATCH = 64
 
 
 class Samples(NamedTuple):
@@ -49,16 +46,12 @@ def samples_for(card: Card, data: str | None, count: int | None) -> Samples:
 def _test_images(card: Card, data: str, count: int | None) -> Samples:
     from compress.data import DataOptions
     from compress.opening import data_for
+    from exports.source import samples
 
     test = data_for(card, data, DataOptions()).test
     wanted = len(test) if count is None else min(count, len(test))
-
-    def images() -> Iterator[Tensor]:
-        whole, rest = divmod(wanted, BATCH)
-        for number, batch in enumerate(islice(test.batches(BATCH), whole + bool(rest))):
-            yield card.scale(batch.image if number < whole else batch.image[:rest])
-
-    return Samples(images(), f"{'all ' if wanted == len(test) else ''}{wanted:,} test images of {data}")
+    whole = "all " if wanted == len(test) else ""
+    return Samples(samples(card, test, count), f"{whole}{wanted:,} test images of {data}")
 
 
 def _noise(card: Card, count: int | None, reason: str) -> Samples:

@@ -11,6 +11,7 @@ import typer
 from cli import options
 
 if TYPE_CHECKING:
+    from compress.evidence import Record
     from exports.claims import Claim
 
 
@@ -52,12 +53,12 @@ def _document(file: Path, against: Path, origin: str, found: Sequence[Claim]) ->
     from compress.evidence import versions
 
     command, environment = parse.command_line(), versions()
-    records = [replace(claim.record, command=command, environment=environment) for claim in found]
-    return {
-        "file": str(file),
-        "against": str(against),
-        "compared_on": origin,
-        "claims": [
-            {"verdict": claim.verdict, **record.to_dict()} for claim, record in zip(found, records, strict=True)
-        ],
-    }
+
+    def made(record: Record) -> dict[str, Any]:
+        return replace(record, command=command, environment=environment).to_dict()
+
+    claims = [
+        {"verdict": claim.verdict, **made(claim.record), "beside": [made(record) for record in claim.beside]}
+        for claim in found
+    ]
+    return {"file": str(file), "against": str(against), "compared_on": origin, "claims": claims}

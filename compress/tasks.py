@@ -32,6 +32,21 @@ EVALUATION_PIXELS = 2**20  # of a batch, where each of them has logits of its ow
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """What it means that two networks decide alike.
+
+    Attributes:
+        name: As a record calls it: "top1_agreement".
+        words: As a person does: "top-1 agreement".
+        count: Two (B, C, ...) outputs of the same images to (2,) int64: what both decide alike, and all.
+    """
+
+    name: str
+    words: str
+    count: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Task:
     """A task and how well it is done; for every score, more is better.
 
@@ -44,6 +59,9 @@ class Task:
         tally: (B, ...) outputs and (B, ...) targets of a batch to a vector of counts, which add up over batches.
         score: Such a sum to a fraction in [0, 1].
         evaluate: The network and the data to every metric of the test split, as fractions.
+        headline: The one of these metrics that stands for all of them, its interval beside it ("_low", "_high"); None
+            where more than the test split is needed for them.
+        agreement: On the classes that the outputs name; None where they are features, which name none.
     """
 
     name: str
@@ -54,6 +72,8 @@ class Task:
     tally: Callable[[Tensor, Tensor], Tensor]
     score: Callable[[Tensor], float]
     evaluate: Callable[[Staged, Dataset], dict[str, float]]
+    headline: str | None
+    agreement: Agreement | None
 
 
 def check_task(task: Task, network: Staged, data: Dataset) -> None:
@@ -207,26 +227,52 @@ def _evaluate_segmentation(network: Staged, data: Dataset) -> dict[str, float]:
     }
 
 
+def decided_alike(outputs: Tensor, others: Tensor) -> Tensor:
+    """(2,) int64: how often the largest of C outputs is the same one in both, and all: images, or their pixels.
+
+    Args:
+        outputs: (B, C), or (B, C, H, W).
+        others: Those of the same shape that another network gives for the same images.
+    """
+    alike = outputs.argmax(dim=1) == others.argmax(dim=1)
+    return torch.stack([alike.sum(), torch.tensor(alike.numel(), device=alike.device)])
+
+
 CLASSIFICATION = Task(
-    "classification",
-    False,
-    (Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
-    "logits",
-    "top1",
-    correct,
-    part,
-    _evaluate_classification,
+    name="classification",
+    masks=False,
+    terms=(Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
+    output="logits",
+    metric="top1",
+    tally=correct,
+    score=part,
+    evaluate=_evaluate_classification,
+    headline="top1",
+    agreement=Agreement("top1_agreement", "top-1 agreement", decided_alike),
 )
-RETRIEVAL = Task("retrieval", False, (), "embedding", "precision_1", nearest_neighbour_hits, part, _evaluate_retrieval)
+RETRIEVAL = Task(
+    name="retrieval",
+    masks=False,
+    terms=(),
+    output="embedding",
+    metric="precision_1",
+    tally=nearest_neighbour_hits,
+    score=part,
+    evaluate=_evaluate_retrieval,
+    headline=None,
+    agreement=None,
+)
 SEGMENTATION = Task(
-    "segmentation",
-    True,
-    (Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
-    "logits",
-    "miou",
-    segmented,
-    _miou,
-    _evaluate_segmentation,
+    name="segmentation",
+    masks=True,
+    terms=(Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
+    output="logits",
+    metric="miou",
+    tally=segmented,
+    score=_miou,
+    evaluate=_evaluate_segmentation,
+    headline="miou",
+    agreement=Agreement("pixel_agreement", "pixel agreement", decided_alike),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, RETRIEVAL, SEGMENTATION)}

@@ -13,7 +13,7 @@ from compress.errors import DataError
 from compress.opening import data_for
 from compress.soundness import check_outputs
 from compress.stages import Scale, Stage, Staged
-from compress.tasks import CLASSIFICATION, TASKS, Task
+from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
 from exports.artefact import Artefact
 
 
@@ -34,16 +34,23 @@ class Answers(nn.Module):
         return check_outputs(torch.cat([self.artefact(part) for part in parts]), str(self.artefact.path))
 
 
-def task_of(artefact: Artefact) -> Task:
-    """What the file was trained for; one that says nothing is taken for a classifier."""
-    return TASKS[artefact.card.task] if artefact.card else CLASSIFICATION
+def task_of(artefact: Artefact, data: Dataset | None = None) -> Task:
+    """What the file was trained for; one that says nothing is taken for what the data ask, or for a classifier.
+
+    Args:
+        artefact: The file.
+        data: What it is to be asked about, if anything yet.
+    """
+    if artefact.card is not None:
+        return TASKS[artefact.card.task]
+    return SEGMENTATION if data is not None and data.masks else CLASSIFICATION
 
 
 def as_network(artefact: Artefact, scale: Scale) -> Staged:
     """A network whose only stage is the file's answer, and which wants its pixels as the file does.
 
     Args:
-        artefact: The file.
+        artefact: The file; one that says nothing of itself answers with logits.
         scale: Taken where the file says nothing of its own.
     """
     answer = Stage(task_of(artefact).output, "", (), 0)

@@ -34,14 +34,16 @@ class Claim:
         verdict: Whether it holds.
         sentence: The claim in words, or why it does not hold or was not checked.
         record: The same as data; of a claim that does not hold, the reason is the sentence.
+        beside: What else was measured on the way.
     """
 
     verdict: Verdict
     sentence: str
     record: Record
+    beside: tuple[Record, ...] = ()
 
 
-def verify(path: Path, checkpoint: Checkpoint, images: Iterable[Tensor]) -> list[Claim]:
+def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -> list[Claim]:
     """Every claim of an exported file, each with its verdict; of a claim that fails the others are still checked.
 
     The seal, the digest of the source weights and the card are read off the file. Then the checkpoint is exported again
@@ -56,6 +58,7 @@ def verify(path: Path, checkpoint: Checkpoint, images: Iterable[Tensor]) -> list
     Raises:
         ExportError: The file cannot be read, or edgepress did not write it, so that it claims nothing.
     """
+    path = Path(path)
     sealed = _seal(path)
     artefact = format_of(path).read(path, sealed=False)
     card, provenance = artefact.card, artefact.provenance
@@ -73,11 +76,11 @@ def verify(path: Path, checkpoint: Checkpoint, images: Iterable[Tensor]) -> list
 
 
 def parity_records(parity: Parity, sha256: str) -> list[Record]:
-    """A parity check as records: the difference with its limit, and the agreement of the largest output."""
-    return [
-        Record("parity", parity.max_abs_difference, high=parity.allowed_difference, n=parity.samples, sha256=sha256),
-        Record("top1_agreement", parity.top1_agreement, n=parity.samples, unit="share", sha256=sha256),
-    ]
+    """A parity check as records: the difference with its limit, and on what share of images or pixels both agree."""
+    held = Record("parity", parity.max_abs_difference, high=parity.allowed_difference, n=parity.samples, sha256=sha256)
+    if parity.meaning is None:
+        return [held]
+    return [held, Record(parity.meaning.name, parity.agreement, n=parity.samples, unit="share", sha256=sha256)]
 
 
 def _claim(name: str, verdict: Verdict, sentence: str, artefact: Artefact) -> Claim:
@@ -139,4 +142,5 @@ def _outputs(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor
         parity = check_parity(answering(checkpoint), artefact, images)
     except (GateError, ExportError) as error:
         return _claim("parity", "FAILED", str(error), artefact)
-    return Claim("ok", f"parity: {parity}", parity_records(parity, artefact.sha256)[0])
+    held, *beside = parity_records(parity, artefact.sha256)
+    return Claim("ok", f"parity: {parity}", held, tuple(beside))

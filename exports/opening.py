@@ -49,7 +49,7 @@ def open_for_data(named: Named, data: str, options: DataOptions) -> tuple[Opened
     artefact = format_of(path).read(path)
     images = images_for(artefact, data, options)
     network = as_network(artefact, images.scale)
-    return Opened(network, task_of(artefact), images.see, images.classes), images
+    return Opened(network, task_of(artefact, images), images.see, images.classes), images
 
 
 def open_alone(named: Named, data: str | None, options: DataOptions) -> Opened:

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from compress.errors import GateError
 from compress.soundness import check_outputs
 from compress.stages import evaluating
+from compress.tasks import Agreement, part
+from exports.answers import task_of
 from exports.artefact import Artefact
+from exports.source import few
 
 TOLERANCE = 1e-4
 ROUNDING = 2.0**-17
@@ -25,20 +28,27 @@ class Parity:
     Attributes:
         max_abs_difference: On any sample, of the output that comes nearest to its limit.
         allowed_difference: The limit of that output.
-        top1_agreement: Share of samples with the same largest output, 0 to 1.
         samples: How many images were compared.
+        meaning: What it means that the two agree; None where their outputs name no classes.
+        agreement: On how much of all they do, 0 to 1; None likewise.
     """
 
     max_abs_difference: float
     allowed_difference: float
-    top1_agreement: float
     samples: int
+    meaning: Agreement | None
+    agreement: float | None
 
     def __str__(self) -> str:
-        return (
-            f"max |difference| {self.max_abs_difference:.2g} (allowed {self.allowed_difference:.2g}), "
-            f"top-1 agreement {self.top1_agreement:.2%}, {self.samples} samples"
-        )
+        difference = f"max |difference| {self.max_abs_difference:.2g} (allowed {self.allowed_difference:.2g})"
+        if self.meaning is None or self.agreement is None:
+            return f"{difference}, {self.samples} samples"
+        return f"{difference}, {self.meaning.words} {share_text(self.agreement)}, {self.samples} samples"
+
+
+def share_text(share: float) -> str:
+    """A share in percent; 100.00% is said of the whole alone."""
+    return f"{share if share == 1 else min(share, 0.9999):.2%}"
 
 
 def check_parity(
@@ -55,8 +65,8 @@ def check_parity(
     is its standard deviation over the samples, and by `ROUNDING`, 64 steps of float32, of the largest output of all:
     what two runtimes that add in another order may differ by. So a constant, which tells nothing apart, moves no limit
     but the rounding; and an output that never varies (that of a head of zeros) must agree to those few steps. Nothing
-    but sums and maxima is kept, whatever the number of images. The first image runs alone, so that a batch size frozen
-    into the file shows.
+    but sums and maxima is kept, whatever the number of images, and few images run at once where they are large. The
+    first one runs alone, so that a batch size frozen into the file shows.
 
     Args:
         network: The source; a module is run in eval mode, on its own device.
@@ -70,7 +80,7 @@ def check_parity(
         ExportError: The images do not fit the file.
     """
     path = artefact.path if name is None else name
-    tally = _Tally()
+    tally = _Tally(task_of(artefact).agreement)
     for batch in _chunks(images, artefact.batch):
         found, expected = artefact(batch), _reference(network, batch)
         if expected.shape != found.shape:
@@ -95,18 +105,19 @@ def check_parity(
 class _Tally:
     """The sums and maxima over the samples that the verdict needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, meaning: Agreement | None) -> None:
         self.samples = 0
         self._values = 0
-        self._agreeing = 0
+        self._meaning = meaning
+        self._agreeing = torch.zeros(2, dtype=torch.int64)
         self._largest = 0.0
         self._mean = self._squares = self._difference = torch.zeros(1, dtype=torch.float64)
 
     def add(self, expected: Tensor, found: Tensor) -> None:
         """Count (B, outputs, ...) of the network and of the file."""
         self.samples += len(expected)
-        agreeing = (expected.flatten(1).argmax(1) == found.flatten(1).argmax(1)).sum()
-        self._agreeing += int(agreeing)
+        if self._meaning is not None:
+            self._agreeing += self._meaning.count(expected, found)
         self._largest = max(self._largest, float(expected.abs().max()))
         self._difference = torch.maximum(self._difference, _by_output((expected - found).abs()).amax(0))
         rows = _by_output(expected)
@@ -124,8 +135,9 @@ class _Tally:
         return Parity(
             max_abs_difference=float(self._difference[nearest]),
             allowed_difference=float(allowed[nearest]),
-            top1_agreement=self._agreeing / self.samples,
             samples=self.samples,
+            meaning=self._meaning,
+            agreement=part(self._agreeing) if self._meaning else None,
         )
 
 
@@ -138,14 +150,13 @@ def _by_output(values: Tensor) -> Tensor:
 def _chunks(images: Iterable[Tensor], size: int | None) -> Iterator[Tensor]:
     first = True
     for batch in images:
-        if size is not None:
-            yield from torch.split(batch, size)
-        elif first and len(batch) > 1:
+        if len(batch) == 0:
+            continue
+        if first and size is None:
             yield batch[:1]
-            yield batch[1:]
-        elif len(batch) > 0:
-            yield batch
+            batch = batch[1:]
         first = False
+        yield from torch.split(batch, size or few(batch.shape)) if len(batch) else ()
 
 
 @torch.no_grad()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from compress.checkpoint import Card, Checkpoint
+from compress.data import Split
 from compress.stages import Answer
 from compress.tasks import TASKS
 
 OPSETS = range(18, 25)
 DEFAULT_OPSET = 20
+BATCH = 64
+BATCH_PIXELS = 2**18  # few enough that logits of every pixel take little memory
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,13 @@ class Settings:
 def answering(checkpoint: Checkpoint) -> nn.Module:
     """A copy of the network, on the CPU and in eval mode, that answers what its task asks for.
 
-    Of a classifier those are the logits; a network that was trained for retrieval, whose logits nothing has taught,
-    answers with its embedding instead.
+    Where that is its last stage, as of a classifier or of a network for masks, it answers as it is: logits (B, C) or
+    (B, C, H, W). A network that was trained for retrieval, whose logits nothing has taught, answers with its embedding.
     """
     network = replace(checkpoint.network, model=copy.deepcopy(checkpoint.network.model).cpu().eval())
     output = TASKS[checkpoint.card.task].output
-    return network.model if output == "logits" else Answer(network, output).eval()
+    last = network.stages[-1].name if network.stages else output
+    return network.model if output == last else Answer(network, output).eval()
 
 
 def noise(card: Card, samples: int = 64) -> Tensor:
@@ -45,3 +51,24 @@ def noise(card: Card, samples: int = 64) -> Tensor:
     see = card.preprocessing
     pixels = torch.rand(samples, *see.shape, generator=torch.Generator().manual_seed(0))
     return (pixels - torch.tensor(see.mean).view(-1, 1, 1)) / torch.tensor(see.std).view(-1, 1, 1)
+
+
+def samples(card: Card, split: Split, count: int | None = None) -> Iterator[Tensor]:
+    """Normalised batches (B, C, H, W) of the first images of a split, as they stand.
+
+    Args:
+        card: Of the network that sees them.
+        split: Prepared for it.
+        count: How many images; None for all.
+    """
+    left = len(split) if count is None else min(count, len(split))
+    for batch in split.batches(few((1, *card.preprocessing.shape))):
+        if left <= 0:
+            return
+        yield card.scale(batch.image[:left])
+        left -= len(batch.image)
+
+
+def few(shape: tuple[int, ...]) -> int:
+    """How many images of the (B, C, H, W) `shape` to take at once: 64, and fewer where they are large."""
+    return min(BATCH, max(1, BATCH_PIXELS // math.prod(shape[2:])))

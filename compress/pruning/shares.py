@@ -1,4 +1,4 @@
-"""How much of a network a cut has left."""
+"""How many channels a cut has left of a network."""
 
 from __future__ import annotations
 
@@ -13,20 +13,14 @@ from compress.stages import Staged
 
 @dataclass(frozen=True)
 class Share:
-    """Channels and parameters before and after a cut."""
+    """Channels before and after a cut."""
 
     channels: tuple[int, int]
-    parameters: tuple[int, int]
 
     @property
     def channels_left(self) -> float:
         """The share of the channels that is left, in [0, 1]."""
         return self.channels[1] / self.channels[0]
-
-    @property
-    def parameters_left(self) -> float:
-        """The share of the parameters that is left, in [0, 1]."""
-        return self.parameters[1] / self.parameters[0]
 
 
 @dataclass(frozen=True)
@@ -36,12 +30,10 @@ class Shares:
     Attributes:
         layers: Dotted name of each convolution and linear layer, but those of the stage "logits", to its share.
         channels_left: The share of the output channels of all of these layers that is left, in [0, 1].
-        parameters_left: The share of all parameters of the network that is left, in [0, 1].
     """
 
     layers: Mapping[str, Share]
     channels_left: float
-    parameters_left: float
 
 
 def shares_left(before: Staged, after: Staged) -> Shares:
@@ -57,12 +49,9 @@ def shares_left(before: Staged, after: Staged) -> Shares:
     whole, small = _layers(before), _layers(after)
     if not whole or whole.keys() != small.keys():
         raise ValueError(f"shares_left: {len(whole)} layers before and {len(small)} after; pass a network and its cut")
-    layers = {
-        name: Share((_channels(layer), _channels(small[name])), (_count(layer), _count(small[name])))
-        for name, layer in whole.items()
-    }
+    layers = {name: Share((_channels(layer), _channels(small[name]))) for name, layer in whole.items()}
     first, last = (sum(share.channels[when] for share in layers.values()) for when in (0, 1))
-    return Shares(layers, last / first, _count(after.model) / _count(before.model))
+    return Shares(layers, last / first)
 
 
 def _layers(network: Staged) -> dict[str, nn.Module]:
@@ -77,7 +66,3 @@ def _channels(layer: nn.Module) -> int:
     channels = layer.out_channels if isinstance(layer, _ConvNd) else layer.out_features
     assert isinstance(channels, int)
     return channels
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

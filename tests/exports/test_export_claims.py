@@ -192,8 +192,10 @@ def test_the_command_gives_records(exported: Artefact, source: Path) -> None:
     assert result.exit_code == 0
     document: dict[str, Any] = json.loads(result.stdout)
     verdicts = [claim.pop("verdict") for claim in document["claims"]]
+    (agreement,) = [beside for claim in document["claims"] for beside in claim.pop("beside")]
     records = [Record.from_dict(claim) for claim in document["claims"]]
     assert verdicts == ["ok"] * 5
+    assert (agreement["quantity"], agreement["value"], agreement["unit"]) == ("top1_agreement", 1.0, "share")
     assert [record.quantity for record in records] == list(NAMES)
     assert {record.sha256 for record in records} == {exported.sha256}
     assert records[0].environment["torch"] == torch.__version__.partition("+")[0]

@@ -42,7 +42,7 @@ def test_the_file_as_exported_passes(checkpoint: Checkpoint, exported: Artefact,
     parity = check_parity(checkpoint.network.model, exported, images.split(50))
     assert parity.samples == 130
     assert parity.max_abs_difference < 1e-6
-    assert parity.top1_agreement == 1.0
+    assert parity.agreement == 1.0
 
 
 def test_a_plain_function_can_be_the_reference(exported: Artefact, images: Tensor) -> None:
