@@ -60,7 +60,7 @@ def _exported_facts(path: Path) -> dict[str, Any]:
 
     from exports import format_of
     from exports.graph.census import graph_census
-    from exports.label import steps
+    from exports.label import how_to_read, steps
 
     exported = format_of(path).read(path)
     census, card = graph_census(path), exported.card
@@ -76,7 +76,7 @@ def _exported_facts(path: Path) -> dict[str, Any]:
         "opset": census.opset,
         "ir_version": census.ir_version,
         "operators": dict(census.operators),
-        **({**_card_facts(card), "steps": steps(card.preprocessing)} if card else {}),
+        **({**_card_facts(card), "steps": steps(card.preprocessing), "output": how_to_read(card)} if card else {}),
         **({"provenance": asdict(exported.provenance)} if exported.provenance else {}),
     }
 
@@ -129,7 +129,9 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         lines += [(f"step {number}", _step_line(step)) for number, step in enumerate(facts["lineage"], 1)]
     if "provenance" in facts:
-        lines += [("preprocessing", " ".join(facts["steps"])), *_provenance_lines(facts["provenance"])]
+        lines.append(("preprocessing", " ".join(facts["steps"])))
+        lines += [("output", facts["output"])] if facts["output"] else []
+        lines += _provenance_lines(facts["provenance"])
     return lines
 
 

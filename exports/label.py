@@ -16,6 +16,7 @@ from compress.checkpoint import Checkpoint
 from compress.errors import CheckpointError, ExportError
 from compress.evidence import weights_digest
 from compress.preprocessing import Preprocessing
+from compress.tasks import TASKS
 from exports.artefact import Provenance
 from exports.graph.strip import without_folders
 from exports.source import Settings
@@ -44,7 +45,7 @@ def describe(checkpoint: Checkpoint, settings: Settings) -> str:
 
     Its parts: "format", "card" (without stages; with the lineage, paths cut to file names, unless the settings leave
     it out; without its seal, for that of the file covers it), "preprocessing" (the rule in numbers, and in words under
-    "steps") and "provenance".
+    "steps"), "output" (how to read masks; of other tasks nothing) and "provenance".
     """
     lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
     card = replace(checkpoint.card, stages=(), weights="", lineage=lineage)
@@ -53,6 +54,7 @@ def describe(checkpoint: Checkpoint, settings: Settings) -> str:
         "format": FORMAT,
         "card": _unsealed(json.loads(card.to_json())),
         "preprocessing": {**see.to_dict(), "steps": steps(see)},
+        **({"output": reading} if (reading := how_to_read(card)) else {}),
         "provenance": {
             name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
         },
@@ -109,6 +111,17 @@ def steps(see: Preprocessing) -> list[str]:
         f"Divide by 255, subtract the mean {list(see.mean)}, divide by the std {list(see.std)}, channel by channel.",
         f"Feed float32 of shape (batch, {see.channels}, {height}, {width}): channels first, then rows, then columns.",
     ]
+
+
+def how_to_read(card: Card) -> str:
+    """What to make of the outputs where they are a class for every pixel, in words; else empty."""
+    if not TASKS[card.task].masks:
+        return ""
+    classes, (height, width) = len(card.classes), card.preprocessing.size
+    return (
+        f"The outputs are logits of shape (batch, {classes}, {height}, {width}), a class for every pixel of the input: "
+        "the one with the largest. Enlarge such a mask by its nearest pixels, for a mean of two classes is none."
+    )
 
 
 def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:
