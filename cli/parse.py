@@ -38,18 +38,20 @@ def _bare(word: str) -> str:
     return option + sign + (Path(value).name or value)
 
 
-def read_fit(epochs: int, rate: float, optimizer: str, schedule: str, *, batch_size: int, keep: str = "last") -> Fit:
-    """The schedule of a training run; PlanError for an unknown name or a rate out of range."""
-    from compress.phase import OPTIMIZERS, SCHEDULES, Fit
+def read_fit(
+    epochs: int, rate: float, optimizer: str, schedule: str, *, batch_size: int, keep: str = "last", warm_up: int = 0
+) -> Fit:
+    """The schedule of a training run; PlanError for an unknown name or a number out of range."""
+    from compress.phase import OPTIMIZERS, Fit
+    from compress.schedule import Schedule
 
-    for kind, name, known in (("optimizer", optimizer, OPTIMIZERS), ("schedule", schedule, SCHEDULES)):
-        if name not in known:
-            raise PlanError(unknown_name(kind, name, known))
+    if optimizer not in OPTIMIZERS:
+        raise PlanError(unknown_name("optimizer", optimizer, OPTIMIZERS))
     if keep not in _KEEP:
         raise PlanError(unknown_name("--keep", keep, _KEEP))
     if not 0 < rate <= LARGEST_RATE:
         raise PlanError(f"--lr is {rate}; it must be above 0 and at most {LARGEST_RATE:g}")
-    return Fit(epochs, OPTIMIZERS[optimizer](rate), SCHEDULES[schedule](epochs), _KEEP[keep], batch_size)
+    return Fit(epochs, OPTIMIZERS[optimizer](rate), Schedule(schedule, epochs, warm_up), _KEEP[keep], batch_size)
 
 
 def read_network(name: str, arch: str | None = None, **options: int | None) -> Named:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from compress.errors import PlanError
+from compress.schedule import Schedule
 from compress.stages import Staged
 
 if TYPE_CHECKING:
@@ -57,29 +58,6 @@ OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
     "adam": lambda lr: Optimizer("adam", lr),
     "adamw": lambda lr: Optimizer("adamw", lr, weight_decay=0.05),
     "sgd": lambda lr: Optimizer("sgd", lr, momentum=0.9, weight_decay=5e-4),
-}
-
-
-def step_schedule(epochs: int) -> tuple[float, ...]:
-    """The factors of the paper's schedule: 1, then 0.1 for the last seventh (of 70 epochs the last 10)."""
-    late = min(max(round(epochs / 7), 1), epochs - 1)
-    return (1.0,) * (epochs - late) + (0.1,) * late
-
-
-def cosine_schedule(epochs: int) -> tuple[float, ...]:
-    """Factors that fall from 1 along half a cosine, without reaching 0."""
-    return tuple((1 + math.cos(math.pi * epoch / epochs)) / 2 for epoch in range(epochs))
-
-
-def constant_schedule(epochs: int) -> tuple[float, ...]:
-    """A factor of 1 in every epoch."""
-    return (1.0,) * epochs
-
-
-SCHEDULES: dict[str, Callable[[int], tuple[float, ...]]] = {
-    "step": step_schedule,
-    "cosine": cosine_schedule,
-    "constant": constant_schedule,
 }
 
 
@@ -148,7 +126,7 @@ class Fit:
     Attributes:
         epochs: Passes over the training set, at least one.
         optimizer: New at the start of each phase.
-        schedule: The learning-rate factor of each epoch; as long as `epochs`.
+        schedule: What the learning rate is multiplied by, or one factor an epoch; as long as `epochs`.
         keep: Which weights leave the phase: those of the last epoch, or of the best one on the validation split, by the
             task's score or by the sum of the phase's terms.
         batch_size: Images a step.
@@ -156,7 +134,7 @@ class Fit:
 
     epochs: int
     optimizer: Optimizer
-    schedule: tuple[float, ...]
+    schedule: Schedule | tuple[float, ...]
     keep: Keep = "last"
     batch_size: int = 128
 
@@ -168,16 +146,34 @@ class Fit:
         if self.batch_size < 2:
             raise ValueError(f"batch size: got {self.batch_size}; at least 2 is needed (batch-norm, pairwise losses)")
 
+    def rate(self, epoch: int, share: float = 0.0) -> float:
+        """The learning rate at a step.
+
+        Args:
+            epoch: From 0.
+            share: Of the epoch's images, those that are behind, from 0 and below 1.
+        """
+        given = self.schedule
+        return self.optimizer.lr * (given.factor(epoch, share) if isinstance(given, Schedule) else given[epoch])
+
     def window(self, start: int, stop: int) -> Fit:
         """The same fit, for epochs `start` to `stop` (exclusive, from 0) of its schedule only."""
-        return replace(self, epochs=stop - start, schedule=self.schedule[start:stop])
+        given = self.schedule
+        part = given.window(start, stop) if isinstance(given, Schedule) else given[start:stop]
+        return replace(self, epochs=stop - start, schedule=part)
 
     def over(self, epochs: int) -> Fit:
-        """The same fit with the whole of its schedule run through in so many epochs."""
+        """The same fit with the whole of its schedule run through in so many epochs.
+
+        Raises:
+            PlanError: The warm-up leaves none of them.
+        """
         if epochs < 1:
             raise ValueError(f"epochs: got {epochs}; at least 1 is needed")
-        factors = (self.schedule[epoch * self.epochs // epochs] for epoch in range(epochs))
-        return replace(self, epochs=epochs, schedule=tuple(factors))
+        given = self.schedule
+        if isinstance(given, Schedule):
+            return replace(self, epochs=epochs, schedule=given.over(epochs))
+        return replace(self, epochs=epochs, schedule=tuple(given[e * self.epochs // epochs] for e in range(epochs)))
 
 
 @dataclass(frozen=True)
@@ -239,7 +235,7 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
             "terms": [_described(term) for term in phase.terms],
             "epochs": phase.fit.epochs,
             "optimizer": repr(phase.fit.optimizer),
-            "schedule": list(phase.fit.schedule),
+            "schedule": _factors(phase.fit),
             "keep": phase.fit.keep,
             "batch_size": phase.fit.batch_size,
             "train": list(phase.train) if phase.train is not None else None,
@@ -247,6 +243,13 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
         }
         for phase in phases
     ]
+
+
+def _factors(fit: Fit) -> list[float] | str:
+    """What tells a schedule from all others: one factor an epoch, or how those inside an epoch come about."""
+    if isinstance(fit.schedule, Schedule):
+        return repr(fit.schedule) if fit.schedule.by_step else [fit.schedule.factor(e) for e in range(fit.epochs)]
+    return list(fit.schedule)
 
 
 def _described(term: Term) -> dict[str, Any]:

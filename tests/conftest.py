@@ -18,7 +18,8 @@ import torch
 from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions, Dataset, load
 from compress.opening import Named, new_network
-from compress.phase import OPTIMIZERS, SCHEDULES, Fit, Phase
+from compress.phase import OPTIMIZERS, Fit, Phase
+from compress.schedule import Schedule
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION
 from compress.training.engine import Run, run
@@ -103,7 +104,7 @@ def make_fit() -> MakeFit:
     def fit(
         epochs: int, *, rate: float = 3e-3, schedule: str = "constant", keep: str = "last", batch_size: int = 32
     ) -> Fit:
-        return Fit(epochs, OPTIMIZERS["adam"](rate), SCHEDULES[schedule](epochs), keep, batch_size)  # type: ignore[arg-type]
+        return Fit(epochs, OPTIMIZERS["adam"](rate), Schedule(schedule, epochs), keep, batch_size)  # type: ignore[arg-type]
 
     return fit
 

@@ -255,8 +255,6 @@ def _run_epoch(
 ) -> Generator[Progress, None, EpochReport]:
     """Signs of progress, and the report of one epoch, which `state` then remembers."""
     run, student, start = course.run, course.student, time.perf_counter()
-    for group in learner.optimizer.param_groups:
-        group["lr"] = phase.fit.optimizer.lr * phase.fit.schedule[epoch]
     reads, scored = _reads(phase, student, run.task)
     with (
         torch.random.fork_rng(),
@@ -301,6 +299,8 @@ def _train(
         values = torch.stack([learner.losses[t.name](*(given[ref] for ref in t.args)) for t in phase.terms])
         loss = (values * weights).sum()
         _check_loss(course, phase, loss, values, number)
+        for group in learner.optimizer.param_groups:
+            group["lr"] = phase.fit.rate(epoch, seen * shard[1] / images)
         learner.optimizer.zero_grad()
         accelerator.backward(loss)
         learner.optimizer.step()

@@ -8,13 +8,14 @@ import pytest
 from plans import CE, alike, make_guide, make_lesson, make_student, maps, pkt
 
 from compress.errors import PlanError
-from compress.phase import OPTIMIZERS, Fit, Phase, step_schedule
+from compress.phase import OPTIMIZERS, Fit, Phase
 from compress.recipes import read_method
 from compress.recipes.indistill import auxiliary_phases, l_cls_epochs
+from compress.schedule import Schedule
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, Task
 
-FIT = Fit(70, OPTIMIZERS["adam"](1e-3), step_schedule(70), "best score", 64)
+FIT = Fit(70, OPTIMIZERS["adam"](1e-3), Schedule("step", 70), "best score", 64)
 LAST = replace(FIT, keep="last")
 
 

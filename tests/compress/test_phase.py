@@ -17,7 +17,6 @@ from compress.phase import (
     INDEX,
     LABELS,
     OPTIMIZERS,
-    SCHEDULES,
     Fit,
     Loss,
     Optimizer,
@@ -25,42 +24,14 @@ from compress.phase import (
     S,
     T,
     Term,
-    constant_schedule,
-    cosine_schedule,
     describe,
     learned,
-    step_schedule,
 )
+from compress.schedule import Schedule
 
 ADAM = OPTIMIZERS["adam"](1e-3)
 FIT = Fit(4, ADAM, (1.0, 0.5, 0.25, 0.125), "best score", 16)
 TERM = Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce")
-
-
-@pytest.mark.parametrize(
-    ("epochs", "early", "late"), [(70, 60, 10), (7, 6, 1), (14, 12, 2), (100, 86, 14), (2, 1, 1), (3, 2, 1), (1, 1, 0)]
-)
-def test_step_schedule_ends_with_a_seventh_at_a_tenth(epochs: int, early: int, late: int) -> None:
-    assert step_schedule(epochs) == (1.0,) * early + (0.1,) * late
-
-
-def test_cosine_schedule_falls_from_one_and_stays_above_zero() -> None:
-    factors = cosine_schedule(10)
-    assert factors[0] == 1
-    assert factors[5] == pytest.approx(0.5)
-    assert factors[2] == pytest.approx((1 + math.cos(math.pi / 5)) / 2)
-    assert list(factors) == sorted(factors, reverse=True)
-    assert factors[-1] > 0
-
-
-def test_constant_schedule_is_one() -> None:
-    assert constant_schedule(3) == (1.0, 1.0, 1.0)
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("epochs", [1, 2, 9])
-def test_every_schedule_fits_its_epochs(name: str, epochs: int) -> None:
-    assert Fit(epochs, ADAM, SCHEDULES[name](epochs)).epochs == epochs
 
 
 @pytest.mark.parametrize(
@@ -85,10 +56,31 @@ def test_a_window_is_a_part_of_the_schedule_and_the_rest_as_it_was() -> None:
     assert FIT.window(0, 4) == FIT
 
 
+def test_a_window_of_a_schedule_has_its_rates() -> None:
+    fit = Fit(70, ADAM, Schedule("one-cycle", 70), "best score", 16)
+    part = fit.window(10, 30).window(5, 7)
+    assert (part.epochs, part.keep, part.batch_size) == (2, "best score", 16)
+    assert [part.rate(epoch, 0.25) for epoch in (0, 1)] == [fit.rate(epoch, 0.25) for epoch in (15, 16)]
+    assert fit.window(0, 70) == fit
+
+
+def test_a_fit_over_other_epochs_runs_through_its_schedule_anew() -> None:
+    fit = Fit(70, ADAM, Schedule("step", 70), "best score", 16)
+    assert fit.over(7) == fit.window(3, 9).over(7) == Fit(7, ADAM, Schedule("step", 7), "best score", 16)
+    assert [fit.over(7).rate(epoch) for epoch in range(7)] == [1e-3] * 6 + [1e-4]
+    assert FIT.over(8) == Fit(8, ADAM, (1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125), "best score", 16)
+    assert FIT.over(2) == Fit(2, ADAM, (1.0, 0.25), "best score", 16)
+    with pytest.raises(ValueError, match="epochs: got 0"):
+        fit.over(0)
+
+
+@pytest.mark.parametrize("schedule", [Schedule("cosine", 4), (1.0, 0.5, 0.25, 0.125)])
 @pytest.mark.parametrize(("start", "stop"), [(2, 2), (3, 2), (3, 5)])
-def test_a_window_outside_the_schedule_is_refused(start: int, stop: int) -> None:
+def test_a_window_outside_the_schedule_is_refused(
+    start: int, stop: int, schedule: Schedule | tuple[float, ...]
+) -> None:
     with pytest.raises(ValueError, match=r"epochs|factors"):
-        FIT.window(start, stop)
+        replace(FIT, schedule=schedule).window(start, stop)
 
 
 @pytest.mark.parametrize(
@@ -205,10 +197,31 @@ def test_equal_plans_have_equal_descriptions() -> None:
         _phase(fit=Fit(4, ADAM, FIT.schedule, "last", 16)),
         _phase(fit=Fit(4, ADAM, FIT.schedule, "best loss", 16)),
         _phase(fit=Fit(4, ADAM, FIT.schedule, "best score", 17)),
+        _phase(fit=Fit(4, ADAM, Schedule("one-cycle", 4), "best score", 16)),
     ],
 )
 def test_plans_that_train_otherwise_have_other_descriptions(other: Phase) -> None:
     assert describe([other]) != describe([_phase()])
+
+
+def test_schedules_are_told_apart_wherever_they_train_otherwise() -> None:
+    one, warm = Schedule("one-cycle", 8), Schedule("cosine", 8, 2)
+    course = Schedule("cosine", 4)
+    different = [
+        one.window(0, 4),
+        one.window(4, 8),
+        Schedule("one-cycle", 4),
+        warm.window(0, 4),
+        Schedule("cosine", 8, 1).window(0, 4),
+        Schedule("constant", 8, 2).window(0, 4),
+        course,
+        Schedule("step", 4),
+        Schedule("constant", 4),
+    ]
+    told = [repr(describe([_phase(fit=replace(FIT, schedule=schedule))])) for schedule in different]
+    assert len(set(told)) == len(different)
+    same = tuple(course.factor(epoch) for epoch in range(4))
+    assert describe([_phase(fit=replace(FIT, schedule=same))]) == describe([_phase(fit=replace(FIT, schedule=course))])
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import pytest
 from plans import CE, alike, kd, make_guide, make_lesson, make_student, pkt
 
 from compress.errors import PlanError
-from compress.phase import LABELS, OPTIMIZERS, Fit, Lesson, Phase, step_schedule
+from compress.phase import LABELS, OPTIMIZERS, Fit, Lesson, Phase
 from compress.recipes import RECIPES, Method, read_method
 from compress.recipes.method import Recipe
+from compress.schedule import Schedule
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
 
-FIT = Fit(70, OPTIMIZERS["adam"](1e-3), step_schedule(70), "best score", 64)
+FIT = Fit(70, OPTIMIZERS["adam"](1e-3), Schedule("step", 70), "best score", 64)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,8 @@ def test_every_recipe_uses_the_whole_schedule(student: Staged, teacher: Staged, 
     plan = _plan(student, teacher, name)
     assert sum(phase.fit.epochs for phase in plan) == FIT.epochs
     anew = [phase.fit.schedule == FIT.over(phase.fit.epochs).schedule for phase in plan]
-    assert all(anew) or tuple(factor for phase in plan for factor in phase.fit.schedule) == FIT.schedule
+    rates = [phase.fit.rate(epoch) for phase in plan for epoch in range(phase.fit.epochs)]
+    assert all(anew) or rates == [FIT.rate(epoch) for epoch in range(FIT.epochs)]
     assert {phase.fit.batch_size for phase in plan} == {64}
     assert plan[-1].fit.keep == "best score"
 
