@@ -6,16 +6,20 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contender import Contender, check_file, open_contender
+from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
 from benchmarks.costs import size
 from benchmarks.measure.latency import Clocks, Latency, Run, measure
 from benchmarks.measure.quality import accuracy
 from benchmarks.pages import terminal
 from benchmarks.verdict import LEVEL, POWER, judge, ratio
 from compress import evidence
+from compress.data import DataOptions
+from compress.errors import DataError
+from compress.opening import Named
 
 RUNTIME = "ONNX Runtime, CPU"
 COUNTS = ("parameters", "values", "macs", "size_bytes")
@@ -44,10 +48,11 @@ class Protocol:
 
 
 def compare(
-    file: Path,
-    against: Path | None = None,
+    file: Named | Path | str,
+    against: Named | Path | str | None = None,
     *,
     data: str | None = None,
+    options: DataOptions = AS_THE_DATA_SAY,
     protocol: Protocol = Protocol(),
     say: Callable[[str], None] = lambda _text: None,
 ) -> dict[str, Any]:
@@ -56,9 +61,10 @@ def compare(
     All files are opened and checked before anything is timed. A checkpoint is exported to ONNX in a temporary folder.
 
     Args:
-        file: A checkpoint or an exported file.
+        file: A checkpoint, an exported file, or as `Named` with the network of a plain state dict.
         against: Another one, to hold it against.
         data: Name or path of a data set for the accuracy on its test split; None does not measure it.
+        options: How a file that says nothing of it sees its images.
         protocol: How latency is measured.
         say: Is told what is being done.
 
@@ -67,10 +73,16 @@ def compare(
         CheckpointError, ExportError, GateError: A file is damaged, or a checkpoint cannot be exported.
     """
     where = evidence.describe()
-    paths = [check_file(path) for path in (file, against) if path is not None]
+    files = [check_file(named(one)) for one in (file, against) if one is not None]
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         say("opening the files")
-        contenders = [open_contender(path, Path(folder), data=data, threads=protocol.threads) for path in paths]
+        opened = partial(open_contender, folder=Path(folder), data=data, options=options, threads=protocol.threads)
+        contenders = [opened(one) for one in files]
+        if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders):
+            names = " and ".join(str(one.given) for one in contenders)
+            raise DataError(
+                f"--size, --mean and the like: {names} say for themselves how to see images; leave them out"
+            )
         say(f"timing, {protocol.rounds} rounds")
         taken = _latencies(contenders, protocol)
         say("measuring accuracy")

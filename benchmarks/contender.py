@@ -11,13 +11,14 @@ from torch import Tensor
 from compress import checkpoint
 from compress.data import DataOptions, Dataset
 from compress.errors import DataError
-from compress.opening import data_for
+from compress.opening import Named, open_network, open_pair
 from exports import FORMATS, Artefact, format_of, noise, ship
 from exports.answers import as_network, image_shape, images_for
 
 CHECKPOINT = ".safetensors"
 AS_GIVEN, EXPORTED_HERE = "as given", "exported to ONNX for this benchmark"
 PARITY_IMAGES = 256
+AS_THE_DATA_SAY = DataOptions()
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Contender:
         made: How `exported` came to be.
         image: (1, C, H, W) float32, what its latency is measured on.
         data: What its accuracy is measured on, in the size and channels that it wants; or None.
+        foreign: It says nothing of how it sees an image; the options had to.
     """
 
     given: Path
@@ -37,6 +39,7 @@ class Contender:
     made: str
     image: Tensor
     data: Dataset | None = None
+    foreign: bool = False
 
     @property
     def classes(self) -> int:
@@ -59,56 +62,73 @@ class Contender:
         if data is None:
             return []
         if card is None:
-            return [f"{self.given}: does not say how its input is normalised; {data.name}'s own mean and std were used"]
+            used = f"mean {data.see.mean} and std {data.see.std}"
+            return [f"{self.given}: does not say how its input is normalised; {used} were used"]
         if card.task != "classification":
             return [f"{self.given}: was trained for {card.task}, not to name classes; its top-1 is not measured"]
         return []
 
 
-def check_file(path: Path) -> Path:
-    """`path`, once it is sure that it is a file of a kind that can be benchmarked.
+def named(file: Named | Path | str) -> Named:
+    """The file as it was named, with the network of a plain state dict where one was."""
+    return file if isinstance(file, Named) else Named(str(file))
+
+
+def check_file(given: Named) -> Named:
+    """`given`, once it is sure that it is a file of a kind that can be benchmarked.
 
     Raises:
-        DataError: It is missing, a folder, or has another suffix than a checkpoint or an edge format.
+        DataError: It is missing, a folder, or has another suffix than a checkpoint or an edge format and no network
+            whose plain state dict it is.
     """
-    known = ", ".join((CHECKPOINT, *FORMATS))
+    known, path = ", ".join((CHECKPOINT, *FORMATS)), Path(given.name)
     if path.is_dir():
         raise DataError(f"{path} is a folder; give a file ({known})")
     if not path.exists():
         raise DataError(f"{path} does not exist; give a file ({known})")
-    if path.suffix not in (CHECKPOINT, *FORMATS):
-        raise DataError(f"{path}: {path.suffix or 'a name without a suffix'} cannot be benchmarked; known are {known}")
-    return path
+    if path.suffix not in (CHECKPOINT, *FORMATS) and not given.arch:
+        raise DataError(
+            f"{path}: {path.suffix or 'a name without a suffix'} cannot be benchmarked; known are {known}, and plain "
+            "state dicts whose network is named (--arch, --against-arch)"
+        )
+    if path.suffix in FORMATS and (given.arch or given.options):
+        raise DataError(f"{path}: is an exported file, which brings its network; name none for it")
+    return given
 
 
-def open_contender(given: Path, folder: Path, *, data: str | None = None, threads: int = 1) -> Contender:
+def open_contender(
+    given: Named, folder: Path, *, data: str | None = None, options: DataOptions = AS_THE_DATA_SAY, threads: int = 1
+) -> Contender:
     """The contender in a file; a checkpoint is exported into `folder` first.
 
     Args:
-        given: A checkpoint or an exported file.
+        given: A checkpoint, an exported file or a plain state dict.
         folder: For the files that are made on the way.
         data: Name or path of the data set that its accuracy will be measured on.
+        options: How a file that says nothing of it sees its images.
         threads: CPU threads of the runtime.
 
     Raises:
         DataError: The file cannot be benchmarked, or the data do not fit it.
         CheckpointError, ExportError, GateError: The file is damaged, or cannot be exported.
     """
-    if check_file(given).suffix == CHECKPOINT:
-        source = checkpoint.load(given)
-        dataset = data_for(source.card, data, DataOptions()) if data else None
-        exported, made = _export(source, folder, dataset, threads), EXPORTED_HERE
+    path = Path(check_file(given).name)
+    if path.suffix not in FORMATS:
+        asked = options if given.arch else AS_THE_DATA_SAY
+        source, dataset = open_pair(given, data, asked) if data else (open_network(given, None, asked), None)
+        exported, made, foreign = _export(source, folder, dataset, threads), EXPORTED_HERE, bool(given.arch)
     else:
-        exported, made = format_of(given).read(given, threads=threads), AS_GIVEN
-        dataset = images_for(exported, data, DataOptions()) if data else None
+        exported, made = format_of(path).read(path, threads=threads), AS_GIVEN
+        foreign = exported.card is None
+        dataset = images_for(exported, data, options if foreign else AS_THE_DATA_SAY) if data else None
     if dataset is None:
         image = torch.rand(1, *_sides(exported), generator=torch.Generator().manual_seed(0))
     else:
         image = as_network(exported, dataset.scale).scale(next(dataset.test.batches(1)).image)
-    contender = Contender(given, exported, made, image, dataset)
+    contender = Contender(path, exported, made, image, dataset, foreign)
     classifies = contender.task == "classification"
     if dataset is not None and classifies and contender.classes != len(dataset.classes):
-        raise DataError(f"{given}: tells {contender.classes} classes apart; {dataset.name} has {len(dataset.classes)}")
+        raise DataError(f"{path}: tells {contender.classes} classes apart; {dataset.name} has {len(dataset.classes)}")
     return contender
 
 

@@ -8,7 +8,8 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -61,7 +62,8 @@ def mount(app: typer.Typer, command: Callable[..., None], *, computes: bool = Fa
 
     Args:
         app: Where to mount it.
-        command: Its parameters are the command's own arguments and options.
+        command: Its parameters are the command's own arguments and options; one whose type is a dataclass of options
+            stands for all of them.
         computes: It takes --device, too.
     """
     about, _, examples = (inspect.getdoc(command) or "").partition(_EXAMPLES)
@@ -70,6 +72,8 @@ def mount(app: typer.Typer, command: Callable[..., None], *, computes: bool = Fa
 
 def _dressed(command: Callable[..., None], computes: bool) -> Callable[..., None]:
     """The command with the options that all have, whose errors end in one message."""
+    own = inspect.signature(command, eval_str=True).parameters
+    bundles: dict[str, Any] = {name: one.annotation for name, one in own.items() if is_dataclass(one.annotation)}
 
     @functools.wraps(command)
     def dressed(
@@ -78,16 +82,29 @@ def _dressed(command: Callable[..., None], computes: bool) -> Callable[..., None
         verbose = verbose or bool(os.environ.get("EDGEPRESS_DEBUG"))
         manner, flags = say.manner(say.Manner(quiet, verbose, as_json)), typed(_flags_typed(ctx))
         with manner, _errors_told(with_traceback=verbose), stoppable(), computing_on(device), flags:
-            command(**given)
+            command(**_bundled(bundles, given))
 
     added = {"device": options.Device} | _EVERY if computes else _EVERY
-    own = inspect.signature(command, eval_str=True)
+    spread = [part for name, one in own.items() for part in (_parts(bundles[name]) if name in bundles else [one])]
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    dressed.__signature__ = own.replace(  # type: ignore[attr-defined]
-        parameters=[context, *own.parameters.values(), *(_added(name, option) for name, option in added.items())]
-    )
-    dressed.__annotations__ = {"ctx": typer.Context, **command.__annotations__, **added}
+    parameters = [context, *spread, *(_added(name, option) for name, option in added.items())]
+    dressed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    dressed.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
     return dressed
+
+
+def _parts(bundle: Any) -> list[inspect.Parameter]:
+    """The options that a dataclass of them stands for."""
+    hints = get_type_hints(bundle, include_extras=True)
+    return [one.replace(annotation=hints[name]) for name, one in inspect.signature(bundle).parameters.items()]
+
+
+def _bundled(bundles: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What the command takes, of the values of single options."""
+    made = {
+        name: bundle(**{part.name: given.pop(part.name) for part in _parts(bundle)}) for name, bundle in bundles.items()
+    }
+    return given | made
 
 
 @contextmanager

@@ -84,11 +84,7 @@ def distill(
     arch: options.Arch = None,
     auxiliary_arch: _AuxiliaryArch = None,
     student_arch: _StudentArch = None,
-    size: options.Size = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     force: options.Force = False,
@@ -115,8 +111,8 @@ def distill(
     job = Job(parse.command_line(), training, Journal(output, resume, force, read))
     job.journal.check()
     before = progress.stamp(output)
-    asked = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
-    asked = parse.read_seen(asked, mean, std, resize, crop)
+    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
+    asked = parse.read_seen(asked, seen)
     source, images = open_pair(Named(str(teacher), arch or ""), data, asked)
     say.notes(images.notes)
     learner = open_beside(f"--student {student}", small, images, seed=seed)

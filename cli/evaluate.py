@@ -13,12 +13,8 @@ def evaluate(
     task: Annotated[
         str | None, options.choice("--task", options.TASKS, help="classification or retrieval. [default: its own]")
     ] = None,
-    arch: options.Arch = None,
-    size: options.Size = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
+    plain: options.Plain = options.NO_CARD,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
 ) -> None:
     """Measure a network, or an exported file, on a test split.
 
@@ -29,11 +25,10 @@ def evaluate(
     """
     from cli import device, parse, progress, say
     from compress.data import DataOptions
-    from compress.opening import Named
     from exports.opening import open_for_data
 
-    asked = parse.read_seen(DataOptions(size=parse.read_size(size)), mean, std, resize, crop)
-    opened, images = open_for_data(Named(str(file), arch or ""), data, asked)
+    asked = parse.read_seen(DataOptions(), seen)
+    opened, images = open_for_data(parse.read_file(file, plain), data, asked)
     say.notes(images.notes)
     goal = parse.read_task(task) if task else opened.task
     opened.network.model.to(device.chosen())

@@ -27,12 +27,8 @@ def export(
     ] = False,
     data: options.CompareData = None,
     samples: options.Samples = None,
-    arch: options.Arch = None,
-    size: options.Size = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
+    plain: options.Plain = options.NO_CARD,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
     force: options.Force = False,
 ) -> None:
     """Write a checkpoint as an .onnx file.
@@ -47,13 +43,12 @@ def export(
     from cli.samples import samples_for
     from compress.data import DataOptions
     from compress.files import check_target
-    from compress.opening import Named, open_network
+    from compress.opening import open_network
     from exports import Settings, format_of, ship
 
     format_of(output)
     check_target(output, force=force, inputs=(checkpoint,))
-    asked = parse.read_seen(DataOptions(size=parse.read_size(size)), mean, std, resize, crop)
-    source = open_network(Named(str(checkpoint), arch or ""), data, asked)
+    source = open_network(parse.read_file(checkpoint, plain), data, parse.read_seen(DataOptions(), seen))
     images, origin = samples_for(source.card, data, samples)
     shipped = ship(source, output, images, settings=Settings(opset, lineage=not no_lineage), force=force)
     records = [record.to_dict() for record in _records(shipped)]

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compress.checkpoint import Card
+    from compress.checkpoint import Card, Checkpoint
 
 _EXPORTED = ".onnx"
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors checkpoint, or any .onnx file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A checkpoint, any .onnx file, or with --arch a plain state dict.")
+    ],
+    data: options.NamingData = None,
+    plain: options.Plain = options.NO_CARD,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
 ) -> None:
     """Show what is in a file.
 
@@ -26,19 +33,27 @@ def inspect(
     Examples:
         edgepress inspect student.safetensors
         edgepress inspect student.onnx --json
+        edgepress inspect weights.pt --arch resnet18 --data cifar10
     """
-    from cli import say
+    from cli import parse, say
+    from compress.data import DataOptions
+    from compress.opening import open_network
 
-    facts = _exported_facts(file) if file.suffix == _EXPORTED else _checkpoint_facts(file)
+    parse.refuse_idle(file, plain, exported=file.suffix == _EXPORTED)
+    if file.suffix == _EXPORTED:
+        facts = _exported_facts(file)
+    else:
+        asked = parse.read_seen(DataOptions(), seen)
+        facts = _checkpoint_facts(file, open_network(parse.read_file(file, plain), data, asked))
+        facts |= {"format": "plain state dict"} if plain.arch else {}
     say.result(facts, _summary(facts), *([_stages(facts["stages"])] if "stages" in facts else []))
 
 
-def _checkpoint_facts(path: Path) -> dict[str, Any]:
-    from compress.checkpoint import blank_image, load
+def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    from compress.checkpoint import blank_image
     from compress.stages import feature_shapes
     from exports.graph.census import network_census
 
-    checkpoint = load(path)
     network, image = checkpoint.network, blank_image(checkpoint.card)
     census = network_census(network, (image.shape[1], image.shape[2], image.shape[3]))
     shapes = feature_shapes(network, image)

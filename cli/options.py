@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -165,8 +166,31 @@ Width = Annotated[int | None, whole("--width", 1, help="Of the first block (cnn-
 Depth = Annotated[int | None, whole("--depth", 1, help="In blocks (cnn-s, cnn-a).", group=NETWORK)]
 Arch = Annotated[
     str | None,
-    choice("--arch", NETWORKS, help="The network, where CHECKPOINT is a plain torch state dict.", group=NETWORK),
+    choice("--arch", NETWORKS, help="The network, where a plain torch state dict is given.", group=NETWORK),
 ]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The network of a plain state dict. A command that takes these takes each of them as an option of its own."""
+
+    arch: Arch = None
+    width: Width = None
+    depth: Depth = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network that no card describes expects of its images, an option each."""
+
+    size: Size = None
+    mean: Mean = None
+    std: Std = None
+    resize: Resize = None
+    crop: Crop = None
+
+
+NO_CARD, AS_THE_DATA_SAY = Plain(), Seen()
 
 Weights = Annotated[
     str | None,
@@ -186,6 +210,10 @@ CompareData = Annotated[
         help="Data set to compare on, by name or folder. [default: the one it was trained on]",
         group=DATA,
     ),
+]
+NamingData = Annotated[
+    str | None,
+    choice("--data", DATA_SETS, help="What a plain state dict was trained on, which names its classes.", group=DATA),
 ]
 Samples = Annotated[
     int | None, whole("--samples", 1, help="Images to compare on. [default: the whole test split]", group=DATA)

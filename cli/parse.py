@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from cli.typed import refuse
 from compress.errors import DataError, PlanError, unknown_name
 
 if TYPE_CHECKING:
+    from cli.options import Plain, Seen
     from compress.data import DataOptions
     from compress.opening import Named
     from compress.phase import Fit, Keep
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
 
+_OF_PLAIN = ("--arch", "--width", "--depth")
+_OF_SEEN = ("--size", "--mean", "--std", "--resize", "--crop")
 _KEEP: dict[str, Keep] = {"last": "last", "best": "best score", "best-loss": "best loss"}
 _NOT_IN_LINEAGE = ("--resume", "--force", "--json", "--quiet", "-q", "--verbose", "-v", "-qv", "-vq")
 
@@ -65,6 +69,31 @@ def read_network(name: str, arch: str | None = None, **options: int | None) -> N
     return named
 
 
+def read_file(path: Path, plain: Plain) -> Named:
+    """A file of weights as it was named, with the network that a plain state dict does not name."""
+    from compress.opening import Named
+
+    options = {"width": plain.width, "depth": plain.depth}
+    return Named(str(path), plain.arch or "", {key: value for key, value in options.items() if value is not None})
+
+
+def refuse_idle(path: Path, plain: Plain, *, exported: bool) -> None:
+    """Nothing, unless an option of plain state dicts was typed that a file of another kind would ignore.
+
+    Args:
+        path: Where a command takes data for nothing but to name the classes of a plain state dict.
+        plain: What was said of its network.
+        exported: It is of an edge format.
+
+    Raises:
+        PlanError: One was.
+    """
+    if exported:
+        refuse((*_OF_PLAIN, *_OF_SEEN, "--data"), f"{path} is an exported file and says all of that; leave it out")
+    elif not plain.arch:
+        refuse(("--data",), f"{path} says for itself what it is; leave it out, or name its network with --arch")
+
+
 def read_task(name: str) -> Task:
     """The named task; PlanError if there is none."""
     from compress.tasks import TASKS
@@ -98,24 +127,22 @@ def read_size(text: str | None) -> Size | None:
 
 
 def read_data_options(
-    size: str | None, channels: int | None, fraction: float, val_fraction: float, *, augment: str | None, seed: int
+    channels: int | None, fraction: float, val_fraction: float, *, augment: str | None, seed: int
 ) -> DataOptions:
-    """How to prepare a data set; DataError for an unknown augmentation or a size that is none."""
+    """How to prepare a data set; DataError for an unknown augmentation or a share out of range."""
     from compress.data import DataOptions
 
     names = None if augment is None else _read_augment(augment)
-    sides = read_size(size)
-    return DataOptions(sides, channels, augment=names, fraction=fraction, val_fraction=val_fraction, seed=seed)
+    return DataOptions(channels=channels, augment=names, fraction=fraction, val_fraction=val_fraction, seed=seed)
 
 
-def read_seen(
-    asked: DataOptions, mean: str | None, std: str | None, resize: str | None, crop: float | None
-) -> DataOptions:
+def read_seen(asked: DataOptions, seen: Seen) -> DataOptions:
     """The options with what a foreign network expects of its images; DataError for numbers that are none."""
-    if resize not in (None, "crop", "stretch"):
-        raise DataError(unknown_name("--resize", resize, ("crop", "stretch")))
-    rule = cast("Literal['crop', 'stretch'] | None", resize)
-    return replace(asked, mean=_numbers("--mean", mean), std=_numbers("--std", std), resize=rule, crop=crop)
+    if seen.resize not in (None, "crop", "stretch"):
+        raise DataError(unknown_name("--resize", seen.resize, ("crop", "stretch")))
+    rule = cast("Literal['crop', 'stretch'] | None", seen.resize)
+    mean, std = _numbers("--mean", seen.mean), _numbers("--std", seen.std)
+    return replace(asked, size=read_size(seen.size), mean=mean, std=std, resize=rule, crop=seen.crop)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

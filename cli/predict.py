@@ -18,10 +18,17 @@ def predict(
     model: Annotated[
         Path,
         typer.Option(
-            "--model", "-m", metavar="FILE", help="A checkpoint or an exported file.", rich_help_panel="Network"
+            "--model",
+            "-m",
+            metavar="FILE",
+            help="A checkpoint, an exported file, or with --arch a plain state dict.",
+            rich_help_panel=options.NETWORK,
         ),
     ],
     top: Annotated[int, options.whole("--top", 1, help="How many classes to name.", group=options.OUTPUT)] = 1,
+    data: options.NamingData = None,
+    plain: options.Plain = options.NO_CARD,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
 ) -> None:
     """Name what is on images.
 
@@ -30,18 +37,20 @@ def predict(
     Examples:
         edgepress predict photo.jpg -m student.onnx
         edgepress predict *.png -m student.safetensors --top 3 --json
+        edgepress predict photo.jpg -m weights.pt --arch resnet18 --data photos/
     """
-    from cli import device, say
+    from cli import device, parse, say
     from compress.data import DataOptions
     from compress.errors import DataError, PlanError
-    from compress.opening import Named
     from compress.tasks import CLASSIFICATION
+    from exports import FORMATS
     from exports.opening import open_alone
 
     for path in images:
         if not path.is_file():
             raise DataError(f"{path} {'is a folder' if path.exists() else 'does not exist'}; give image files")
-    opened = open_alone(Named(str(model)), None, DataOptions())
+    parse.refuse_idle(model, plain, exported=model.suffix in FORMATS)
+    opened = open_alone(parse.read_file(model, plain), data, parse.read_seen(DataOptions(), seen))
     if opened.task is not CLASSIFICATION:
         raise PlanError(f"{model}: was trained for {opened.task.name}, not to name classes; give a classifier")
     opened.network.model.to(device.chosen())

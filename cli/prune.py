@@ -61,12 +61,8 @@ def prune(
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
-    arch: options.Arch = None,
-    size: options.Size = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
+    plain: options.Plain = options.NO_CARD,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     force: options.Force = False,
@@ -82,7 +78,7 @@ def prune(
     from cli import parse, progress, say
     from compress.errors import PlanError
     from compress.jobs import Job, Recovery, cut, recovered
-    from compress.opening import Named, open_pair
+    from compress.opening import open_pair
     from compress.training.engine import Run
     from compress.training.journal import Journal
 
@@ -91,9 +87,8 @@ def prune(
         raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
-    asked = parse.read_data_options(size, None, fraction, val_fraction, augment=augment, seed=seed)
-    asked = parse.read_seen(asked, mean, std, resize, crop)
-    before, images = open_pair(Named(str(checkpoint), arch or ""), data, asked)
+    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
+    before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
     job = Job(parse.command_line(), Run(parse.read_task(before.card.task), seed, progress.every_s()), journal)
     small = cut(before, ratio, job.command)

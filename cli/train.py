@@ -28,12 +28,8 @@ def train(
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     weights: options.Weights = None,
-    size: options.Size = None,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
     channels: options.Channels = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    crop: options.Crop = None,
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
@@ -64,8 +60,8 @@ def train(
     job = Job(parse.command_line(), Run(task, seed, progress.every_s()), Journal(output, resume, force, read))
     job.journal.check()
     named = parse.read_network(network, width=width, depth=depth)
-    asked = parse.read_data_options(size, channels, fraction, val_fraction, augment=augment, seed=seed)
-    begun = open_new(named, weights, data, parse.read_seen(asked, mean, std, resize, crop), seed=seed)
+    asked = parse.read_data_options(channels, fraction, val_fraction, augment=augment, seed=seed)
+    begun = open_new(named, weights, data, parse.read_seen(asked, seen), seed=seed)
     say.notes((*begun.images.notes, *begun.notes))
     checkpoint, images = begun.checkpoint, begun.images
     phases = read_method("no_teacher").phases(lesson(checkpoint, images, job), fit)

@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `edgepress export` wrote.")],
-    against: Annotated[Path, typer.Option("--against", metavar="CHECKPOINT", help="What it was exported from.")],
+    against: Annotated[
+        Path,
+        typer.Option(
+            "--against",
+            metavar="CHECKPOINT",
+            help="What it was exported from: a checkpoint, or with --arch a plain state dict.",
+        ),
+    ],
     data: options.CompareData = None,
     samples: options.Samples = None,
+    plain: options.Plain = options.NO_CARD,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
 ) -> None:
     """Check what an exported file claims against its checkpoint.
 
@@ -30,13 +39,14 @@ def verify(
         edgepress verify student.onnx --against student.safetensors
         edgepress verify student.onnx --against student.safetensors --data digits --json
     """
-    from cli import say
+    from cli import parse, say
     from cli.samples import samples_for
-    from compress.checkpoint import load
+    from compress.data import DataOptions
     from compress.errors import GateError
+    from compress.opening import open_network
     from exports import claims
 
-    checkpoint = load(against)
+    checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
     images, origin = samples_for(checkpoint.card, data, samples)
     found = claims.verify(file, checkpoint, images)
     lines = (f"{claim.verdict:<12} {claim.sentence}" for claim in found)

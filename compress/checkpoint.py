@@ -17,13 +17,14 @@ from compress.errors import CheckpointError, CompressError
 from compress.evidence import tensors_digest, weights_digest
 from compress.files import write_whole
 from compress.models import Architecture, known_name, outline
-from compress.preprocessing import Preprocessing
+from compress.preprocessing import Preprocessing, Size
 from compress.stages import Staged, feature_shapes
 from compress.weights import check_shapes, ends, fill, read_header, read_plain, read_tensors, shapes_of
 
 KEY = "edgepress"
+ANY_SIZE = (224, 224)  # at which every network can be outlined
 
-__all__ = ["KEY", "Card", "Checkpoint", "blank_image", "load", "load_plain", "save"]
+__all__ = ["KEY", "Card", "Checkpoint", "blank_image", "load", "load_plain", "save", "shape_plain"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,25 @@ def load_plain(
         card, network = Card(architecture, see, names), outline(architecture)
         fill(network.model, tensors)
     return Checkpoint(network, card)
+
+
+def shape_plain(
+    path: Path | str, name: str, size: Size = ANY_SIZE, *, options: Mapping[str, int] | None = None
+) -> Architecture:
+    """The network of a plain state dict, with as many classes and channels as its weights have.
+
+    Args:
+        path: The file.
+        name: The network it belongs to.
+        size: Height and width of its images, where they are known; neither classes nor channels depend on them.
+        options: Of the network: width, depth.
+
+    Raises:
+        CheckpointError: The file cannot be read as tensors, or they are another network's.
+    """
+    tensors = read_plain(Path(path))
+    with _about(Path(path)):
+        return _read_off(tensors, Architecture(known_name(name), 10, 3, size, options or {}))
 
 
 def blank_image(card: Card) -> Tensor:

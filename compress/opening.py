@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from compress.card import Card
-from compress.checkpoint import KEY, Checkpoint, load, load_plain
+from compress.checkpoint import ANY_SIZE, KEY, Checkpoint, load, load_plain, shape_plain
 from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
 from compress.data.remembered import recall
@@ -64,31 +64,43 @@ class Initial:
 def open_pair(named: Named, data: str, options: DataOptions) -> tuple[Checkpoint, Dataset]:
     """A finished network, and the data set as it sees it.
 
-    A plain state dict says nothing of preprocessing and classes: there the data set and the options decide.
+    A plain state dict says nothing of preprocessing and classes: there the data set and the options decide, but for
+    the channels, which are those of its first layer.
 
     Raises:
-        CheckpointError, DataError: One of them cannot be opened, or they do not fit each other.
+        CheckpointError, DataError, PlanError: One of them cannot be opened, or they do not fit each other.
     """
+    _check_named(named)
     if not named.arch:
         checkpoint = load(Path(named.name))
         return checkpoint, data_for(checkpoint.card, data, options)
-    images = load_data(data, options)
+    shape = _shape(named, options)
+    images = load_data(data, replace(options, channels=shape.channels))
+    if len(images.classes) != shape.classes:
+        raise DataError(
+            f"{named.name} tells {shape.classes} classes apart; data set {images.name!r} has {len(images.classes)} "
+            f"({_few(images.classes)}); give data of its own classes, or teach it these: edgepress train "
+            f"{named.arch} --weights {named.name} --data {data}"
+        )
     return _plain(named, images), images
 
 
 def open_network(named: Named, data: str | None, options: DataOptions) -> Checkpoint:
     """A finished network; the data set only says what a plain state dict does not.
 
+    Without a data set, the options have to say how a plain state dict sees its images, and its classes are numbered.
+
     Raises:
-        CheckpointError, DataError: It cannot be opened.
+        CheckpointError, DataError, PlanError: It cannot be opened, or the options are not its own.
     """
-    if not named.arch:
-        return load(Path(named.name))
-    if data is None:
-        raise DataError(
-            f"{named.name}: --arch needs --data too: a plain state dict has no class names and no preprocessing"
-        )
-    return open_pair(named, data, options)[0]
+    if named.arch and data is not None:
+        return open_pair(named, data, options)[0]
+    _check_named(named)
+    if named.arch:
+        return _unnamed_classes(named, options)
+    checkpoint = load(Path(named.name))
+    check_options(checkpoint.card.preprocessing, options)
+    return checkpoint
 
 
 def open_beside(role: str, named: Named, images: Dataset, *, seed: int) -> Checkpoint:
@@ -195,14 +207,22 @@ def data_for(card: Card, name: str, options: DataOptions) -> Dataset:
     Raises:
         DataError: An option asks for another preprocessing, or the classes are not the network's.
     """
-    see = card.preprocessing
+    check_options(card.preprocessing, options)
+    images = load_data(name, options, see=card.preprocessing)
+    check_fit(card, images)
+    return images
+
+
+def check_options(see: Preprocessing, options: DataOptions) -> None:
+    """Nothing, once the options ask for no other preprocessing than the network's own.
+
+    Raises:
+        DataError: One does.
+    """
     for option in ("size", "channels", "mean", "std", "resize", "crop"):
         asked, has = getattr(options, option), getattr(see, option)
         if asked not in (None, has):
             raise DataError(f"--{option} {_shown(asked)}: the network has {_shown(has)}; leave the option out")
-    images = load_data(name, options, see=see)
-    check_fit(card, images)
-    return images
 
 
 def training_data(card: Card) -> str | None:
@@ -232,8 +252,8 @@ def check_fit(card: Card, data: Dataset) -> None:
         )
     if len(data.classes) != len(card.classes):
         raise DataError(
-            f"data set {data.name!r} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...); "
-            f"the network has {len(card.classes)} ({', '.join(card.classes[:3])}, ...)"
+            f"data set {data.name!r} has {len(data.classes)} classes ({_few(data.classes)}); "
+            f"the network has {len(card.classes)} ({_few(card.classes)})"
         )
     if data.classes != card.classes:
         pair = next((a, b) for a, b in zip(data.classes, card.classes, strict=True) if a != b)
@@ -315,6 +335,47 @@ def _start(network: Staged, tensors: Mapping[str, Tensor]) -> list[str]:
     return notes
 
 
+def _check_named(named: Named) -> None:
+    """Nothing, unless options of a network were given beside a checkpoint, which has its own."""
+    if named.options and not named.arch:
+        raise PlanError(
+            f"{named.name}: a finished network has its width and depth; leave --width and --depth out, or name the "
+            "network of a plain state dict with --arch"
+        )
+
+
+def _shape(named: Named, options: DataOptions) -> Architecture:
+    """What the weights of a plain state dict say of their network, once the options do not contradict them."""
+    shape = shape_plain(Path(named.name), named.arch, options.size or ANY_SIZE, options=named.options)
+    if shape.channels not in (1, 3):
+        raise CheckpointError(f"{named.name}: takes images of {shape.channels} channels; images have 1 or 3")
+    if options.channels not in (None, shape.channels):
+        raise DataError(f"--channels {options.channels}: {named.name} takes {shape.channels}; leave the option out")
+    return shape
+
+
+def _unnamed_classes(named: Named, options: DataOptions) -> Checkpoint:
+    """The network of a plain state dict where no data set names its classes."""
+    if options.size is None or options.mean is None or options.std is None:
+        raise DataError(
+            f"{named.name}: a plain state dict does not say how it sees an image, nor what its classes are called; "
+            "give --data (what it was trained on), or --size, --mean and --std (its classes are then numbered)"
+        )
+    channels = _shape(named, options).channels
+    try:
+        see = Preprocessing(
+            size=options.size,
+            channels=channels,
+            mean=options.mean,
+            std=options.std,
+            resize=options.resize or "crop",
+            crop=1.0 if options.crop is None else options.crop,
+        )
+    except ValueError as error:
+        raise DataError(f"{named.name}: {error}") from error
+    return load_plain(Path(named.name), named.arch, see, options=named.options)
+
+
 def _plain(named: Named, images: Dataset) -> Checkpoint:
     """The network of a plain state dict, which sees the images as they are."""
     return load_plain(Path(named.name), named.arch, images.see, images.classes, options=named.options)
@@ -324,6 +385,10 @@ def _told(see: Preprocessing) -> str:
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (see.mean, see.std))
     share = f" of the middle {100 * see.crop:.4g} %" if see.crop < 1 else ""
     return f"{see.resize} to {see.size[0]}x{see.size[1]}{share}, {see.channels} channels, mean {mean}, std {std}"
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _shown(value: object) -> str:

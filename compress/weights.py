@@ -161,7 +161,7 @@ class _Opened:
         if is_pickle(self.path):
             return CheckpointError(
                 f"{self.path}: is a PyTorch pickle, not a {SUFFIX} checkpoint; commands with --arch can read its "
-                "weights safely"
+                "weights safely: name its network"
             )
         return CheckpointError(f"{self.path}: is damaged or not a {SUFFIX} file: {error}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from compress.checkpoint import Checkpoint
 from compress.data import DataOptions, Dataset
 from compress.errors import DataError
@@ -13,6 +15,7 @@ from compress.preprocessing import Preprocessing
 from compress.stages import Staged
 from compress.tasks import TASKS, Task
 from exports.answers import as_network, images_for, task_of
+from exports.artefact import Artefact
 from exports.formats import FORMATS, format_of
 
 
@@ -46,8 +49,10 @@ def open_for_data(named: Named, data: str, options: DataOptions) -> tuple[Opened
     if path.suffix not in FORMATS:
         checkpoint, images = open_pair(named, data, options)
         return _of_checkpoint(checkpoint), images
+    _check_named(named)
     artefact = format_of(path).read(path)
     images = images_for(artefact, data, options)
+    _check_classes(artefact, images)
     network = as_network(artefact, images.scale)
     return Opened(network, task_of(artefact, images), images.see, images.classes), images
 
@@ -61,11 +66,32 @@ def open_alone(named: Named, data: str | None, options: DataOptions) -> Opened:
     path = Path(named.name)
     if path.suffix not in FORMATS:
         return _of_checkpoint(open_network(named, data, options))
+    _check_named(named)
     artefact = format_of(path).read(path)
     if artefact.card is None:
         raise DataError(f"{path}: does not say how it sees an image; give a file that `edgepress export` wrote")
     card = artefact.card
     return Opened(as_network(artefact, card.scale), task_of(artefact), card.preprocessing, card.classes)
+
+
+def _check_named(named: Named) -> None:
+    """Nothing, unless a network was named beside a file that brings its own."""
+    if named.arch or named.options:
+        raise DataError(
+            f"{named.name}: is an exported file, which brings its network; leave --arch, --width and --depth out"
+        )
+
+
+def _check_classes(artefact: Artefact, images: Dataset) -> None:
+    """Nothing, unless a file that names no classes has another number of them than the data."""
+    if artefact.card is not None:
+        return
+    answers = artefact(torch.zeros(artefact.batch or 1, *images.see.shape)).shape[-1]
+    if answers != len(images.classes):
+        raise DataError(
+            f"{artefact.path}: gives {answers} outputs; data set {images.name!r} has {len(images.classes)} classes; "
+            "give data of its own classes"
+        )
 
 
 def _of_checkpoint(checkpoint: Checkpoint) -> Opened:

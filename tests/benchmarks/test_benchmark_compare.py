@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.bench import Protocol, compare
-from benchmarks.contender import AS_GIVEN, EXPORTED_HERE, open_contender
+from benchmarks.contender import AS_GIVEN, EXPORTED_HERE, named, open_contender
 from benchmarks.measure.quality import accuracy
 from benchmarks.pages import terminal
 from benchmarks.studies.table import markdown
@@ -173,7 +173,7 @@ def test_foreign_file_is_measured_with_a_warning(tmp_path: Path, batch: int | st
 
 def test_open_input_size_needs_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pass --data"):
-        open_contender(_foreign(tmp_path / "open.onnx", ["n", 1, "h", "w"]), tmp_path)
+        open_contender(named(_foreign(tmp_path / "open.onnx", ["n", 1, "h", "w"])), tmp_path)
 
 
 def test_files_are_checked_before_anything_is_timed(folder: Path, tmp_path: Path) -> None:

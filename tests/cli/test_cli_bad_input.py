@@ -136,7 +136,7 @@ def test_a_plain_state_dict_of_another_network(workshop: Path, refused: Refused)
     refused(line.format("other.pt", "cnn-x"), workshop, "unknown network 'cnn-x'", "Did you mean 'cnn-")
     torch.save([1, 2], workshop / "list.pt")
     refused(line.format("list.pt", "cnn-a"), workshop, "list.pt: holds a list, not a state dict")
-    refused("export teacher.safetensors --arch cnn-a -o new.onnx", workshop, "--arch needs --data")
+    refused("export teacher.safetensors --arch cnn-a -o new.onnx", workshop, "give --data", "--size, --mean and --std")
 
 
 # ---- networks and data that do not fit each other

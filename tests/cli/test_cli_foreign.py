@@ -14,6 +14,8 @@ from typer.testing import Result
 
 from compress import load, load_data
 from compress.checkpoint import save
+from compress.data import DataOptions
+from compress.models import Architecture, build
 from compress.opening import Named, new_network
 
 Run = Callable[[str, Path], Result]
@@ -70,6 +72,67 @@ def test_a_plain_state_dict_sees_what_the_options_say(folder: Path, succeeds: Ru
     assert _top1(succeeds(wide, folder)) == own
 
 
+def test_every_command_takes_a_plain_state_dict(folder: Path, succeeds: Run, tmp_path: Path) -> None:
+    """And answers as it does of the checkpoint whose weights they are."""
+    plain, own = f"{folder / 'plain.pt'}", f"{folder / 'net.safetensors'}"
+    named = "--arch cnn-s --width 4 --size 24 --data digits"
+    for command in ("evaluate {}", "inspect {}", f"predict {folder / 'digit0.png'} -m {{}}"):
+        told = json.loads(succeeds(f"{command.format(plain)} {named} --json", tmp_path).stdout)
+        data = "--data digits" if command.startswith("evaluate") else ""
+        expected = json.loads(succeeds(f"{command.format(own)} {data} --json", tmp_path).stdout)
+        for fact in {"metrics", "macs", "parameters", "classes", "mean", "predictions"} & told.keys():
+            assert told[fact] == expected[fact]
+    assert "plain state dict" in succeeds(f"inspect {plain} {named}", tmp_path).stdout
+    succeeds(f"export {plain} {named} -o plain.onnx", tmp_path)
+    claims = json.loads(succeeds(f"verify plain.onnx --against {plain} {named} --json", tmp_path).stdout)["claims"]
+    assert [claim["verdict"] for claim in claims] == ["ok"] * 5
+    succeeds(f"prune {plain} {named} --ratio 0.5 -o half.safetensors", tmp_path)
+    quick = "--size 24 --mean 0.3 --std 0.4 --sessions 2 --rounds 10 --json"
+    line = f"benchmark half.safetensors --against {folder / 'wide.pt'} --against-arch cnn-s {quick}"
+    state = new_network(
+        Named("cnn-s"), load_data("digits", DataOptions(size=(24, 24))), seed=0
+    ).network.model.state_dict()
+    torch.save(state, folder / "wide.pt")
+    timed = [
+        json.loads(succeeds(one, tmp_path).stdout)
+        for one in (f"benchmark {plain} --arch cnn-s --width 4 {quick}", line)
+    ]
+    assert [len(document["contenders"]) for document in timed] == [1, 2]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_plain_state_dict_gets_images_of_its_own_channels(succeeds: Run, tmp_path: Path, channels: int) -> None:
+    """Whatever the photos have: grey for a grey network, RGB for one of RGB."""
+    for part, name in (("train", "ant"), ("train", "bee"), ("test", "ant"), ("test", "bee")):
+        (tmp_path / "photos" / part / name).mkdir(parents=True)
+        for number, shade in enumerate((30, 200)):
+            Image.new("RGB", (40, 32), (shade, 0, 90)).save(tmp_path / "photos" / part / name / f"{number}.png")
+    made = build(Architecture("cnn-s", 2, channels, (32, 32)))
+    torch.save(made.model.state_dict(), tmp_path / "own.pt")
+    line = "evaluate own.pt --arch cnn-s --size 32 --data ./photos --json"
+    assert json.loads(succeeds(line, tmp_path).stdout)["images"] == 4
+
+
+def test_another_number_of_classes_is_said_with_the_way_on(
+    folder: Path, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(5):
+            Image.new("L", (24, 24), 50 * number).save(tmp_path / "photos" / name / f"{number}.png")
+    plain = f"{folder / 'plain.pt'}"
+    refused(
+        f"evaluate {plain} --arch cnn-s --width 4 --size 24 --data ./photos",
+        tmp_path,
+        "tells 10 classes apart; data set 'photos' has 2 (ant, bee); give data of its own classes, or teach it these",
+        f"edgepress train cnn-s --weights {plain} --data ./photos",
+    )
+    model = onnx.load(folder / "net.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    refused("evaluate bare.onnx --data ./photos", tmp_path, "gives 10 outputs; data set 'photos' has 2 classes")
+
+
 def test_weights_that_are_given_are_where_training_starts(folder: Path, succeeds: Run, tmp_path: Path) -> None:
     net = folder / "net.safetensors"
     line = f"train cnn-s --weights {net} --epochs 1 --lr 1e-9 {FEW} --augment none -o on.safetensors"
@@ -112,6 +175,21 @@ def test_predict_names_what_the_network_names(folder: Path, succeeds: Run) -> No
         ("predict . -m net.onnx", ". is a folder; give image files"),
         ("predict net.onnx -m net.onnx", "net.onnx: cannot be read as an image"),
         ("predict digit0.png -m nowhere.onnx", "nowhere.onnx does not exist"),
+        (
+            "predict digit0.png -m plain.pt",
+            "plain.pt: is a PyTorch pickle, not a .safetensors checkpoint; commands with",
+        ),
+        (
+            "predict digit0.png -m plain.pt --arch cnn-s --size 24",
+            "give --data (what it was trained on), or --size, --m",
+        ),
+        ("predict digit0.png -m net.safetensors --data digits", "--data: net.safetensors says for itself what it is"),
+        ("predict digit0.png -m net.onnx --size 24", "--size: net.onnx is an exported file and says all of that"),
+        ("inspect net.safetensors --size 32", "--size 32x32: the network has 24x24; leave the option out"),
+        ("evaluate net.onnx --data digits --arch cnn-s", "net.onnx: is an exported file, which brings its network"),
+        ("benchmark net.onnx --arch cnn-s", "net.onnx: is an exported file, which brings its network"),
+        ("benchmark net.onnx --size 32", "net.onnx say for themselves how to see images; leave them out"),
+        ("benchmark plain.pt", "plain.pt: .pt cannot be benchmarked; known are .safetensors, .onnx, and plain state"),
         ("evaluate net.onnx --data digits --size 32", "--size 32x32: the network has 24x24; leave the option out"),
         ("evaluate net.onnx --data digits --mean much", "--mean much: give one number a channel"),
         ("evaluate net.onnx --data digits --resize squash", "unknown --resize 'squash'"),

@@ -94,8 +94,20 @@ def test_open_network_asks_for_data_only_where_the_file_says_nothing(teacher_pat
     file = _plain(_state(load(teacher_path)), tmp_path / "own.pt")
     named = Named(file, "cnn-a", {"width": 8})
     assert open_network(named, "digits", FOREIGN).card.preprocessing.resize == "stretch"
-    with pytest.raises(DataError, match=r"own\.pt: --arch needs --data too"):
+    with pytest.raises(
+        DataError, match=r"own\.pt: a plain state dict does not say .* give --data .* or --size, --mean"
+    ):
         open_network(named, None, DataOptions())
+    alone = open_network(named, None, FOREIGN)
+    assert alone.card.preprocessing == Preprocessing((24, 24), 1, (0.5,), (0.25,), "stretch", crop=0.875)
+    assert alone.card.classes == tuple("0123456789")
+
+
+def test_the_options_of_a_checkpoint_are_its_own_also_without_data(teacher_path: Path) -> None:
+    with pytest.raises(DataError, match="--size 32x32: the network has 24x24; leave the option out"):
+        open_network(Named(str(teacher_path)), None, DataOptions(size=(32, 32)))
+    with pytest.raises(PlanError, match=r"a finished network has its width and depth; .* --arch"):
+        open_pair(Named(str(teacher_path), options={"width": 8}), "digits", SMALL)
 
 
 @pytest.mark.parametrize(
