@@ -227,15 +227,13 @@ def check_options(see: Preprocessing, options: DataOptions) -> None:
 
 def training_data(card: Card) -> str | None:
     """What the network was trained on last, where it is on this machine: a name, or the path of a folder."""
-    named = (step["data"].get("name") for step in reversed(card.lineage) if isinstance(step.get("data"), Mapping))
-    name = next((name for name in named if isinstance(name, str)), None)
-    if name is None:
+    steps = (step["data"] for step in reversed(card.lineage) if isinstance(step.get("data"), Mapping))
+    data = next((data for data in steps if isinstance(data.get("name"), str)), None)
+    if data is None:
         return None
-    known = {row.name: row.path for row in status()}
-    if name in known:
-        return name if known[name] else None
-    folder = recall(name)
-    return str(folder) if folder else None
+    if folder := recall(str(data.get("fingerprint"))):
+        return str(folder)
+    return data["name"] if any(row.name == data["name"] and row.path for row in status()) else None
 
 
 def check_fit(card: Card, data: Dataset) -> None:

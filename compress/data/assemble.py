@@ -58,6 +58,9 @@ def load(
         raise DataError(f"data set {name!r}: its images have 1 or 3 channels; the network sees {see.channels}")
     parts = _settle(parts, options, see, memory_limit_bytes)
     augment = defaults.augment if options.augment is None else options.augment
+    fingerprint = _fingerprint(parts, see, augment)
+    if defaults is FOLDER:
+        remember(fingerprint, Path(name_or_path).expanduser().resolve())
     return Dataset(
         name=name,
         classes=parts.classes,
@@ -65,7 +68,7 @@ def load(
         train=_split(parts.train, see, augment),
         val=None if parts.val is None else _split(parts.val, see),
         test=_split(parts.test, see),
-        fingerprint=_fingerprint(parts, see, augment),
+        fingerprint=fingerprint,
         notes=parts.notes,
     )
 
@@ -79,9 +82,7 @@ def _find(name_or_path: str) -> tuple[str, Defaults, Parts]:
     if not name_or_path or not is_path:
         message = unknown_name("data set", name_or_path, DATASETS)
         raise DataError(f"{message}; or give the path of a folder that holds {LAYOUT}")
-    parts, folder = scan(path), path.resolve()
-    remember(folder.name, folder)
-    return folder.name, FOLDER, parts
+    return path.resolve().name, FOLDER, scan(path)
 
 
 def _settle(parts: Parts, options: DataOptions, see: Preprocessing, limit_bytes: int) -> Parts:

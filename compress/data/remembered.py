@@ -1,6 +1,7 @@
-"""Where the image folders of this machine lie, by name: what is exported later can be held against its own data.
+"""Where the image folders of this machine lie, by their fingerprint: what is exported later can be held against its own
+data, and two folders of one name are not taken for each other.
 
-A network's lineage keeps the name of its folder and no path; this note stays below the data root.
+A network's lineage keeps the fingerprint and no path; this note stays below the data root.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from compress.files import write_whole
 MOST = 200
 
 
-def remember(name: str, folder: Path) -> None:
-    """Note where a folder lies; where nothing can be noted, nothing is."""
+def remember(fingerprint: str, folder: Path) -> None:
+    """Note where the folder of a data set lies; where nothing can be noted, nothing is.
+
+    Args:
+        fingerprint: Of the data set, see `compress.data.Dataset`.
+        folder: Where it was read from, absolute.
+    """
     path, known = _note(), _read()
-    if known.get(name) == str(folder):
+    if known.get(fingerprint) == str(folder):
         return
-    known.pop(name, None)
-    known[name] = str(folder)
+    known.pop(fingerprint, None)
+    known[fingerprint] = str(folder)
     text = json.dumps(dict(list(known.items())[-MOST:]), indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,9 +36,9 @@ def remember(name: str, folder: Path) -> None:
         return
 
 
-def recall(name: str) -> Path | None:
-    """Where the folder of that name was when it was last opened, if it is still there."""
-    folder = Path(_read().get(name, ""))
+def recall(fingerprint: str) -> Path | None:
+    """Where the data of that fingerprint were last read from, if there is still a folder; None where none is known."""
+    folder = Path(_read().get(fingerprint, ""))
     return folder if folder.name and folder.is_dir() else None
 
 

@@ -65,9 +65,7 @@ def test_parity_counts_pixels_over_the_whole_test_split(shipped: Shipped, data: 
     assert str(parity).endswith(", pixel agreement 100.00%, 31 samples")
 
 
-def test_pixels_that_are_decided_otherwise_count(
-    shipped: Shipped, masker: Checkpoint, data: Dataset
-) -> None:
+def test_pixels_that_are_decided_otherwise_count(shipped: Shipped, masker: Checkpoint, data: Dataset) -> None:
     artefact = shipped.artefact
 
     def network(image: torch.Tensor) -> torch.Tensor:
