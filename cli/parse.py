@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from cli import say
 from cli.typed import refuse
 from compress.errors import DataError, PlanError, unknown_name
 
@@ -66,6 +67,8 @@ def read_network(name: str, arch: str | None = None, **options: int | None) -> N
     named = Named(name, arch or "", {key: value for key, value in options.items() if value is not None})
     if not named.is_file:
         known_name(name)
+        if Path(name).is_file():
+            say.notes([f"{name} is taken for the network of that name, not for the file; for the file give ./{name}"])
     return named
 
 

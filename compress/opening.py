@@ -15,7 +15,7 @@ from compress.checkpoint import ANY_SIZE, KEY, Checkpoint, load, load_plain, sha
 from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
 from compress.data.remembered import recall
-from compress.errors import CheckpointError, DataError, PlanError
+from compress.errors import CheckpointError, CompressError, DataError, PlanError
 from compress.models import Architecture, build, known_name
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
@@ -42,8 +42,22 @@ class Named:
 
     @property
     def is_file(self) -> bool:
-        """Whether a file of weights is meant."""
-        return self.name.endswith(WEIGHTS) or os.sep in self.name
+        """Whether a file of weights is meant: by its suffix, by a folder before it, or because there is one.
+
+        A network's name stays one, whatever lies in the folder.
+        """
+        if self.name.endswith(WEIGHTS) or os.sep in self.name or self.arch:
+            return True
+        return Path(self.name).is_file() and not self.is_network
+
+    @property
+    def is_network(self) -> bool:
+        """Whether there is a network of that name."""
+        try:
+            known_name(self.name)
+        except CompressError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)

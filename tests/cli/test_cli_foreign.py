@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,20 @@ def test_another_number_of_classes_is_said_with_the_way_on(
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "bare.onnx")
     refused("evaluate bare.onnx --data ./photos", tmp_path, "gives 10 outputs; data set 'photos' has 2 classes")
+
+
+def test_a_student_is_a_file_whatever_its_name(folder: Path, succeeds: Run, tmp_path: Path) -> None:
+    """But the name of a network stays one, and what lies there of that name is mentioned."""
+    for name in ("mine", "cnn-s"):
+        shutil.copy(folder / "net.safetensors", tmp_path / name)
+    line = f"distill {folder / 'net.safetensors'} --method okd --epochs 1 {FEW} --width 6 -o new.safetensors --student"
+    said = succeeds(f"{line} cnn-s", tmp_path).stderr
+    assert "note: cnn-s is taken for the network of that name, not for the file; for the file give ./cnn-s" in said
+    assert load(tmp_path / "new.safetensors").card.architecture.options == {"width": 6}
+    for student in ("mine", "./cnn-s"):
+        succeeds(f"{line.replace('--width 6', '')} {student} --force", tmp_path)
+        made = load(tmp_path / "new.safetensors").card
+        assert (made.architecture.options, len(made.lineage)) == ({"width": 4}, 2)
 
 
 def test_weights_that_are_given_are_where_training_starts(folder: Path, succeeds: Run, tmp_path: Path) -> None:
