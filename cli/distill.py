@@ -69,7 +69,7 @@ def distill(
     auxiliary_epochs: _AuxiliaryEpochs = 50,
     ratio: _Ratio = 0.5,
     knobs: options.Knobs = None,
-    task: options.TaskName = "classification",
+    task: options.TaskName = None,
     epochs: options.Epochs = 70,
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
@@ -107,14 +107,14 @@ def distill(
     small = parse.read_network(student, student_arch, width=width, depth=depth)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
-    training = Run(parse.read_task(task), seed, progress.every_s())
-    job = Job(parse.command_line(), training, Journal(output, resume, force, read))
-    job.journal.check()
+    goal, journal = parse.read_task(task), Journal(output, resume, force, read)
+    journal.check()
     before = progress.stamp(output)
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     asked = parse.read_seen(asked, seen)
     source, images = open_pair(Named(str(teacher), arch or ""), data, asked)
     say.notes(images.notes)
+    job = Job(parse.command_line(), Run(goal or parse.task_for(images), seed, progress.every_s()), journal)
     learner = open_beside(f"--student {student}", small, images, seed=seed)
     long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size)
     between = Named(str(auxiliary), auxiliary_arch or "")

@@ -11,7 +11,8 @@ def evaluate(
     file: options.AnyFile,
     data: options.Data,
     task: Annotated[
-        str | None, options.choice("--task", options.TASKS, help="classification or retrieval. [default: its own]")
+        str | None,
+        options.choice("--task", options.TASKS, help="classification, retrieval or segmentation. [default: its own]"),
     ] = None,
     plain: options.Plain = options.NO_CARD,
     seen: options.Seen = options.AS_THE_DATA_SAY,
@@ -27,10 +28,10 @@ def evaluate(
     from compress.data import DataOptions
     from exports.opening import open_for_data
 
-    asked = parse.read_seen(DataOptions(), seen)
+    goal, asked = parse.read_task(task), parse.read_seen(DataOptions(), seen)
     opened, images = open_for_data(parse.read_file(file, plain), data, asked)
     say.notes(images.notes)
-    goal = parse.read_task(task) if task else opened.task
+    goal = goal or opened.task
     opened.network.model.to(device.chosen())
     metrics = goal.evaluate(opened.network, images)
     facts = {"data": images.name, "task": goal.name, "images": len(images.test), "metrics": metrics}

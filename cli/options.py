@@ -137,7 +137,13 @@ ValFraction = Annotated[
 ]
 
 TaskName = Annotated[
-    str, choice("--task", TASKS, help="classification, or retrieval (labels are not used).", group=TRAINING)
+    str | None,
+    choice(
+        "--task",
+        TASKS,
+        help="classification, segmentation, or retrieval (labels are not used). [default: what the data are for]",
+        group=TRAINING,
+    ),
 ]
 Seed = Annotated[int, whole("--seed", 0, LARGEST_SEED, help="Of everything random.", group=TRAINING)]
 Epochs = Annotated[int, whole("--epochs", 1, help="Passes over the images.", group=TRAINING)]

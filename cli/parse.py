@@ -15,7 +15,7 @@ from compress.errors import DataError, PlanError, unknown_name
 
 if TYPE_CHECKING:
     from cli.options import Plain, Seen
-    from compress.data import DataOptions
+    from compress.data import DataOptions, Dataset
     from compress.opening import Named
     from compress.phase import Fit, Keep
     from compress.preprocessing import Size
@@ -97,13 +97,20 @@ def refuse_idle(path: Path, plain: Plain, *, exported: bool) -> None:
         refuse(("--data",), f"{path} says for itself what it is; leave it out, or name its network with --arch")
 
 
-def read_task(name: str) -> Task:
-    """The named task; PlanError if there is none."""
+def read_task(name: str | None) -> Task | None:
+    """The named task, None where the data are to decide (see `task_for`); PlanError if there is none."""
     from compress.tasks import TASKS
 
-    if name not in TASKS:
+    if name is not None and name not in TASKS:
         raise PlanError(unknown_name("task", name, TASKS))
-    return TASKS[name]
+    return None if name is None else TASKS[name]
+
+
+def task_for(images: Dataset) -> Task:
+    """What a data set is for where nothing else is asked: masks to segment, labels to classify."""
+    from compress.tasks import CLASSIFICATION, SEGMENTATION
+
+    return SEGMENTATION if images.masks else CLASSIFICATION
 
 
 def read_settings(words: Sequence[str] | None) -> dict[str, str]:

@@ -79,6 +79,7 @@ def prune(
     from compress.errors import PlanError
     from compress.jobs import Job, Recovery, cut, recovered
     from compress.opening import open_pair
+    from compress.tasks import TASKS
     from compress.training.engine import Run
     from compress.training.journal import Journal
 
@@ -90,7 +91,7 @@ def prune(
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
-    job = Job(parse.command_line(), Run(parse.read_task(before.card.task), seed, progress.every_s()), journal)
+    job = Job(parse.command_line(), Run(TASKS[before.card.task], seed, progress.every_s()), journal)
     small = cut(before, ratio, job.command)
     _say_share(before, small, ratio)
     recovery = None

@@ -21,6 +21,7 @@ def train(
     ],
     data: options.Data,
     output: options.Output,
+    task: options.TaskName = None,
     epochs: options.Epochs = 70,
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
@@ -54,16 +55,17 @@ def train(
     from compress.training.engine import Run
     from compress.training.journal import Journal
 
-    task = parse.read_task("classification")
+    goal = parse.read_task(task)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
     read = (Path(weights),) if weights else ()
-    job = Job(parse.command_line(), Run(task, seed, progress.every_s()), Journal(output, resume, force, read))
-    job.journal.check()
+    journal = Journal(output, resume, force, read)
+    journal.check()
     named = parse.read_network(network, width=width, depth=depth)
     asked = parse.read_data_options(channels, fraction, val_fraction, augment=augment, seed=seed)
     begun = open_new(named, weights, data, parse.read_seen(asked, seen), seed=seed)
     say.notes((*begun.images.notes, *begun.notes))
     checkpoint, images = begun.checkpoint, begun.images
+    job = Job(parse.command_line(), Run(goal or parse.task_for(images), seed, progress.every_s()), journal)
     phases = read_method("no_teacher").phases(lesson(checkpoint, images, job), fit)
     before = progress.stamp(output)
     progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output, before)

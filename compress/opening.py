@@ -389,8 +389,9 @@ def _unnamed_classes(named: Named, options: DataOptions) -> Checkpoint:
 
 
 def _plain(named: Named, images: Dataset) -> Checkpoint:
-    """The network of a plain state dict, which sees the images as they are."""
-    return load_plain(Path(named.name), named.arch, images.see, images.classes, options=named.options)
+    """The network of a plain state dict, which sees the images as they are and was taught what they teach."""
+    made = load_plain(Path(named.name), named.arch, images.see, images.classes, options=named.options)
+    return replace(made, card=replace(made.card, task="segmentation")) if images.masks else made
 
 
 def _told(see: Preprocessing) -> str:
