@@ -15,7 +15,24 @@ GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method",
 DATA_SETS = ("digits", "fashion-mnist", "cifar10")
 NETWORKS = ("cnn-s", "cnn-a", "resnet18")
 TASKS = ("classification", "retrieval", "segmentation")
-METHODS = ("no_teacher", "okd", "pkt", "indistill", "stagewise", "traditional", "simultaneous")
+METHODS = (
+    "no_teacher",
+    "okd",
+    "hints",
+    "attention",
+    "mkt",
+    "pkt",
+    "crd",
+    "pkt_h_cr",
+    "indistill",
+    "stagewise",
+    "traditional",
+    "simultaneous",
+    "fsp",
+    "at",
+    "dkd",
+    "dist",
+)
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine", "constant")
 AUGMENTATIONS = ("none", "flip", "crop")

@@ -12,21 +12,23 @@ from typing import Any
 
 from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.data import Dataset
-from compress.errors import OutputError, PlanError
+from compress.errors import CompressError, OutputError, PlanError
 from compress.evidence import versions, weights_digest
 from compress.files import exclusive
-from compress.models import Architecture, build
+from compress.models import Architecture, build, outline
 from compress.opening import check_fit
 from compress.phase import Fit, Lesson, Phase
 from compress.processes import is_main
 from compress.pruning import prune, show_survivors
 from compress.recipes import Method
-from compress.recipes.indistill import auxiliary_phases, narrowed
+from compress.recipes.indistill import auxiliary_phases
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, check_task
 from compress.training.check import check_plan
 from compress.training.engine import EpochReport, Progress, Run, facts, run
 from compress.training.journal import Journal
+
+WIDE = {"cnn-s": "cnn-a"}  # what a network is called where it is the wide one of two
 
 Training = Generator[EpochReport | Progress, None, Checkpoint]
 
@@ -174,21 +176,32 @@ def distil(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
     Raises:
         CompressError: See `train`.
     """
+    if method.recipe.guide == "auxiliary":
+        return (yield from _distil_by_auxiliary(method, fit, what, job))
     guide = what.teacher.network
+    phases = method.phases(lesson(what.student, what.data, job, teacher=guide), fit)
+    return (yield from train(what.student, phases, what.data, job, teacher=guide))
+
+
+def _distil_by_auxiliary(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
+    """The training of the student, and before it that of its auxiliary where none is given."""
+    between = what.auxiliary.made or _new_auxiliary(what, job)
+    guide = _shown(method, between, what.student, job)
     phases = method.phases(lesson(what.student, what.data, job, teacher=guide), fit)
     job.journal.check()
     with exclusive(job.journal.output):
-        if method.recipe.guide == "auxiliary":
-            given = {"teacher": weights_digest(guide.model)}
-            auxiliary = what.auxiliary.made or (yield from _make_auxiliary(phases, what, job))
-            guide = _shown(method, auxiliary, what.student)
-            job = replace(job, facts=given | {"narrowed_auxiliary": weights_digest(guide.model)})
+        if what.auxiliary.made is None:
+            check_plan(phases, what.student.network, guide, what.data)
+            between = yield from _train_auxiliary(between, what, job)
+            guide = _shown(method, between, what.student, job)
+        whole = weights_digest(what.teacher.network.model)
+        job = replace(job, facts={"teacher": whole, "narrowed_auxiliary": weights_digest(guide.model)})
         return (yield from train(what.student, phases, what.data, job, teacher=guide))
 
 
-def _shown(method: Method, auxiliary: Checkpoint, student: Checkpoint) -> Staged:
+def _shown(method: Method, auxiliary: Checkpoint, student: Checkpoint, job: Job) -> Staged:
     try:
-        return method.shown(auxiliary.network, student.network)
+        return method.shown(auxiliary.network, student.network, seed=job.run.seed)
     except PlanError as error:
         raise PlanError(f"the auxiliary does not suit the student: {error}") from error
 
@@ -202,36 +215,44 @@ def auxiliary_architecture(student: Checkpoint, ratio: float) -> Architecture:
     """The architecture of InDistill's auxiliary: the student's, wider by 1 / (1 - ratio).
 
     Args:
-        student: A cnn-s or cnn-a.
+        student: Of an architecture with a width, such as cnn-s.
         ratio: Share of the auxiliary's filters that narrowing drops, in (0, 1).
 
     Raises:
         PlanError: The student has no width to scale, or the ratio does not give a whole one.
     """
-    architecture = student.card.architecture
-    if architecture.name not in ("cnn-s", "cnn-a"):
-        raise PlanError(
-            f"no auxiliary can be built for {architecture.name!r}: only cnn-s and cnn-a have a width; pass --auxiliary"
-        )
-    width = student.network.width("map1")
+    architecture, body = student.card.architecture, student.network.body
+    width = student.network.width(body[0]) if body else 0
     wide = width / (1 - ratio) if 0 < ratio < 1 else 0.0
+    made = replace(
+        architecture,
+        name=WIDE.get(architecture.name, architecture.name),
+        options={**architecture.options, "width": max(round(wide), 1)},
+    )
+    try:
+        outline(made)
+    except CompressError as error:
+        raise PlanError(
+            f"no auxiliary can be built for {architecture.name!r}, as wide as is needed: {error}; pass --auxiliary"
+        ) from error
     if abs(wide - round(wide)) > 1e-2 or round(wide) <= width:
         raise PlanError(
             f"ratio {ratio}: an auxiliary {wide:.4g} wide for a student {width} wide; give a ratio in (0, 1) that "
             "makes a whole number above it, such as 0.5 or 0.75"
         )
-    return replace(architecture, name="cnn-a", options={**architecture.options, "width": round(wide)})
+    return made
 
 
-def _make_auxiliary(phases: Sequence[Phase], what: Distillation, job: Job) -> Training:
+def _new_auxiliary(what: Distillation, job: Job) -> Checkpoint:
+    architecture = auxiliary_architecture(what.student, what.auxiliary.ratio)
+    card = replace(what.student.card, architecture=architecture, edits=(), stages=(), weights="", lineage=())
+    return Checkpoint(build(architecture, seed=job.run.seed), card)
+
+
+def _train_auxiliary(start: Checkpoint, what: Distillation, job: Job) -> Training:
     """The training of the auxiliary, or the finished one where an interrupted run of the same facts left it."""
     journal = replace(job.journal, output=auxiliary_path(job.journal.output))
     teacher = what.teacher.network
-    architecture = auxiliary_architecture(what.student, what.auxiliary.ratio)
-    card = replace(what.student.card, architecture=architecture, edits=(), stages=(), weights="", lineage=())
-    start = Checkpoint(build(architecture, seed=job.run.seed), card)
-    student = what.student.network
-    check_plan(phases, student, narrowed(start.network, student), what.data)
     own = replace(job, run=replace(job.run, task=CLASSIFICATION), journal=journal)
     plan = auxiliary_phases(lesson(start, what.data, own, teacher=teacher), what.auxiliary.fit)
     own = replace(own, run=replace(job.run, task=RETRIEVAL))
@@ -263,7 +284,7 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
     """
     if recovery is not None:
         teacher = whole.network
-        if recovery.method.recipe.guide == "auxiliary":
+        if recovery.method.recipe.narrows:
             cuts = small.card.edits[len(whole.card.edits) :]
             teacher = show_survivors(teacher, cuts, blank_image(whole.card))
         phases = recovery.method.phases(lesson(small, data, job, teacher=teacher), recovery.fit)

@@ -1,7 +1,7 @@
 """Structured pruning: which channels to keep, and the surgery that leaves only them."""
 
 from compress.edits import Cut
-from compress.pruning.importance import filter_norms, largest
+from compress.pruning.importance import by_chance, filter_norms, largest
 from compress.pruning.plan import prune
 from compress.pruning.shares import Share, Shares, shares_left
 from compress.pruning.surgery import apply, narrow_taps
@@ -12,6 +12,7 @@ __all__ = [
     "Share",
     "Shares",
     "apply",
+    "by_chance",
     "filter_norms",
     "largest",
     "narrow_taps",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 
@@ -19,6 +22,18 @@ def filter_norms(weight: Tensor) -> Tensor:
     if weight.ndim < 2:
         raise ValueError(f"filter_norms: a weight of shape {tuple(weight.shape)}; expected (out, in, ...)")
     return weight.detach().abs().flatten(1).sum(dim=1)
+
+
+def by_chance(seed: int) -> Callable[[Tensor], Tensor]:
+    """What scores filters at random: the weight (out, in, ...) to (out,) numbers in [0, 1), others at each call.
+
+    The control of any other score: what remains of a gain when the channels are not chosen.
+
+    Args:
+        seed: Of the numbers.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    return lambda weight: torch.rand(len(weight), generator=chance)
 
 
 def largest(scores: Tensor, count: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -27,12 +27,15 @@ class SideBranch(nn.Module):
         return output
 
 
-def narrow_taps_release(network: Staged, widths: Mapping[str, int]) -> Staged:
+def narrow_taps_release(
+    network: Staged, widths: Mapping[str, int], *, score: Callable[[Tensor], Tensor] = filter_norms
+) -> Staged:
     """A copy of a cnn auxiliary that shows, at each named stage, its pruned block under a fresh batch-norm.
 
     Args:
         network: An auxiliary whose stages are single blocks of convolution and batch-norm.
-        widths: Stage to the number of filters it keeps, those with the largest L1 norm, in their order.
+        widths: Stage to the number of filters it keeps, those with the best score, in their order.
+        score: The weight (out, in, ...) of a convolution to the scores (out,) of its filters.
 
     Raises:
         PlanError: A stage is not such a block, or has fewer filters.
@@ -48,19 +51,19 @@ def narrow_taps_release(network: Staged, widths: Mapping[str, int]) -> Staged:
             stages.append(stage)
             continue
         block = model.get_submodule(stage.tap)
-        model.set_submodule(stage.tap, SideBranch(block, _pruned(stage, block, widths[stage.name])))
+        model.set_submodule(stage.tap, SideBranch(block, _pruned(stage, block, widths[stage.name], score)))
         stages.append(replace(stage, tap=f"{stage.tap}.shown", width=widths[stage.name]))
     return replace(network, model=model, stages=tuple(stages))
 
 
-def _pruned(stage: Stage, block: nn.Module, width: int) -> nn.Module:
+def _pruned(stage: Stage, block: nn.Module, width: int, score: Callable[[Tensor], Tensor]) -> nn.Module:
     pruned = copy.deepcopy(block)
     conv, norm = getattr(pruned, "conv", None), getattr(pruned, "norm", None)
     if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
         raise PlanError(f"stage {stage.name!r}: follow=release needs a block of one convolution and one batch-norm")
     if width > conv.out_channels:
         raise PlanError(f"stage {stage.name!r}: cannot keep {width} of {conv.out_channels} filters")
-    kept = largest(filter_norms(conv.weight), width)
+    kept = largest(score(conv.weight.detach()), width)
     conv.weight = nn.Parameter(conv.weight[kept])
     conv.bias = None if conv.bias is None else nn.Parameter(conv.bias[kept])
     conv.out_channels = width

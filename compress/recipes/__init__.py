@@ -1,21 +1,24 @@
-"""Every method, side by side: a recipe turns a lesson and a fit into a list of phases."""
+"""Methods: each a function from a lesson to phases, in one table by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from compress.recipes import method as methods
-from compress.recipes.indistill import INDISTILL
+from compress.recipes.indistill import INDISTILL, PKT_H_CR
 from compress.recipes.method import Method, Recipe
-from compress.recipes.side import SIMULTANEOUS
-from compress.recipes.single import NO_TEACHER, OKD, PKT
-from compress.recipes.stagewise import STAGEWISE, TRADITIONAL
+from compress.recipes.side import AT, ATTENTION, HINTS, SIMULTANEOUS
+from compress.recipes.single import CONTRASTIVE, DIST, DKD, MKT, NO_TEACHER, OKD, PKT
+from compress.recipes.stagewise import FSP, STAGEWISE, TRADITIONAL
 
 __all__ = ["RECIPES", "Method", "Recipe", "read_method"]
 
-_ALL = (NO_TEACHER, OKD, PKT, INDISTILL, STAGEWISE, TRADITIONAL, SIMULTANEOUS)
+_SINGLE = (NO_TEACHER, OKD, HINTS, ATTENTION, MKT, PKT, CONTRASTIVE)
+_AUXILIARY = (PKT_H_CR, INDISTILL)
+_STAGES = (STAGEWISE, TRADITIONAL, SIMULTANEOUS, FSP, AT)
+_LATER = (DKD, DIST)
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*_SINGLE, *_AUXILIARY, *_STAGES, *_LATER)}
 
 
 def read_method(name: str, settings: Mapping[str, str] | None = None) -> Method:

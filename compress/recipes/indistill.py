@@ -1,19 +1,23 @@
-"""InDistill: the maps of a narrowed auxiliary, layer after layer, then a single-layer recipe."""
+"""Recipes that learn from an auxiliary between teacher and student: InDistill and PKT-H-CR."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from compress.errors import PlanError, unknown_name
-from compress.losses import feature_loss, pkt_loss
+from compress.errors import PlanError
+from compress.losses import pkt_loss
 from compress.phase import Fit, Lesson, Phase, S, T, Term
-from compress.pruning import narrow_taps
+from compress.pruning import by_chance, filter_norms, narrow_taps
 from compress.pruning.release import narrow_taps_release
+from compress.recipes.knobs import check_choice, check_positive, check_share
+from compress.recipes.maps import stage_term
 from compress.recipes.method import Method, Recipe
 from compress.recipes.single import PKT, no_teacher
 from compress.stages import Staged
 
 FOLLOW = ("paper", "release")
+SCHEMES = ("l-cls", "decay", "all")
+CHANNELS = ("l1", "random")
 BY_PKT = Method(PKT)
 
 
@@ -63,54 +67,120 @@ def l_cls_epochs(layers: int, total: int, a: int, b: int) -> tuple[int, ...]:
 
 
 def indistill(
-    lesson: Lesson, fit: Fit, *, a: int = 2, b: int = 1, last: Method = BY_PKT, follow: str = "paper"
+    lesson: Lesson,
+    fit: Fit,
+    *,
+    scheme: str = "l-cls",
+    a: int = 2,
+    b: int = 1,
+    weight: float = 1.0,
+    decay: float = 0.7,
+    last: Method = BY_PKT,
+    channels: str = "l1",
+    follow: str = "paper",
 ) -> list[Phase]:
-    """One phase for each intermediate stage, on the error to the narrowed auxiliary alone, then a single-layer recipe.
+    """The error of the intermediate stages to the narrowed auxiliary, and a single-layer recipe.
 
-    Nothing is ever frozen. The task is used by the last phase only, and what the fit says of `keep` holds there.
+    Nothing is ever frozen. By l-CLS there is one phase for each stage, on its error alone, and then the recipe, to
+    which the task and the `keep` of the fit belong. By the other schemes there is one phase, of the recipe and all
+    errors.
 
     Args:
         lesson: Its teacher is the auxiliary, narrowed to the student's widths.
         fit: The whole schedule; the phases share it out.
-        a: Epochs of every intermediate stage (l-CLS).
-        b: Further epochs for each later stage (l-CLS).
-        last: What the final phase does.
+        scheme: "l-cls"; "decay" for all stages at once with weight * decay^k in epoch k, from 0; "all" for all stages
+            at once with a constant weight.
+        a: Epochs of every intermediate stage (l-cls).
+        b: Further epochs for each later stage (l-cls).
+        weight: Of the error of each stage beside the recipe (decay, all), above 0.
+        decay: From one epoch to the next (decay), in [0, 1].
+        last: The recipe: any of one phase.
+        channels: Which channels the auxiliary shows: "l1", those of the filters with the largest L1 norm, or "random",
+            the control.
         follow: "paper", or "release" for the released code's new optimizer in every epoch.
 
-    Reference: Sarridis et al., InDistill, Sec. 3 and Eq. 2.
+    Reference: Sarridis et al., InDistill, Sec. 3, Eq. 2 and Fig. 3b.
     """
-    _check_follow(follow)
+    _check_words(scheme, channels, follow)
+    check_positive("indistill", weight=weight)
+    check_share("indistill", decay=decay)
     if follow == "release" and fit.keep != "last":
         raise PlanError("indistill: follow=release makes each epoch a phase of its own; it can only keep the last one")
     if last.recipe.guide == "auxiliary":
         raise PlanError(f"indistill: last={last.name} would need an auxiliary again; take a recipe of one layer")
-    student = lesson.student
-    phases, start = [], 0
-    epochs = l_cls_epochs(len(student.body), fit.epochs, a, b)
-    for stage, count in zip(student.body, epochs, strict=False):
-        term = Term(feature_loss, (S(stage), T(stage)), 1.0, "mse")
-        phases.append(Phase(stage, (term,), replace(fit.window(start, start + count), keep="last")))
-        start += count
-    phases += last.phases(lesson, fit.window(start, fit.epochs))
+    if scheme == "l-cls":
+        phases = _l_cls(lesson, fit, l_cls_epochs(len(lesson.student.body), fit.epochs, a, b), last)
+    else:
+        factors = tuple(weight * decay**epoch for epoch in range(fit.epochs))
+        phases = [_at_once(lesson, fit, last, weight if scheme == "all" else factors)]
     return [one for phase in phases for one in _epochs_of(phase)] if follow == "release" else phases
 
 
-def narrowed(auxiliary: Staged, student: Staged, *, follow: str = "paper") -> Staged:
+def _l_cls(lesson: Lesson, fit: Fit, epochs: tuple[int, ...], last: Method) -> list[Phase]:
+    phases, start = [], 0
+    for stage, count in zip(lesson.student.body, epochs, strict=False):
+        window = replace(fit.window(start, start + count), keep="last")
+        phases.append(Phase(stage, (stage_term(lesson, stage),), window))
+        start += count
+    return [*phases, *last.phases(lesson, fit.window(start, fit.epochs))]
+
+
+def _at_once(lesson: Lesson, fit: Fit, last: Method, weight: float | tuple[float, ...]) -> Phase:
+    phases = last.phases(lesson, fit)
+    if len(phases) > 1:
+        raise PlanError(f"indistill: last={last.name} has {len(phases)} phases; all stages at once go beside one alone")
+    stages = (stage_term(lesson, stage, weight=weight, name=f"mse {stage}") for stage in lesson.student.body)
+    return replace(phases[0], terms=(*phases[0].terms, *stages))
+
+
+def narrowed(
+    auxiliary: Staged, student: Staged, *, channels: str = "l1", follow: str = "paper", seed: int = 0
+) -> Staged:
     """The auxiliary, showing at each intermediate stage as many channels as the student has.
 
     Args:
         auxiliary: At least as wide as the student, with the same stages.
         student: Gives the widths.
+        channels: "l1" for those of the filters with the largest L1 norm, "random" for any.
         follow: "paper", or "release" for the released code's batch-norm of the kept filters.
+        seed: Of the random ones.
     """
-    _check_follow(follow)
+    _check_words("l-cls", channels, follow)
     widths = {name: student.width(name) for name in student.body}
-    return narrow_taps_release(auxiliary, widths) if follow == "release" else narrow_taps(auxiliary, widths)
+    narrow = narrow_taps_release if follow == "release" else narrow_taps
+    return narrow(auxiliary, widths, score=by_chance(seed) if channels == "random" else filter_norms)
 
 
-def fewest_epochs(student: Staged, *, a: int = 2, b: int = 1, last: Method = BY_PKT) -> int:
-    """The epochs that the layers take, and the fewest of the final phase."""
-    return sum(layer_epochs(len(student.body), a, b)) + last.fewest_epochs(student)
+def fewest_epochs(student: Staged, *, scheme: str = "l-cls", a: int = 2, b: int = 1, last: Method = BY_PKT) -> int:
+    """The epochs that the layers take for themselves, and the fewest of the recipe."""
+    own = sum(layer_epochs(len(student.body), a, b)) if scheme == "l-cls" else 0
+    return own + last.fewest_epochs(student)
+
+
+def pkt_h_cr(
+    lesson: Lesson, fit: Fit, *, beta: float = 1_000.0, weight: float = 100.0, decay: float = 0.7
+) -> list[Phase]:
+    """One phase: the task plus beta * (PKT on the embedding + w_k * PKT on each body stage), w_k = weight * decay^k.
+
+    k is the epoch, from 0: the stages matter in the critical period at the start, and fade. The task's part and beta
+    are as in `pkt`.
+
+    Args:
+        lesson: Its teacher is the auxiliary; maps may be of other widths. A task without terms leaves PKT alone.
+        fit: The whole schedule.
+        beta: Weight of all PKT beside the task's terms, above 0.
+        weight: Of each stage in the first epoch, above 0.
+        decay: From one epoch to the next, in [0, 1].
+
+    Reference: Passalis, Tzelepi and Tefas, Heterogeneous Knowledge Distillation Using Information Flow Modeling, 2020.
+    """
+    check_positive("pkt_h_cr", beta=beta, weight=weight)
+    check_share("pkt_h_cr", decay=decay)
+    own = beta if lesson.task.terms else 1.0
+    factors = tuple(own * weight * decay**epoch for epoch in range(fit.epochs))
+    stages = (stage_term(lesson, stage, "pkt", weight=factors, name=f"pkt {stage}") for stage in lesson.student.body)
+    embedding = stage_term(lesson, "embedding", "pkt", weight=own)
+    return [Phase("embedding", (*lesson.task.terms, embedding, *stages), fit)]
 
 
 def auxiliary_phases(lesson: Lesson, fit: Fit) -> list[Phase]:
@@ -123,9 +193,10 @@ def auxiliary_phases(lesson: Lesson, fit: Fit) -> list[Phase]:
     return [*no_teacher(lesson, fit), Phase("embedding", (term,), fit)]
 
 
-def _check_follow(follow: str) -> None:
-    if follow not in FOLLOW:
-        raise PlanError(f"indistill: {unknown_name('source to follow', follow, FOLLOW)}")
+def _check_words(scheme: str, channels: str, follow: str) -> None:
+    check_choice("indistill", "scheme", scheme, SCHEMES)
+    check_choice("indistill", "choice of channels", channels, CHANNELS)
+    check_choice("indistill", "source to follow", follow, FOLLOW)
 
 
 def _epochs_of(phase: Phase) -> list[Phase]:
@@ -150,4 +221,12 @@ INDISTILL = Recipe(
     about="the maps of a narrowed auxiliary, layer after layer; then a single-layer method",
     paper="Sarridis et al., InDistill: Information flow-preserving knowledge distillation, 2022",
     needs=("stages",),
+)
+PKT_H_CR = Recipe(
+    "pkt_h_cr",
+    pkt_h_cr,
+    "auxiliary",
+    about="the task and the neighbourhoods of an auxiliary's embedding and, fading, of its maps",
+    paper="Passalis et al., Heterogeneous Knowledge Distillation Using Information Flow Modeling, 2020",
+    needs=("stages", "embedding"),
 )

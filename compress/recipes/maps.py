@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
-from compress.losses import feature_loss
+from compress.losses import Hint, attention_loss, feature_loss, mkt_loss, pkt_loss
 from compress.phase import Fit, Lesson, Loss, S, T, Term
+from compress.stages import Staged
 
+Weight = float | tuple[float, ...]
 StageLoss = Callable[[Lesson, str], Loss]
 
 
-def _mse(lesson: Lesson, stage: str) -> Loss:
-    return feature_loss
+def _hint(lesson: Lesson, stage: str) -> Loss:
+    assert lesson.teacher is not None
+    return partial(Hint, lesson.student.width(stage), lesson.teacher.width(stage))
 
 
-STAGE_LOSSES: Mapping[str, StageLoss] = {"mse": _mse}
+STAGE_LOSSES: Mapping[str, StageLoss] = {
+    "mse": lambda _lesson, _stage: feature_loss,
+    "hint": _hint,
+    "attention": lambda _lesson, _stage: attention_loss,
+    "pkt": lambda _lesson, _stage: pkt_loss,
+    "mkt": lambda _lesson, _stage: mkt_loss,
+}
 
 
-def stage_term(lesson: Lesson, stage: str, loss: str = "mse", *, weight: float = 1.0, name: str = "") -> Term:
+def stage_term(lesson: Lesson, stage: str, loss: str = "mse", *, weight: Weight = 1.0, name: str = "") -> Term:
     """The term that likens a stage of the student to the teacher's.
 
     Args:
@@ -51,3 +61,8 @@ def shared_out(epochs: int, phases: int) -> tuple[int, ...]:
 def by_loss(fit: Fit) -> Fit:
     """The fit of a phase that does not reach the task's answer: of the epochs the best by score is the best by loss."""
     return replace(fit, keep="best loss") if fit.keep == "best score" else fit
+
+
+def without_stem(student: Staged) -> tuple[str, ...]:
+    """The body stages that are layers of blocks: all but a stem."""
+    return tuple(name for name in student.body if name != "stem")

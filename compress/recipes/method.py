@@ -12,7 +12,7 @@ from compress.phase import Fit, Lesson, Phase
 from compress.stages import Staged
 
 Guide = Literal["nobody", "teacher", "auxiliary"]
-Need = Literal["labels", "stages", "embedding", "equal shapes"]
+Need = Literal["labels", "stages", "embedding", "equal shapes", "equal widths"]
 
 
 def as_it_is(guide: Staged, student: Staged) -> Staged:
@@ -33,12 +33,13 @@ class Recipe:
         name: To call it by.
         plan: (lesson, fit) and its knobs, keyword-only with defaults, to a list of phases.
         guide: Whom the student listens to.
-        show: (guide, student) and those knobs that it names to what the student gets to see of its guide.
+        show: (guide, student), those knobs that it names, and the `seed` of the run where it names that, to what the
+            student gets to see of its guide.
         fewest: (student) and those knobs that it names to the fewest epochs that a plan needs.
         about: What it does, in a line.
         paper: Where it comes from.
         needs: What must be there besides its guide: a task with labels, intermediate stages, an embedding, features of
-            the same shape in guide and student.
+            the same shape, or of the same number of channels, in guide and student.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Recipe:
     about: str = ""
     paper: str = ""
     needs: tuple[Need, ...] = ()
+
+    @property
+    def narrows(self) -> bool:
+        """Whether the student gets to see less than its whole guide."""
+        return self.show is not as_it_is
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -80,9 +86,10 @@ class Method:
         self._check_needs(lesson)
         return self.recipe.plan(lesson, fit, **self.knobs)
 
-    def shown(self, guide: Staged, student: Staged) -> Staged:
-        """What the student gets to see of its guide."""
-        return self.recipe.show(guide, student, **self._knobs_of(self.recipe.show))
+    def shown(self, guide: Staged, student: Staged, *, seed: int = 0) -> Staged:
+        """What the student gets to see of its guide; the seed is that of the run, for what is drawn at random."""
+        drawn = {"seed": seed} if "seed" in _knobs(self.recipe.show) else {}
+        return self.recipe.show(guide, student, **self._knobs_of(self.recipe.show), **drawn)
 
     def fewest_epochs(self, student: Staged) -> int:
         """The fewest epochs of which the recipe makes a plan for this student."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from compress.phase import Fit, Lesson, Phase, Term
-from compress.recipes.knobs import check_choice
-from compress.recipes.maps import STAGE_LOSSES, stage_term, times
+from functools import partial
+
+from compress.losses import Hint
+from compress.phase import Fit, Lesson, Phase, S, T, Term
+from compress.recipes.knobs import check_choice, check_positive
+from compress.recipes.maps import STAGE_LOSSES, stage_term, times, without_stem
 from compress.recipes.method import Recipe
 
 
@@ -30,10 +33,93 @@ def _mean(lesson: Lesson, stages: list[Term]) -> tuple[Term, ...]:
     return tuple(times(term, 1 / (len(stages) + bool(own))) for term in (*own, *stages))
 
 
+def hints(lesson: Lesson, fit: Fit, *, stage: str = "", teacher_stage: str = "", beta: float = 100.0) -> list[Phase]:
+    """One phase: the task plus beta * the error of one map, through a regressor that is learnt along.
+
+    Args:
+        lesson: Maps may differ in channels and size; a task without terms leaves the map alone.
+        fit: The whole schedule.
+        stage: Of the student; "" is the middle body stage.
+        teacher_stage: Of the teacher; "" is the one of the same name.
+        beta: Weight beside the task's terms, above 0; the default is that of Tian et al., 2020.
+
+    Reference: Romero et al., FitNets: Hints for Thin Deep Nets, 2015.
+    Deviates: FitNets trains the map first and the task then (see `traditional`); here, as in the comparisons of later
+        papers, both at once.
+    """
+    check_positive("hints", beta=beta)
+    assert lesson.teacher is not None
+    stage = stage or lesson.student.body[len(lesson.student.body) // 2]
+    theirs = teacher_stage or stage
+    for side, network, name in (("student", lesson.student, stage), ("teacher", lesson.teacher, theirs)):
+        check_choice("hints", f"stage of the {side}", name, [one.name for one in network.stages])
+    loss = partial(Hint, lesson.student.width(stage), lesson.teacher.width(theirs))
+    term = Term(loss, (S(stage), T(theirs)), beta if lesson.task.terms else 1.0, "hint")
+    return [Phase("hints", (*lesson.task.terms, term), fit)]
+
+
+def attention(lesson: Lesson, fit: Fit, *, beta: float = 1_000.0) -> list[Phase]:
+    """One phase: the task plus beta * the difference of the attention maps of each body stage.
+
+    Args:
+        lesson: Maps may differ in channels and size; a task without terms leaves the maps alone.
+        fit: The whole schedule.
+        beta: Weight beside the task's terms, above 0.
+
+    Reference: Zagoruyko and Komodakis, Paying More Attention to Attention, 2017.
+    """
+    check_positive("attention", beta=beta)
+    weight = beta if lesson.task.terms else 1.0
+    stages = [_attention(lesson, stage, weight) for stage in lesson.student.body]
+    return [Phase("attention", (*lesson.task.terms, *stages), fit)]
+
+
+def at(lesson: Lesson, fit: Fit, *, beta: float = 1.0) -> list[Phase]:
+    """One phase: the mean of the task and of beta * the difference of the attention maps of each body stage.
+
+    A stem is left out: it is not one of the stages of the paper.
+
+    Args:
+        lesson: Maps may differ in channels and size; a task without terms leaves the maps alone.
+        fit: The whole schedule.
+        beta: Weight of each map, above 0: 1 as released, 1000 in the paper of the attention maps.
+
+    Reference: Kulkarni et al., Data Efficient Stagewise Knowledge Distillation, 2019, Sec. 4.3, as released.
+    """
+    check_positive("at", beta=beta)
+    stages = [_attention(lesson, stage, beta) for stage in without_stem(lesson.student)]
+    return [Phase("attention", _mean(lesson, stages), fit)]
+
+
+def _attention(lesson: Lesson, stage: str, weight: float) -> Term:
+    return stage_term(lesson, stage, "attention", weight=weight, name=f"attention {stage}")
+
+
 SIMULTANEOUS = Recipe(
     "simultaneous",
     simultaneous,
     about="the mean of the task and of the differences of all body stages at once",
     paper="Kulkarni et al., Data Efficient Stagewise Knowledge Distillation, 2019",
     needs=("stages", "equal shapes"),
+)
+HINTS = Recipe(
+    "hints",
+    hints,
+    about="the task and one map of the teacher, through a regressor",
+    paper="Romero et al., FitNets: Hints for Thin Deep Nets, 2015",
+    needs=("stages",),
+)
+ATTENTION = Recipe(
+    "attention",
+    attention,
+    about="the task and where the teacher looks at each body stage",
+    paper="Zagoruyko and Komodakis, Paying More Attention to Attention, 2017",
+    needs=("stages",),
+)
+AT = Recipe(
+    "at",
+    at,
+    about="the mean of the task and of the attention of each body stage but the stem",
+    paper="Kulkarni et al., Data Efficient Stagewise Knowledge Distillation, 2019",
+    needs=("stages",),
 )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from compress.errors import PlanError
-from compress.phase import Fit, Lesson, Norms, Phase, Term
+from compress.losses import fsp_loss
+from compress.phase import Fit, Lesson, Norms, Phase, S, T, Term
 from compress.recipes.knobs import check_choice
-from compress.recipes.maps import STAGE_LOSSES, by_loss, shared_out, stage_term
+from compress.recipes.maps import STAGE_LOSSES, by_loss, shared_out, stage_term, without_stem
 from compress.recipes.method import Recipe
 from compress.stages import Staged
 
@@ -75,6 +77,36 @@ def fewest_traditional(student: Staged, *, stages: str = "") -> int:
     return len(_hinted(student, stages)) + 1
 
 
+def fsp(lesson: Lesson, fit: Fit) -> list[Phase]:
+    """A phase that trains the body to go from each stage to the next as the teacher does; then the task, everything.
+
+    The epochs are shared out as in `stagewise`. A stem is left out: it is not one of the stages of the paper.
+
+    Args:
+        lesson: Teacher and student have the same stages, as wide; their sizes may differ.
+        fit: The whole training.
+
+    Reference: Yim et al., A Gift from Knowledge Distillation, 2017; Kulkarni et al., Data Efficient Stagewise Knowledge
+        Distillation, 2019, Sec. 4.3.
+    """
+    body = lesson.student.body
+    names = without_stem(lesson.student)
+    if len(names) < 2:
+        raise PlanError(f"fsp: the student has the stages {', '.join(body)}; flows need two besides a stem")
+    flows = tuple(_flow(*pair, weight=1 / (len(names) - 1)) for pair in pairwise(names))
+    return _parts("fsp", lesson, fit, [(body, flows, "flow")], norms="as trained", all_at_last=True)
+
+
+def fewest_fsp(student: Staged) -> int:
+    """One epoch for the flows and one for the task."""
+    return 2
+
+
+def _flow(first: str, second: str, *, weight: float) -> Term:
+    refs = (S(first), S(second), T(first), T(second))
+    return Term(fsp_loss, refs, weight, f"{first} to {second}")
+
+
 def _hinted(student: Staged, stages: str) -> tuple[str, ...]:
     """The named stages of the body, in its order; PlanError where one is not there."""
     body = student.body
@@ -125,4 +157,12 @@ TRADITIONAL = Recipe(
     about="all up to a middle stage to the teacher's map; then the rest on the labels",
     paper="Romero et al., FitNets, 2015, as in Kulkarni et al., 2019",
     needs=("stages", "equal shapes", "labels"),
+)
+FSP = Recipe(
+    "fsp",
+    fsp,
+    fewest=fewest_fsp,
+    about="the flow from each body stage to the next; then everything on the labels",
+    paper="Yim et al., A Gift from Knowledge Distillation, 2017",
+    needs=("stages", "equal widths", "labels"),
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import torch
+from torch import nn
 
 from compress.data import Batch, Split
 from compress.errors import DivergedError
@@ -19,7 +21,7 @@ from compress.training.features import Features, student_features
 def phase_loss(
     phase: Phase, epoch: int, losses: Mapping[str, Loss], student: Staged, source: tuple[Features, Split]
 ) -> float:
-    """The weighted sum of the phase's terms, a mean over the images of a split, in eval mode, over all processes.
+    """The weighted sum of the phase's terms, a mean over the images of a split, all in eval mode, over all processes.
 
     Args:
         phase: Its terms and its batch size, on which losses of relations depend.
@@ -34,10 +36,10 @@ def phase_loss(
     guide, split = source
     device = next(student.model.parameters()).device
     sums = torch.zeros(2, dtype=torch.float64)
-    with (
-        evaluating(student.model),
-        student_features(student.model, student, phase.stages("student"), whole=False) as features,
-    ):
+    with ExitStack() as modes:
+        for module in (student.model, *(loss for loss in losses.values() if isinstance(loss, nn.Module))):
+            modes.enter_context(evaluating(module))
+        features = modes.enter_context(student_features(student.model, student, phase.stages("student"), whole=False))
         for batch in split.batches(phase.fit.batch_size, order=0, shard=share()):
             batch = Batch(*(part.to(device) for part in batch))
             given = {**features(batch), **guide(batch)}

@@ -88,7 +88,7 @@ def test_the_names_that_are_completed_are_those_of_the_tables() -> None:
         ("edgepress tr", ["train"]),
         ("edgepress train --data d", ["digits"]),
         ("edgepress train cnn", ["cnn-s", "cnn-a"]),
-        ("edgepress distill t.safetensors --method p", ["pkt"]),
+        ("edgepress distill t.safetensors --method pkt_", ["pkt_h_cr"]),
         ("edgepress train --opt", ["--optimizer"]),
         ("edgepress prune --recover ", list(options.METHODS)),
     ],
