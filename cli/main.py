@@ -8,6 +8,7 @@ import typer
 
 from cli.benchmark import benchmark
 from cli.command import Group, mount
+from cli.compare import compare
 from cli.data import data
 from cli.demo import demo
 from cli.distill import distill
@@ -48,7 +49,7 @@ def _edgepress(version: _Version = False) -> None:
     pass
 
 
-_COMPUTING = (train, distill, prune, evaluate, predict)
+_COMPUTING = (train, distill, compare, prune, evaluate, predict)
 
 for _command in (*_COMPUTING, export, verify, benchmark, inspect, networks, data, demo):
     mount(app, _command, computes=_command in _COMPUTING)

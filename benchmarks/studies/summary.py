@@ -1,0 +1,102 @@
+"""What the seeds of a study say together: means, spreads, and differences to the baseline, paired by seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.verdict import LEVEL, student_quantile
+
+PLACE = ("student", "depth", "fraction", "method", "ratio", "epochs", "control")
+PAIRED = ("student", "depth", "fraction", "epochs")
+
+Row = Mapping[str, Any]
+Cell = dict[str, Any]
+
+
+def cells(rows: Iterable[Row], baseline: str) -> list[Cell]:
+    """One for each place of the grid, in the order of their first row, as JSON-able data.
+
+    Keys: those of PLACE, `seeds` (that have a result), `failed` (seeds that have none), `parameters`, `size_bytes`,
+    `train_images`, `cpu_s` (mean over the seeds), `scores` (name to `mean`, `sd`, `least`, `most`, `n`), and
+    `differences` and `differences_equal_epochs` (name to what `paired` gives): to the baseline with its own epochs, and
+    to it with as many epochs as this one had. None stands for what is not known.
+
+    Args:
+        rows: See `benchmarks.studies.rows.row`.
+        baseline: Label of the method that the others are held against.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in PLACE), []).append(row)
+    found = [_cell(place, runs) for place, runs in groups.items()]
+    runs_of = {place: _scores(runs) for place, runs in groups.items()}
+    bases = [place for place in groups if place[PLACE.index("method")] == baseline]
+    for cell, (place, scores) in zip(found, runs_of.items(), strict=True):
+        own = next((b for b in bases if _meets(b, place, PAIRED[:-1]) and not b[-1]), None)
+        same = next((b for b in bases if _meets(b, place, PAIRED)), None)
+        for name, base in (("differences", own), ("differences_equal_epochs", same)):
+            cell[name] = {} if base in (None, place) else _differences(scores, runs_of[base])
+    return found
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, Any]:
+    """The mean difference over the seeds that both have, with Student's t interval where there are two or more.
+
+    Keys: `mean`, `low`, `high` (None with fewer than two seeds), `sd` (likewise) and `n`.
+
+    Args:
+        ours: Seed to score.
+        theirs: The same of what it is held against.
+    """
+    both = sorted(ours.keys() & theirs.keys())
+    values = [ours[seed] - theirs[seed] for seed in both]
+    if not values:
+        return {"mean": None, "low": None, "high": None, "sd": None, "n": 0}
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"mean": mean, "low": None, "high": None, "sd": None, "n": 1}
+    sd = statistics.stdev(values)
+    half = sd / math.sqrt(len(values)) * student_quantile((1 + LEVEL) / 2, len(values) - 1)
+    return {"mean": mean, "low": mean - half, "high": mean + half, "sd": sd, "n": len(values)}
+
+
+def _cell(place: tuple[Any, ...], runs: Sequence[Row]) -> Cell:
+    good = [run for run in runs if not run["reason"]]
+    first: Mapping[str, Any] = good[0] if good else {}
+    times = [run["cpu_s"] for run in good]
+    return {
+        **dict(zip(PLACE, place, strict=True)),
+        "seeds": [run["seed"] for run in good],
+        "failed": [run["seed"] for run in runs if run["reason"]],
+        **{key: first.get(key) for key in ("parameters", "size_bytes", "train_images")},
+        "cpu_s": round(statistics.fmean(times), 1) if times and None not in times else None,
+        "scores": {name: _spread(list(values.values())) for name, values in _scores(runs).items()},
+    }
+
+
+def _scores(runs: Sequence[Row]) -> dict[str, dict[int, float]]:
+    """Score to seed to value; the ends of intervals are no scores."""
+    found: dict[str, dict[int, float]] = {}
+    for run in runs:
+        for name, value in run.get("scores", {}).items():
+            if not name.endswith(("_low", "_high")):
+                found.setdefault(name, {})[run["seed"]] = value
+    return found
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd, "least": min(values), "most": max(values), "n": len(values)}
+
+
+def _meets(one: tuple[Any, ...], other: tuple[Any, ...], keys: Sequence[str]) -> bool:
+    return all(one[PLACE.index(key)] == other[PLACE.index(key)] for key in keys)
+
+
+def _differences(
+    ours: Mapping[str, Mapping[int, float]], theirs: Mapping[str, Mapping[int, float]]
+) -> dict[str, dict[str, Any]]:
+    return {name: paired(values, theirs[name]) for name, values in ours.items() if name in theirs}

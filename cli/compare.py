@@ -1,0 +1,143 @@
+"""edgepress compare"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import options
+from cli.study import passes_on
+
+
+@passes_on
+def compare(
+    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="The trained network: a checkpoint.")],
+    data: options.Data,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Of the study.", rich_help_panel=options.OUTPUT),
+    ],
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            metavar="LIST",
+            help="Such as no_teacher,pkt,indistill:last=okd (knobs after a colon).",
+            rich_help_panel=options.METHOD,
+        ),
+    ],
+    student: Annotated[
+        str,
+        typer.Option(
+            "--student", metavar="LIST", help="Networks by name, or checkpoints.", rich_help_panel=options.NETWORK
+        ),
+    ] = "cnn-s",
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="METHOD",
+            help="What the others are held against. [default: no_teacher, or else the first]",
+            rich_help_panel=options.METHOD,
+        ),
+    ] = None,
+    auxiliary: Annotated[
+        Path | None,
+        typer.Option(
+            "--auxiliary",
+            metavar="PATH",
+            help="A finished one for all. [default: made once for all that need the same]",
+            rich_help_panel=options.METHOD,
+        ),
+    ] = None,
+    auxiliary_epochs: Annotated[
+        int,
+        options.whole(
+            "--auxiliary-epochs", 1, help="Of an auxiliary: on the labels, then on the teacher.", group=options.METHOD
+        ),
+    ] = 50,
+    ratio: Annotated[
+        str | None,
+        typer.Option(
+            "--ratio",
+            metavar="LIST",
+            help="Shares of the auxiliary's filters to drop. [default: 0.5]",
+            rich_help_panel=options.METHOD,
+        ),
+    ] = None,
+    depth: Annotated[
+        str | None,
+        typer.Option(
+            "--depth", metavar="LIST", help="Depths, in blocks (cnn-s, cnn-a).", rich_help_panel=options.NETWORK
+        ),
+    ] = None,
+    fractions: Annotated[
+        str,
+        typer.Option(
+            "--fractions",
+            metavar="LIST",
+            help="Shares of the training images, per class.",
+            rich_help_panel=options.DATA,
+        ),
+    ] = "1",
+    seeds: Annotated[int, options.whole("--seeds", 1, help="How many, from 0 on.", group=options.TRAINING)] = 1,
+    epochs: Annotated[
+        str,
+        typer.Option(
+            "--epochs",
+            metavar="LIST",
+            help="70 for all, or by method: 10,stagewise=60; the baseline is then run with 60, too.",
+            rich_help_panel=options.TRAINING,
+        ),
+    ] = "70",
+    jobs: Annotated[int, options.whole("--jobs", 1, help="Runs at a time.")] = 1,
+    threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of each run.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, and write nothing.")] = False,
+    force: options.Force = False,
+    **passed: Any,
+) -> None:
+    """Compare methods on one teacher and data set.
+
+    A study is a grid of runs, each an `edgepress distill` of its own. What is interrupted goes on when the command is
+    repeated; one that asks for more adds it.
+
+    Examples:
+        edgepress compare teacher.safetensors --methods no_teacher,pkt --seeds 3 --data digits -o study
+        edgepress compare t.safetensors --methods pkt,indistill:last=okd --fractions 0.1,0.2 --data digits -o study
+        edgepress compare t.safetensors --methods no_teacher,okd --epochs 10,okd=20 --data digits -o s --dry-run
+    """
+    from benchmarks.studies.folder import plan
+    from benchmarks.studies.grid import Grid, read_epochs
+    from cli import study
+    from cli.parse import command_line
+    from cli.typed import refuse
+    from compress.checkpoint import load
+    from compress.files import exclusive
+
+    ways, base = study.read_ways(methods, baseline)
+    if auxiliary is not None:
+        refuse(("--auxiliary-epochs", "--ratio"), "the auxiliary is finished already; leave it out")
+    guide = load(teacher)
+    grid = Grid(
+        output,
+        str(teacher),
+        data,
+        students=tuple(student.split(",")),
+        ways=ways,
+        fractions=study.read_numbers("--fractions", fractions, float),
+        seeds=tuple(range(seeds)),
+        epochs=read_epochs(epochs, ways),
+        baseline=base,
+        options=study.words_of(passed),
+        depths=(None,) if depth is None else study.read_numbers("--depth", depth, int),
+        ratios=(None,) if ratio is None else study.read_numbers("--ratio", ratio, float),
+        auxiliary=str(auxiliary) if auxiliary else study.how_auxiliaries_are_made(guide, auxiliary_epochs, passed),
+    )
+    todo = plan(grid, guide, command_line())
+    if dry_run:
+        study.list_trials(todo)
+        return
+    with exclusive(output):
+        study.run_study(output, todo, study.program(threads), jobs=jobs, force=force)

@@ -1,0 +1,244 @@
+"""What `edgepress compare` does around a study: reads its grid, follows its runs, prints its table."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import cli
+from cli import distill, say
+from cli.progress import InterruptedRunError, duration
+from compress.errors import GateError, PlanError, unknown_name
+
+if TYPE_CHECKING:
+    from benchmarks.studies.folder import Plan
+    from benchmarks.studies.grid import AuxiliaryOf, Made, Way
+    from benchmarks.studies.run import Outcome, Program
+    from compress.checkpoint import Checkpoint
+
+OF_THE_GRID = frozenset(
+    ("teacher", "data", "output", "student", "method", "knobs", "auxiliary", "auxiliary_epochs", "ratio", "epochs")
+) | frozenset(("fraction", "depth", "seed", "arch", "auxiliary_arch", "student_arch", "resume", "force"))
+NOT_THE_AUXILIARYS = frozenset(("schedule", "keep", "task", "width"))
+ROOT = Path(cli.__file__).parents[1]
+
+Command = TypeVar("Command", bound=Callable[..., None])
+Number = TypeVar("Number", int, float)
+
+
+class TrialsFailedError(GateError):
+    """Some runs of a study have no result; the message says how many."""
+
+
+def passed_options() -> dict[str, inspect.Parameter]:
+    """The options of `edgepress distill` that are passed on to it as they are."""
+    parameters = inspect.signature(distill.distill, eval_str=True).parameters
+    return {name: parameter for name, parameter in parameters.items() if name not in OF_THE_GRID}
+
+
+def passes_on(command: Command) -> Command:
+    """The command, taking the options of `edgepress distill` that are passed on in the place of its `**passed`."""
+    own = inspect.signature(command, eval_str=True)
+    kept = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    added = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in passed_options().values()]
+    command.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in (*kept, *added)}
+    return command
+
+
+def words_of(passed: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words that give `edgepress distill` the options that differ from its defaults."""
+    words: list[str] = []
+    for name, parameter in passed_options().items():
+        value, flag = passed.get(name, parameter.default), _flag(parameter)
+        if value == parameter.default:
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            words += [flag] if one is True else [flag, str(one)]
+    return tuple(words)
+
+
+def read_numbers(option: str, text: str, kind: type[Number]) -> tuple[Number, ...]:
+    """The numbers of "0.1,0.2"; PlanError for a word that is none, or one that comes twice."""
+    try:
+        numbers = tuple(kind(word) for word in text.split(","))
+    except ValueError as error:
+        whole = "whole numbers" if kind is int else "numbers"
+        raise PlanError(f"{option} {text}: give {whole}, with commas between them") from error
+    if len(set(numbers)) < len(numbers):
+        raise PlanError(f"{option} {text}: a number is given twice; leave one out")
+    return numbers
+
+
+def read_ways(methods: str, baseline: str | None) -> tuple[tuple[Way, ...], str]:
+    """The methods, and the label of the one that the others are held against.
+
+    Raises:
+        PlanError: A method or knob is unknown or comes twice, or the baseline is none of them.
+    """
+    from benchmarks.studies.grid import BASELINE, read_way
+
+    ways = tuple(read_way(text) for text in methods.split(","))
+    labels = [way.label for way in ways]
+    if len(set(labels)) < len(labels):
+        raise PlanError(f"--methods {methods}: a method is given twice; leave one out")
+    if baseline is not None and baseline not in labels:
+        raise PlanError(f"--baseline: {unknown_name('method of the study', baseline, labels)}")
+    return ways, baseline or (BASELINE if BASELINE in labels else labels[0])
+
+
+def how_auxiliaries_are_made(teacher: Checkpoint, epochs: int, passed: Mapping[str, Any]) -> Made:
+    """How a study makes the auxiliaries that its methods ask for."""
+    from benchmarks.studies.grid import Made
+
+    own = {name: value for name, value in passed.items() if name not in NOT_THE_AUXILIARYS}
+    return Made(_auxiliary_of(teacher, passed.get("width")), epochs, words_of(own))
+
+
+def program(threads: int) -> Program:
+    """How this very edgepress is started again, whatever lies in the folder it is started in."""
+    from benchmarks.studies.run import Program
+
+    paths = (str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")]))
+    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(paths)}
+    return Program((sys.executable, "-P", "-m", "cli.main"), environment)
+
+
+def list_trials(plan: Plan) -> None:
+    """Print what a study would run."""
+    for trial in plan.trials:
+        say.line(trial.command)
+    say.result({"trials": plan.commands, **plan.facts}, f"{len(plan.trials)} runs; nothing was written")
+
+
+def run_study(folder: Path, plan: Plan, begun: Program, *, jobs: int, force: bool) -> None:
+    """Run what is not finished yet, and print the table.
+
+    Raises:
+        InterruptedRunError: Ctrl-C.
+        TrialsFailedError: A run has no result; the others are there.
+        OutputError: The folder holds another study.
+    """
+    from benchmarks.studies.folder import open_folder, write_study
+    from benchmarks.studies.rows import row
+    from benchmarks.studies.run import run_trials
+    from benchmarks.studies.summary import cells
+
+    open_folder(folder, plan, force=force)
+    rows: dict[str, dict[str, Any]] = {}
+    pace = Pace(jobs, {trial.name: trial.epochs * trial.fraction for trial in plan.trials})
+
+    def document() -> dict[str, Any]:
+        known = [rows[trial.name] for trial in plan.trials if trial.name in rows]
+        return write_study(folder, plan, known, cells(known, plan.facts["baseline"]))
+
+    document()
+    try:
+        for outcome in run_trials(plan.trials, folder, begun, jobs=jobs):
+            pace.ended(outcome)
+            if not outcome.trial.step or outcome.reason:
+                rows[outcome.trial.name] = row(outcome.trial, folder, outcome.reason)
+            say.line(_line(outcome, rows.get(outcome.trial.name), pace))
+            if outcome.seconds or outcome.reason:
+                document()
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(f"interrupted; repeat the command to go on with the study in {folder}") from error
+    _say_study(folder, document())
+
+
+def _say_study(folder: Path, document: Mapping[str, Any]) -> None:
+    from benchmarks.studies.folder import DOCUMENT, SHEET
+    from benchmarks.studies.shown import headings, table_cells
+
+    head, *body = table_cells(document)
+    written = [folder / DOCUMENT, folder / SHEET]
+    say.result(document, *headings(document), say.table(head, body), "written:", *(f"  {path}" for path in written))
+    failed = [row for row in document["rows"] if row["reason"]]
+    if failed:
+        for row in failed:
+            say.warning(f"{row['name']}: {row['reason']}")
+        raise TrialsFailedError(
+            f"{len(failed)} of {len(document['grid'])} runs failed; repeat the command to try them again"
+        )
+
+
+@dataclass
+class Pace:
+    """How long what is left of a study will take, by what was seen so far.
+
+    Attributes:
+        jobs: Runs at a time.
+        work: Trial to its size, in any unit; of those that are not over.
+    """
+
+    jobs: int
+    work: dict[str, float]
+    took_s: float = 0.0
+    did: float = 0.0
+    begun: float = 0.0
+    over: int = 0
+
+    def __post_init__(self) -> None:
+        self.begun = time.monotonic()
+        self.all = len(self.work)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Count a trial that is over."""
+        size = self.work.pop(outcome.trial.name, 0.0)
+        self.over += 1
+        if outcome.seconds and not outcome.reason:
+            self.took_s += outcome.seconds
+            self.did += size
+
+    def left(self) -> str:
+        """Such as "; 1:02:03 left"; empty while nothing is known, or nothing is left."""
+        if not self.did or not self.work:
+            return ""
+        seconds = sum(self.work.values()) * self.took_s / self.did / self.jobs
+        return f"; {duration(seconds)} left"
+
+
+def _flag(parameter: inspect.Parameter) -> str:
+    """The long name of an option; typer takes the first of the words it is given for a default."""
+    option = parameter.annotation.__metadata__[0]
+    return next(word for word in map(str, (option.default, *option.param_decls)) if word.startswith("--"))
+
+
+def _line(outcome: Outcome, row: Mapping[str, Any] | None, pace: Pace) -> str:
+    name = outcome.trial.name
+    if outcome.reason:
+        said = f"failed: {outcome.reason}"
+    elif row is None:
+        said = "made"
+    else:
+        first = next(iter(row["scores"].items()))
+        cpu = "" if row["cpu_s"] is None else f", {row['cpu_s']:,.0f} CPU-s"
+        said = f"{first[0]} {100 * first[1]:.2f} %{cpu}"
+    return f"{pace.over}/{pace.all} {name}: {said}{pace.left()}"
+
+
+def _auxiliary_of(teacher: Checkpoint, width: int | None) -> AuxiliaryOf:
+    from compress.card import Card
+    from compress.checkpoint import Checkpoint, load
+    from compress.jobs import auxiliary_architecture
+    from compress.models import Architecture, build, known_name
+    from compress.opening import Named
+
+    def network(student: str, depth: int | None, ratio: float) -> tuple[str, ...]:
+        given = {name: value for name, value in (("width", width), ("depth", depth)) if value is not None}
+        if Named(student).is_file:
+            small = load(Path(student))
+        else:
+            see, classes = teacher.card.preprocessing, teacher.card.classes
+            architecture = Architecture(known_name(student), len(classes), see.channels, see.size, given)
+            small = Checkpoint(build(architecture), Card(architecture, see, classes))
+        found = auxiliary_architecture(small, ratio)
+        return (found.name, *(word for key, value in found.options.items() for word in (f"--{key}", str(value))))
+
+    return network
