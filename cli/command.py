@@ -72,8 +72,11 @@ def mount(app: typer.Typer, command: Callable[..., None], *, computes: bool = Fa
 
 def _dressed(command: Callable[..., None], computes: bool) -> Callable[..., None]:
     """The command with the options that all have, whose errors end in one message."""
-    own = inspect.signature(command, eval_str=True).parameters
-    bundles: dict[str, Any] = {name: one.annotation for name, one in own.items() if is_dataclass(one.annotation)}
+    bundles: dict[str, Any] = {
+        name: one.annotation
+        for name, one in inspect.signature(command, eval_str=True).parameters.items()
+        if is_dataclass(one.annotation)
+    }
 
     @functools.wraps(command)
     def dressed(
@@ -85,12 +88,17 @@ def _dressed(command: Callable[..., None], computes: bool) -> Callable[..., None
             command(**_bundled(bundles, given))
 
     added = {"device": options.Device} | _EVERY if computes else _EVERY
-    spread = [part for name, one in own.items() for part in (_parts(bundles[name]) if name in bundles else [one])]
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [context, *spread, *(_added(name, option) for name, option in added.items())]
+    parameters = [context, *parameters_of(command), *(_added(name, option) for name, option in added.items())]
     dressed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     dressed.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
     return dressed
+
+
+def parameters_of(command: Callable[..., None]) -> list[inspect.Parameter]:
+    """The arguments and options of a command, those that a dataclass of them stands for one by one."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    return [part for one in own for part in (_parts(one.annotation) if is_dataclass(one.annotation) else [one])]
 
 
 def _parts(bundle: Any) -> list[inspect.Parameter]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cli
 from cli import distill, say
+from cli.command import parameters_of
 from cli.progress import InterruptedRunError, duration
 from compress.errors import GateError, PlanError, unknown_name
 
@@ -38,8 +39,7 @@ class TrialsFailedError(GateError):
 
 def passed_options() -> dict[str, inspect.Parameter]:
     """The options of `edgepress distill` that are passed on to it as they are."""
-    parameters = inspect.signature(distill.distill, eval_str=True).parameters
-    return {name: parameter for name, parameter in parameters.items() if name not in OF_THE_GRID}
+    return {one.name: one for one in parameters_of(distill.distill) if one.name not in OF_THE_GRID}
 
 
 def passes_on(command: Command) -> Command:
