@@ -55,7 +55,7 @@ _AuxiliaryEpochs = Annotated[
 ]
 _Ratio = Annotated[
     float,
-    typer.Option("--ratio", help="Share of the auxiliary's filters to drop.", rich_help_panel=options.METHOD),
+    options.number("--ratio", 0, 1, "()", help="Share of the auxiliary's filters to drop.", group=options.METHOD),
 ]
 
 

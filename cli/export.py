@@ -17,7 +17,7 @@ def export(
     checkpoint: options.CheckpointFile,
     output: options.Output,
     opset: Annotated[
-        int, typer.Option("--opset", help="ONNX operator set, 18 to 24.", rich_help_panel=options.OUTPUT)
+        int, options.whole("--opset", 18, 24, help="ONNX operator set, 18 to 24.", group=options.OUTPUT)
     ] = 20,
     no_lineage: Annotated[
         bool,

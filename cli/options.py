@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ RESIZES = ("crop", "stretch")
 KEEPS = ("last", "best", "best-loss")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
+LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
 LARGEST_SEED = 2**63 - 1
 
 
@@ -57,6 +59,34 @@ def whole(flag: str, least: int, most: int | None = None, *, help: str, group: s
         return number
 
     return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
+
+
+def number(flag: str, low: float, high: float, ends: str, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a number of an interval, and else says what came and what is allowed.
+
+    Args:
+        flag: Its name.
+        low: The lower end.
+        high: The upper end.
+        ends: Which of the two belong to it: "[]", "(]", "[)" or "()".
+        help: What it is.
+        group: Where the help lists it.
+    """
+    allowed = (
+        f"{'at least' if ends[0] == '[' else 'above'} {low:g} and {'at most' if ends[1] == ']' else 'below'} {high:g}"
+    )
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        inside = low < value < high or (value == low and ends[0] == "[") or (value == high and ends[1] == "]")
+        if not inside:
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a number {allowed}")
+        return value
+
+    return typer.Option(flag, metavar="X", parser=parse, help=help, rich_help_panel=group)
 
 
 def choice(flag: str, names: tuple[str, ...], *, help: str, group: str | None = None) -> Any:
@@ -126,10 +156,13 @@ Resize = Annotated[
 ]
 Crop = Annotated[
     float | None,
-    typer.Option(
+    number(
         "--crop",
+        0,
+        1,
+        "(]",
         help="Share of the image that is taken, such as 0.875 (224 of 256). [default: 1]",
-        rich_help_panel=DATA,
+        group=DATA,
     ),
 ]
 Channels = Annotated[int | None, whole("--channels", 1, 3, help="1 for grey, 3 for RGB.", group=DATA)]
@@ -144,13 +177,11 @@ Augment = Annotated[
 ]
 Fraction = Annotated[
     float,
-    typer.Option("--fraction", help="Share of the training images to use, per class.", rich_help_panel=DATA),
+    number("--fraction", 0, 1, "(]", help="Share of the training images to use, per class.", group=DATA),
 ]
 ValFraction = Annotated[
     float,
-    typer.Option(
-        "--val-fraction", help="Share of the training images to hold out for validation.", rich_help_panel=DATA
-    ),
+    number("--val-fraction", 0, 1, "[)", help="Share of the training images to hold out for validation.", group=DATA),
 ]
 
 TaskName = Annotated[
@@ -165,7 +196,7 @@ TaskName = Annotated[
 Seed = Annotated[int, whole("--seed", 0, LARGEST_SEED, help="Of everything random.", group=TRAINING)]
 Epochs = Annotated[int, whole("--epochs", 1, help="Passes over the images.", group=TRAINING)]
 BatchSize = Annotated[int, whole("--batch-size", 2, help="Images a step.", group=TRAINING)]
-Rate = Annotated[float, typer.Option("--lr", help="Learning rate, above 0.", rich_help_panel=TRAINING)]
+Rate = Annotated[float, number("--lr", 0, LARGEST_RATE, "(]", help="Learning rate, above 0.", group=TRAINING)]
 Optimizer = Annotated[str, choice("--optimizer", OPTIMIZERS, help="adam, adamw or sgd.", group=TRAINING)]
 Schedule = Annotated[
     str,

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from compress.preprocessing import Size
     from compress.tasks import Task
 
-LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
-
 _OF_PLAIN = ("--arch", "--width", "--depth")
 _OF_SEEN = ("--size", "--mean", "--std", "--resize", "--crop")
 _KEEP: dict[str, Keep] = {"last": "last", "best": "best score", "best-loss": "best loss"}
@@ -46,7 +44,7 @@ def _bare(word: str) -> str:
 def read_fit(
     epochs: int, rate: float, optimizer: str, schedule: str, *, batch_size: int, keep: str = "last", warm_up: int = 0
 ) -> Fit:
-    """The schedule of a training run; PlanError for an unknown name or a number out of range."""
+    """The schedule of a training run; PlanError for an unknown name."""
     from compress.phase import OPTIMIZERS, Fit
     from compress.schedule import Schedule
 
@@ -54,8 +52,6 @@ def read_fit(
         raise PlanError(unknown_name("optimizer", optimizer, OPTIMIZERS))
     if keep not in _KEEP:
         raise PlanError(unknown_name("--keep", keep, _KEEP))
-    if not 0 < rate <= LARGEST_RATE:
-        raise PlanError(f"--lr is {rate}; it must be above 0 and at most {LARGEST_RATE:g}")
     return Fit(epochs, OPTIMIZERS[optimizer](rate), Schedule(schedule, epochs, warm_up), _KEEP[keep], batch_size)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from cli import options
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ SAID_BEYOND = 0.02  # between the share of the channels that was asked for and t
 
 _Ratio = Annotated[
     float,
-    typer.Option("--ratio", help="Share of the channels to cut, between 0 and 1.", rich_help_panel=options.METHOD),
+    options.number("--ratio", 0, 1, "()", help="Share of the channels to cut, between 0 and 1.", group=options.METHOD),
 ]
 _Recover = Annotated[
     str | None,
@@ -76,7 +74,6 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
-    from compress.errors import PlanError
     from compress.jobs import Job, Recovery, cut, recovered
     from compress.opening import open_pair
     from compress.tasks import TASKS
@@ -84,8 +81,6 @@ def prune(
     from compress.training.journal import Journal
 
     method = _method(recover, knobs)
-    if not 0 < ratio < 1:
-        raise PlanError(f"--ratio {ratio}: it must be between 0 and 1, both excluded")
     journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)

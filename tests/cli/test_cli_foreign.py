@@ -208,7 +208,10 @@ def test_predict_names_what_the_network_names(folder: Path, succeeds: Run) -> No
         ("evaluate net.onnx --data digits --size 32", "--size 32x32: the network has 24x24; leave the option out"),
         ("evaluate net.onnx --data digits --mean much", "--mean much: give one number a channel"),
         ("evaluate net.onnx --data digits --resize squash", "unknown --resize 'squash'"),
-        ("train cnn-s --data digits --crop 2 -o x.safetensors", "crop: got 2.0; give a share above 0 and up to 1"),
+        (
+            "train cnn-s --data digits --crop 2 -o x.safetensors",
+            "'--crop': got '2'; give a number above 0 and at most 1",
+        ),
         ("train own.pt --data digits -o x.safetensors", "edgepress train NETWORK --weights own.pt"),
     ],
 )
