@@ -18,7 +18,7 @@ _Student = Annotated[
 ]
 _Method = Annotated[
     str,
-    options.choice("--method", options.METHODS, help="no_teacher, okd, pkt or indistill.", group=options.METHOD),
+    options.choice("--method", options.METHODS, help="How: see `edgepress methods`.", group=options.METHOD),
 ]
 _Auxiliary = Annotated[
     Path | None,

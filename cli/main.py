@@ -15,6 +15,7 @@ from cli.distill import distill
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.inspect import inspect
+from cli.methods import methods
 from cli.networks import networks
 from cli.predict import predict
 from cli.prune import prune
@@ -51,7 +52,7 @@ def _edgepress(version: _Version = False) -> None:
 
 _COMPUTING = (train, distill, compare, prune, evaluate, predict)
 
-for _command in (*_COMPUTING, export, verify, benchmark, inspect, networks, data, demo):
+for _command in (*_COMPUTING, export, verify, benchmark, inspect, networks, methods, data, demo):
     mount(app, _command, computes=_command in _COMPUTING)
 
 

@@ -84,6 +84,7 @@ def test_json_is_one_object_and_the_epochs_are_told_elsewhere(tmp_path: Path, su
     [
         ("data", {"root", "data"}),
         ("networks", {"edgepress", "torchvision"}),
+        ("methods", {"methods"}),
         ("evaluate teacher.safetensors --data digits", {"data", "task", "images", "metrics"}),
         ("export student.safetensors -o new.onnx", {"file", "compared_on", "records"}),
         ("verify student.onnx --against student.safetensors", {"file", "against", "claims"}),
