@@ -24,10 +24,12 @@ def data() -> None:
         lines.append(
             f"  {row.about}; {row.classes} classes, {row.train:,} + {row.test:,} images; licence: {row.licence}"
         )
-        lines.append(
-            f"  {'at ' + str(row.path) if row.path else 'not on this machine; downloaded when it is asked for'}"
-        )
+        missing = "downloaded when it is asked for" if row.downloads else f"would be at {row.looked[0]}"
+        lines.append(f"  at {row.path}" if row.path else f"  not on this machine; {missing}")
     lines.append("")
     lines.append(f"Named sets are looked for under {data_root()} (EDGEPRESS_DATA changes it). Any folder of images")
-    lines.append("works by its path: train/<class>/* and test/<class>/* or val/<class>/*, or <class>/* alone")
+    lines.append(
+        "works by its path: train/<class>/* and test/<class>/* or val/<class>/*, or <class>/* alone; with masks,"
+    )
+    lines.append("images/<split>/* and masks/<split>/*.png. A name with :N, such as cub200:30, is its first N classes")
     say.result({"root": data_root(), "data": [asdict(row) for row in rows]}, *lines)

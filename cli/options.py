@@ -13,7 +13,7 @@ import typer
 GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method", "Training", "Output")
 
 # Names that the shell completes and the help shows; the tables themselves would import torch.
-DATA_SETS = ("digits", "fashion-mnist", "cifar10")
+DATA_SETS = ("digits", "fashion-mnist", "cifar10", "imagenette", "imagewoof", "cub200", "camvid")
 NETWORKS = ("cnn-s", "cnn-a", "resnet18")
 TASKS = ("classification", "retrieval", "segmentation")
 METHODS = (

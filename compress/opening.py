@@ -247,7 +247,8 @@ def training_data(card: Card) -> str | None:
         return None
     if folder := recall(str(data.get("fingerprint"))):
         return str(folder)
-    return data["name"] if any(row.name == data["name"] and row.path for row in status()) else None
+    known = data["name"].partition(":")[0]  # cub200:30 is a part of cub200
+    return data["name"] if any(row.name == known and row.path for row in status()) else None
 
 
 def check_fit(card: Card, data: Dataset) -> None:

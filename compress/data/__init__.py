@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from compress.data.found import VOID
 from compress.data.known import DATASETS, DataStatus, data_root, status
 from compress.data.prepare import AUGMENTATIONS, DataOptions
 
@@ -16,6 +17,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "MEMORY_LIMIT_BYTES",
+    "VOID",
     "Batch",
     "DataOptions",
     "DataStatus",

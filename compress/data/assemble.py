@@ -8,12 +8,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from compress.data.cache import read_kept
-from compress.data.chance import hold_out, keep_fraction
+from compress.data.chance import Positions, hold_out, keep_fraction
 from compress.data.folder import LAYOUT, scan
-from compress.data.found import Listing, Part, Parts, Pixels
+from compress.data.found import Listing, Masks, Part, Parts, Pixels
 from compress.data.known import DATASETS, FOLDER, read_source
 from compress.data.prepare import DataOptions, Defaults, fit_pixels, preprocessing
 from compress.data.remembered import remember
@@ -34,11 +35,13 @@ def load(
 ) -> Dataset:
     """The data set of that name, or of the image folder at that path; a name in `DATASETS` goes first.
 
-    A validation split is held out first, then the fraction of the rest is kept.
+    The fraction is kept first, then a validation split is held out of what was kept; it replaces one that the data set
+    came with, which is otherwise left whole.
 
     Args:
-        name_or_path: A name in `DATASETS`, or a folder that holds train/<class>/* and test/<class>/* or val/<class>/*,
-            or <class>/* alone.
+        name_or_path: A name in `DATASETS`, with ":N" for its first N classes alone; or a folder that holds
+            train/<class>/* and test/<class>/* or val/<class>/*, or <class>/* alone, or images/<split>/* and
+            masks/<split>/*.
         options: What to change about it; None changes nothing.
         see: How the network that is to get the images sees them, instead of what the data set and the options say.
         memory_limit_bytes: Up to this size, as uint8 at the size asked for, all of it is held in memory ready to use;
@@ -74,15 +77,27 @@ def load(
 
 
 def _find(name_or_path: str) -> tuple[str, Defaults, Parts]:
-    if name_or_path in DATASETS:
-        source = DATASETS[name_or_path]
-        return name_or_path, source.defaults, read_source(name_or_path, source)
+    known, colon, count = name_or_path.partition(":")
+    if known in DATASETS:
+        source = DATASETS[known]
+        parts = read_source(known, source)
+        return name_or_path, source.defaults, _first(name_or_path, parts, count) if colon else parts
     path = Path(name_or_path).expanduser()
     is_path = os.sep in name_or_path or name_or_path.startswith((".", "~")) or path.exists()
     if not name_or_path or not is_path:
         message = unknown_name("data set", name_or_path, DATASETS)
         raise DataError(f"{message}; or give the path of a folder that holds {LAYOUT}")
     return path.resolve().name, FOLDER, scan(path)
+
+
+def _first(name: str, parts: Parts, count: str) -> Parts:
+    """The parts with their first classes alone."""
+    whole = len(parts.classes)
+    if isinstance(parts.train.targets, Masks) or parts.train.targets.ndim > 1:
+        raise DataError(f"data set {name!r}: its targets are masks, which show all classes; leave out the number")
+    if not (count.isascii() and count.isdigit() and 2 <= int(count) <= whole):
+        raise DataError(f"data set {name!r}: got {count!r} classes; give a number from 2 to {whole}")
+    return parts.first(int(count))
 
 
 def _settle(parts: Parts, options: DataOptions, see: Preprocessing, limit_bytes: int) -> Parts:
@@ -95,19 +110,25 @@ def _settle(parts: Parts, options: DataOptions, see: Preprocessing, limit_bytes:
 
 def _choose(parts: Parts, options: DataOptions) -> Parts:
     train, val = parts.train, parts.val
-    if options.val_fraction > 0:
-        labels = train.targets.numpy()
-        stay, held = hold_out(labels, parts.classes, fraction=options.val_fraction, seed=options.seed)
-        train, val = train.pick(stay), train.pick(held)
     if options.fraction < 1:
-        labels = train.targets.numpy()
-        train = train.pick(keep_fraction(labels, parts.classes, fraction=options.fraction, seed=options.seed))
+        train = train.pick(keep_fraction(*_groups(train, parts), fraction=options.fraction, seed=options.seed))
+    if options.val_fraction > 0:
+        stay, held = hold_out(*_groups(train, parts), fraction=options.val_fraction, seed=options.seed)
+        train, val = train.pick(stay), train.pick(held)
     return replace(parts, train=train, val=val)
+
+
+def _groups(part: Part, parts: Parts) -> tuple[Positions, tuple[str, ...]]:
+    """(N,) int64, by what the images are chosen evenly, and its names: the classes; where there are masks, nothing."""
+    if isinstance(part.targets, Masks) or part.targets.ndim > 1:
+        return np.zeros(len(part.targets), np.int64), ("",)
+    return part.targets.numpy(), parts.classes
 
 
 def _in_memory(parts: Parts, see: Preprocessing, limit_bytes: int) -> Parts:
     count = sum(len(part.targets) for part in (parts.train, parts.val, parts.test) if part is not None)
-    if count * math.prod(see.shape) > limit_bytes:
+    masks = math.prod(see.size) if isinstance(parts.train.targets, Masks) else 0
+    if count * (math.prod(see.shape) + masks) > limit_bytes:
         return parts
     return replace(
         parts,
@@ -119,7 +140,7 @@ def _in_memory(parts: Parts, see: Preprocessing, limit_bytes: int) -> Parts:
 
 def _fitted(part: Part, see: Preprocessing) -> Pixels:
     if isinstance(part, Listing):
-        return Pixels(read_kept(part, see), part.targets, ready=True)
+        return read_kept(part, see)
     chunks = [torch.from_numpy(fit_pixels(chunk.numpy(), see)) for chunk in torch.split(part.images, FIT_CHUNK)]
     return Pixels(torch.cat(chunks), part.targets, ready=True)
 
@@ -134,9 +155,13 @@ def _fingerprint(parts: Parts, see: Preprocessing, augment: tuple[str, ...]) -> 
         if part is None:
             continue
         digest.update(repr(len(part.targets)).encode())
-        digest.update(part.targets.numpy().data)
+        if isinstance(part.targets, Masks):
+            digest.update(repr((part.targets.values, part.targets.void)).encode())
+        else:
+            digest.update(part.targets.numpy().data)
         if isinstance(part, Listing):
-            sizes = [(file, (part.root / file).stat().st_size) for file in part.files]
+            files = part.files + (part.targets.files if isinstance(part.targets, Masks) else ())
+            sizes = [(file, (part.root / file).stat().st_size) for file in files]
             digest.update(repr(sizes).encode())
         else:
             digest.update(part.images.contiguous().numpy().data)

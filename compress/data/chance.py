@@ -90,7 +90,7 @@ def keep_fraction(labels: Positions, classes: Sequence[str], *, fraction: float,
 
     Args:
         labels: (N,) int64.
-        classes: Their names.
+        classes: Their names; one that is "" stands for all images, which have no class.
         fraction: In (0, 1].
         seed: Of the choice.
 
@@ -102,8 +102,9 @@ def keep_fraction(labels: Positions, classes: Sequence[str], *, fraction: float,
         count = _floor(len(own) * fraction)
         if count == 0:
             least = min(int((labels == other).sum()) for other in range(len(classes)))
+            left = f"class {classes[label]!r} of {len(own)}" if classes[label] else f"the {len(own)}"
             raise DataError(
-                f"fraction {fraction}: leaves class {classes[label]!r} of {len(own)} training images without one; "
+                f"fraction {fraction}: leaves {left} training images without one; "
                 f"the smallest that keeps an image of every class is {_round_up(1 / least)}"
             )
         kept.append(own[:count])
@@ -117,7 +118,7 @@ def hold_out(labels: Positions, classes: Sequence[str], *, fraction: float, seed
 
     Args:
         labels: (N,) int64.
-        classes: Their names.
+        classes: Their names; one that is "" stands for all images, which have no class.
         fraction: In (0, 1).
         seed: Of the choice.
 
@@ -127,9 +128,10 @@ def hold_out(labels: Positions, classes: Sequence[str], *, fraction: float, seed
     stay, held = [], []
     for label, own in enumerate(_shuffled(labels, classes, "validation", seed)):
         if len(own) < 2:
+            what = f"class {classes[label]!r}" if classes[label] else "the data set"
             raise DataError(
-                f"validation fraction {fraction}: class {classes[label]!r} has one training image, and a class needs "
-                "one to learn from and one to hold out; add images, or leave the validation fraction at 0"
+                f"validation fraction {fraction}: {what} has one training image, and needs one to learn from and one "
+                "to hold out; add images, keep a larger fraction of them, or leave the validation fraction at 0"
             )
         count = max(1, _floor(len(own) * fraction))
         held.append(own[:count])

@@ -1,4 +1,7 @@
-"""Image folders: the files of train/<class>/*, test/<class>/* and val/<class>/*, or of <class>/*, found and checked."""
+"""Image folders: the files of train/<class>/*, test/<class>/* and val/<class>/*, or of <class>/*, found and checked.
+
+Folders of masks and the published layout of CUB-200 are known by what they hold.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,27 @@ from pathlib import Path
 import torch
 
 from compress.data.chance import split_off
+from compress.data.cub import is_cub, scan_cub
+from compress.data.entries import EXTENSIONS, PARTS, below, entries, listed, note_strays
 from compress.data.found import Listing, Parts
+from compress.data.masks import MASK_LAYOUT, is_mask_folder, scan_masks
 from compress.errors import DataError
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LAYOUT = "train/<class>/* and test/<class>/* or val/<class>/*, or <class>/* alone"
-PARTS = ("train", "test", "val")
 TEST_SHARE = 0.2
+CLASS_NAMES = "classes.txt"
 
 Files = dict[str, list[str]]  # the name of a class to its images, as paths relative to the root
 
 
 def scan(root: Path) -> Parts:
-    """The files of an image folder, every part with the same classes; nothing is decoded yet.
+    """The files of an image folder, every part with the same classes; no image is decoded yet.
 
-    The classes are the sub-folders of train/ by name. `test` is test/, else val/; a val/ beside a test/ is `val`. Where
-    there is none of the three, the classes are the sub-folders of the folder itself, and a fifth of each, at least one
-    image, is `test`: chosen by the names of the files and by nothing else. Files that are no images by their names are
-    skipped, with a note; hidden ones without.
+    Folders that hold images/ and masks/ are read by `scan_masks`, the layout of CUB-200 by `scan_cub`. Else the classes
+    are the sub-folders of train/ by name, or what a classes.txt calls them, "folder<tab>name" a line. `test` is test/,
+    else val/; a val/ beside a test/ is `val`. Where there is none of the three, the classes are the sub-folders of the
+    folder itself, and a fifth of each, at least one image, is `test`: chosen by the names of the files and by nothing
+    else. Files that are no images by their names are skipped, with a note; hidden ones without.
 
     Args:
         root: The folder that holds train/, or the classes.
@@ -35,14 +41,22 @@ def scan(root: Path) -> Parts:
     """
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"{root} {found}; give a folder that holds {LAYOUT}")
+        raise DataError(f"{root} {found}; give a folder that holds {LAYOUT}, or {MASK_LAYOUT}")
+    if is_mask_folder(root):
+        return scan_masks(root)
+    if is_cub(root):
+        return scan_cub(root)
     present = [part for part in PARTS if (root / part).is_dir()]
     if present and ("train" not in present or len(present) == 1):
         missing = "test/ or val/" if "train" in present else "train/"
         raise DataError(f"{root}: has no {missing}; it must hold {LAYOUT}")
     strays: list[str] = []
     parts = {part: _list_classes(root, part, strays) for part in present or [""]}
-    notes = _note_strays(root, strays)
+    names = _read_names(root, tuple(next(iter(parts.values()))))
+    strays = [name for name in strays if name != CLASS_NAMES]
+    if not names and (root / CLASS_NAMES).is_file():
+        strays.append(CLASS_NAMES)
+    notes = note_strays(root, strays)
     if not present:
         notes = (_note_share(root), *notes)
         parts = _split_test_off(root, parts[""])
@@ -50,43 +64,52 @@ def scan(root: Path) -> Parts:
     for part in present:
         _check_classes(root / part, tuple(parts[part]), classes)
     train, test, *val = (_join(root, parts[part]) for part in PARTS if part in parts)
-    return Parts(classes, train, val[0] if val else None, test, notes)
+    return Parts(names or classes, train, val[0] if val else None, test, notes)
 
 
 def _list_classes(root: Path, part: str, strays: list[str]) -> Files:
     """The images of a part; what is no image is put with the strays."""
     folder = root / part
     names: list[str] = []
-    for entry in _entries(folder):
+    for entry in entries(folder):
         if entry.is_dir():
             names.append(entry.name)
         else:
-            strays.append(_below(part, entry.name))
+            strays.append(below(part, entry.name))
     if len(names) < 2:
         inner = [name for name in names if (folder / name / "train").is_dir()]
         advice = f"did you mean {folder / inner[0]}?" if inner else f"the layout is {LAYOUT}"
         raise DataError(f"{folder}: holds {len(names)} class folders; at least 2 are needed; {advice}")
-    return {_readable(folder, name): _list_images(root, _below(part, name), strays) for name in names}
+    return {_readable(folder, name): _list_images(root, below(part, name), strays) for name in names}
+
+
+def _read_names(root: Path, folders: tuple[str, ...]) -> tuple[str, ...]:
+    """What a classes.txt calls the classes; () where there is none that names every one of their folders."""
+    try:
+        lines = (root / CLASS_NAMES).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return ()
+    columns = [[cell.strip() for cell in line.split("\t")] for line in lines]
+    known = {cells[0]: cells[1] for cells in columns if len(cells) > 1 and cells[1]}
+    if not set(folders) <= known.keys():
+        return ()
+    names = [known[folder] for folder in folders]
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({folder})" for name, folder in zip(names, folders, strict=True)
+    )
 
 
 def _list_images(root: Path, folder: str, strays: list[str]) -> list[str]:
-    images: list[str] = []
     others: list[str] = []
-    folders: list[str] = []
-    for entry in _entries(root / folder):
-        if not entry.name.lower().endswith(EXTENSIONS):
-            (folders if entry.is_dir() else others).append(_below(folder, entry.name))
-        elif entry.is_file():
-            images.append(_below(folder, entry.name))
-        else:
-            raise DataError(f"{entry.path}: is not an image file; remove it, or hide it with a leading dot")
+    images = listed(root, folder, EXTENSIONS, others)
     if not images:
-        inside = f" but the folder {folders[0]}: images lie directly in the folder of their class" if folders else ""
+        inner = next((name for name in others if (root / name).is_dir()), None)
+        inside = f" but the folder {inner}: images lie directly in the folder of their class" if inner else ""
         raise DataError(
             f"{root / folder}: the class folder holds no image{inside}; add images ({' '.join(EXTENSIONS)}), or remove "
             f"the class everywhere; the layout is {LAYOUT}"
         )
-    strays += others + folders
+    strays += others
     return images
 
 
@@ -121,13 +144,6 @@ def _note_share(root: Path) -> str:
     )
 
 
-def _note_strays(root: Path, strays: list[str]) -> tuple[str, ...]:
-    if not strays:
-        return ()
-    more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
-    return (f"{root}: skipped {len(strays)} that are no images by their names: {', '.join(strays[:3])}{more}",)
-
-
 def _readable(folder: Path, name: str) -> str:
     try:
         name.encode()
@@ -136,15 +152,3 @@ def _readable(folder: Path, name: str) -> str:
             f"{folder}: the name of the class folder {os.fsencode(name)!r} is not UTF-8; rename it"
         ) from error
     return name
-
-
-def _below(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error

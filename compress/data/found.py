@@ -6,10 +6,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from compress.data.chance import Positions
+
+VOID = 255  # the class of a pixel that a mask leaves open
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks in files, one for each file of a `Listing`.
+
+    Attributes:
+        files: N paths relative to the root of the listing.
+        values: The value of each class in the files, by class.
+        void: Other values, of pixels that are left open; 255 is one in any case.
+    """
+
+    files: tuple[str, ...]
+    values: tuple[int, ...]
+    void: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def table(self) -> npt.NDArray[np.int16]:
+        """(256,): the class of each value, `VOID`, or -1 where the value is not allowed."""
+        table = np.full(256, -1, np.int16)
+        table[list(self.values)] = np.arange(len(self.values))
+        table[[*self.void, VOID]] = VOID
+        return table
+
+    def pick(self, index: Positions) -> Masks:
+        """The masks at `index`, (M,)."""
+        return Masks(tuple(self.files[position] for position in index.tolist()), self.values, self.void)
 
 
 @dataclass(frozen=True)
@@ -38,12 +73,12 @@ class Listing:
     Attributes:
         root: The folder of the data set.
         files: N paths relative to `root`.
-        targets: (N,) int64.
+        targets: (N,) int64 classes, or N masks.
     """
 
     root: Path
     files: tuple[str, ...]
-    targets: Tensor
+    targets: Tensor | Masks
 
     def path(self, position: int) -> str:
         """The whole path of one file; text, for it is needed once an image."""
@@ -51,7 +86,8 @@ class Listing:
 
     def pick(self, index: Positions) -> Listing:
         """The files at `index`, (M,)."""
-        return Listing(self.root, tuple(self.files[position] for position in index.tolist()), self.targets[index])
+        targets = self.targets.pick(index) if isinstance(self.targets, Masks) else self.targets[index]
+        return Listing(self.root, tuple(self.files[position] for position in index.tolist()), targets)
 
 
 Part = Pixels | Listing
@@ -74,3 +110,12 @@ class Parts:
     val: Part | None
     test: Part
     notes: tuple[str, ...] = ()
+
+    def first(self, count: int) -> Parts:
+        """The images of the first `count` classes alone."""
+
+        def of(part: Part) -> Part:
+            return part.pick(np.flatnonzero(np.asarray(part.targets) < count))
+
+        val = None if self.val is None else of(self.val)
+        return Parts(self.classes[:count], of(self.train), val, of(self.test), self.notes)

@@ -18,6 +18,8 @@ from compress.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 PACKAGE = Path(__file__).parent
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, AssertionError, LookupError, EOFError, pickle.UnpicklingError)
 
@@ -33,9 +35,12 @@ class Source:
         train: Images.
         test: Images.
         defaults: Its preprocessing.
-        files: All the files that `read` needs, below the root.
-        read: From the root to its parts.
-        download: Puts the files below the root; None where they come with the package.
+        files: All the files that `read` needs, below the root; none where the data set is a folder alone.
+        read: From the root to its parts; None where the folder is scanned.
+        download: Puts the files below the root; None where they cannot be downloaded.
+        folders: Names that its folder may have besides its own.
+        packaged: Whether the files come with the package.
+        get: Where it is to be had.
     """
 
     about: str
@@ -44,19 +49,22 @@ class Source:
     train: int
     test: int
     defaults: Defaults
-    files: tuple[str, ...]
-    read: Callable[[Path], Parts]
-    download: Callable[[Path], None] | None
+    files: tuple[str, ...] = ()
+    read: Callable[[Path], Parts] | None = None
+    download: Callable[[Path], None] | None = None
+    folders: tuple[str, ...] = ()
+    packaged: bool = False
+    get: str = ""
 
     @property
     def root(self) -> Path:
         """The folder that `files` are below."""
-        return data_root() if self.download else PACKAGE
+        return PACKAGE if self.packaged else data_root()
 
     @property
-    def home(self) -> Path:
+    def home(self) -> Path | None:
         """The place below the root that holds all of the files, to name in messages."""
-        return self.root / os.path.commonpath(self.files)
+        return self.root / os.path.commonpath(self.files) if self.files else None
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,12 @@ class DataStatus:
         name: To load it by.
         about: What it shows.
         looked: The places where it may lie, in order.
-        path: Where it lies; None if it would have to be downloaded.
+        path: Where it lies; None if it is not on this machine.
         classes: How many.
         train: Images in the published training part.
         test: Images in the published test part.
         licence: Its terms.
+        downloads: Whether it is downloaded when it is asked for and not there.
     """
 
     name: str
@@ -82,6 +91,7 @@ class DataStatus:
     train: int
     test: int
     licence: str
+    downloads: bool
 
 
 def data_root() -> Path:
@@ -101,22 +111,25 @@ def status() -> list[DataStatus]:
             train=source.train,
             test=source.test,
             licence=source.licence,
+            downloads=source.download is not None,
         )
         for name, source in DATASETS.items()
     ]
 
 
 def places(name: str, source: Source) -> tuple[Path, ...]:
-    """Where the data set may lie, in the order in which it is looked for."""
-    return (source.root / name, source.home) if source.download else (source.home,)
+    """Where the data set may lie, in the order in which it is looked for: image folders, then files."""
+    folders = () if source.packaged else tuple(source.root / folder for folder in (name, *source.folders))
+    return (*folders, source.home) if source.home else folders
 
 
 def locate(name: str, source: Source) -> Path | None:
     """The first of the places that holds the data set: an image folder of its name, else all of its files."""
-    folder, home = places(name, source)[0], source.home
-    if source.download and folder.is_dir():
-        return folder
-    return home if all((source.root / file).is_file() for file in source.files) else None
+    for place in places(name, source):
+        whole = place.is_dir() if place != source.home else all((source.root / file).is_file() for file in source.files)
+        if whole:
+            return place
+    return None
 
 
 def read_source(name: str, source: Source) -> Parts:
@@ -130,19 +143,26 @@ def read_source(name: str, source: Source) -> Parts:
         from compress.data.folder import scan
 
         return scan(place)
-    if place is None and source.download:
-        _download(name, source, source.download)
+    if place is None:
+        _download(name, source)
+    assert source.read is not None
     try:
         return source.read(source.root)
     except DAMAGE as error:
         raise DataError(f"{source.home}: is damaged or not whole ({error}); remove it and get it again") from error
 
 
-def _download(name: str, source: Source, download: Callable[[Path], None]) -> None:
+def _download(name: str, source: Source) -> None:
+    if source.download is None:
+        looked = ", ".join(map(str, places(name, source)))
+        raise DataError(
+            f"data set {name!r} is not on this machine and is not downloaded. Looked for a folder {looked}. Get it "
+            f"from {source.get}, put it there, or name the folder that holds it in EDGEPRESS_DATA"
+        )
     try:
-        download(source.root)
+        source.download(source.root)
     except (*DAMAGE, HTTPException) as error:
-        folder, home = places(name, source)
+        folder, *_, home = places(name, source)
         raise DataError(
             f"data set {name!r} is not on this machine and its download into {source.root} failed "
             f"({' '.join(str(error).split())}). Looked for an image folder {folder} (train/<class>/*, test/<class>/*) "
@@ -217,9 +237,8 @@ def _pixels(images: Tensor, labels: Tensor) -> Pixels:
     return Pixels(images, labels.long())
 
 
-FOLDER = Defaults(
-    size=(64, 64), channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), augment=("flip", "crop")
-)
+FOLDER = Defaults(size=(64, 64), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD, augment=("flip", "crop"))
+OF_IMAGENET = Defaults(size=(64, 64), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD, augment=("flip", "crop"))
 
 DATASETS = {
     "digits": Source(
@@ -231,7 +250,7 @@ DATASETS = {
         defaults=Defaults(size=(32, 32), channels=1, mean=(0.3057,), std=(0.3762,), augment=("crop",)),
         files=("digits.npz",),
         read=read_digits,
-        download=None,
+        packaged=True,
     ),
     "fashion-mnist": Source(
         about="clothes, 28x28 grey",
@@ -268,5 +287,44 @@ DATASETS = {
         ),
         read=read_cifar10,
         download=download_cifar10,
+    ),
+    "imagenette": Source(
+        about="10 easy classes of ImageNet, photos",
+        licence="Apache-2.0 (fastai); the images are ImageNet's, for research",
+        classes=10,
+        train=9469,
+        test=3925,
+        defaults=OF_IMAGENET,
+        folders=("imagenette2-160", "imagenette2-320", "imagenette2"),
+        get="https://github.com/fastai/imagenette",
+    ),
+    "imagewoof": Source(
+        about="10 breeds of dogs of ImageNet, photos",
+        licence="Apache-2.0 (fastai); the images are ImageNet's, for research",
+        classes=10,
+        train=9025,
+        test=3929,
+        defaults=OF_IMAGENET,
+        folders=("imagewoof2-160", "imagewoof2-320", "imagewoof2"),
+        get="https://github.com/fastai/imagenette",
+    ),
+    "cub200": Source(
+        about="200 kinds of birds, photos; cub200:30 is the first 30",
+        licence="for research, not for commerce (Caltech)",
+        classes=200,
+        train=5994,
+        test=5794,
+        defaults=Defaults((48, 48), 3, IMAGENET_MEAN, IMAGENET_STD, ("flip", "crop")),
+        folders=("CUB_200_2011",),
+        get="https://www.vision.caltech.edu/datasets/cub_200_2011",
+    ),
+    "camvid": Source(
+        about="streets from a car, with a mask for each photo, and a val split of 101",
+        licence="CC BY-NC 4.0 (G. Brostow, J. Fauqueur, R. Cipolla)",
+        classes=11,
+        train=367,
+        test=233,
+        defaults=Defaults((96, 128), 3, IMAGENET_MEAN, IMAGENET_STD, ("flip", "crop")),
+        get="http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid, as images/<split>/* and masks/<split>/*",
     ),
 }

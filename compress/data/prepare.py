@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageOps
 
 from compress.data.chance import Draws
+from compress.data.found import VOID
 from compress.errors import DataError, unknown_name
 from compress.preprocessing import LARGEST_SIDE, Preprocessing, Size
 
@@ -44,8 +45,9 @@ class DataOptions:
         resize: "crop" or "stretch", see `Preprocessing`.
         crop: Share of the image that is taken, in (0, 1], see `Preprocessing`.
         augment: Some of "flip" and "crop"; () is none.
-        fraction: Share of each class of the training split that is kept, in (0, 1].
-        val_fraction: Share of each class of the training split that is held out for validation first, in [0, 1).
+        fraction: Share of each class of the training split that is kept, in (0, 1]; of all its images where these have
+            masks.
+        val_fraction: Share of each class of what was kept that is held out for validation, in [0, 1).
         seed: Of the choice that the two fractions make.
 
     Raises:
@@ -116,15 +118,18 @@ def to_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def fit(image: Image.Image, see: Preprocessing) -> Bytes:
     """(C, H, W): an upright image of 8 bits a channel as `Preprocessing` describes it, before it is scaled."""
-    image = _convert(image, see.channels)
-    height, width = see.size
-    if image.size != (width, height) or see.crop != 1:
-        if see.border:
-            image = ImageOps.expand(image, see.border)
-        down, right = see.box((image.height, image.width))
-        top, left = round((image.height - down) / 2), round((image.width - right) / 2)
-        image = image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + right, top + down))
-    return np.asarray(image).reshape(height, width, see.channels).transpose(2, 0, 1)
+    image = _place(_convert(image, see.channels), see, Image.Resampling.BILINEAR, border=0)
+    return np.asarray(image).reshape(*see.size, see.channels).transpose(2, 0, 1)
+
+
+def fit_mask(mask: Bytes, see: Preprocessing) -> Bytes:
+    """(H, W): an upright mask brought to size as `fit` brings its image, each pixel from the nearest one.
+
+    Args:
+        mask: (height, width) of the image, the class of each pixel or `VOID`; a border is `VOID`.
+        see: How the network sees the image.
+    """
+    return np.asarray(_place(Image.fromarray(mask), see, Image.Resampling.NEAREST, border=VOID))
 
 
 def fit_pixels(images: Bytes, see: Preprocessing) -> Bytes:
@@ -165,6 +170,18 @@ def vary(images: Bytes, augment: tuple[str, ...], draws: Draws, *, fill: int = 0
         images = images.copy()
         images[draws.flip] = images[draws.flip, ..., ::-1]
     return np.ascontiguousarray(images)
+
+
+def _place(image: Image.Image, see: Preprocessing, resampling: Image.Resampling, *, border: int) -> Image.Image:
+    """The image with its border, of which the box in the middle is resized; unless it fits as it is."""
+    height, width = see.size
+    if image.size == (width, height) and see.crop == 1:
+        return image
+    if see.border:
+        image = ImageOps.expand(image, see.border, fill=border)
+    down, right = see.box((image.height, image.width))
+    top, left = round((image.height - down) / 2), round((image.width - right) / 2)
+    return image.resize((width, height), resampling, box=(left, top, left + right, top + down))
 
 
 def _convert(image: Image.Image, channels: int) -> Image.Image:

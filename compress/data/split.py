@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from compress.data.chance import Draws, Positions, draw_augmentation, plan_batches
-from compress.data.decode import check_listing, read_batches
-from compress.data.found import Listing, Pixels
+from compress.data.decode import check_listing, read_batches, read_masks
+from compress.data.found import VOID as VOID
+from compress.data.found import Listing, Masks, Pixels
 from compress.data.prepare import fit_pixels, margin, vary
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale
 
-VOID = 255  # the class of a pixel that a mask leaves open
 WORKERS = min(8, (os.cpu_count() or 1) // 2)
 
 
@@ -40,7 +40,11 @@ class Split(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """(N,) int64, the class of every image; or (N, H, W) uint8, of each pixel."""
+        """(N,) int64, the class of every image; or (N, H, W) uint8, of each pixel, which a stream reads when asked."""
+
+    @property
+    def masks(self) -> bool:
+        """Whether the targets are masks."""
 
     @property
     def fixed(self) -> bool:
@@ -88,6 +92,7 @@ class MemorySplit:
 
     def __init__(self, pixels: Pixels, see: Preprocessing, augment: tuple[str, ...] = ()) -> None:
         self.targets = pixels.targets
+        self.masks = pixels.targets.ndim > 1
         self.fixed = not augment
         self._pixels = pixels
         self._see = see
@@ -135,22 +140,29 @@ class StreamSplit:
         workers: Processes that decode; 0 decodes in this one. Half of the processors by default: the rest trains.
 
     Raises:
-        DataError: A file is not an image; a pass over the split raises it for one that is damaged further inside.
+        DataError: A file is not an image or no mask of one; a pass over the split raises it for an image that is
+            damaged further inside.
     """
 
     def __init__(
         self, listing: Listing, see: Preprocessing, augment: tuple[str, ...] = (), *, workers: int = WORKERS
     ) -> None:
         check_listing(listing)
-        self.targets = listing.targets
+        self.masks = isinstance(listing.targets, Masks)
         self.fixed = not augment
         self._listing = listing
         self._see = see
         self._augment = augment
         self._workers = workers
 
+    @property
+    def targets(self) -> Tensor:
+        """(N,) int64 classes; or (N, H, W) uint8 masks, read anew whenever they are asked for."""
+        targets = self._listing.targets
+        return read_masks(self._listing, self._see) if isinstance(targets, Masks) else targets
+
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self._listing.files)
 
     def batches(
         self,
@@ -169,9 +181,10 @@ class StreamSplit:
 
     def _play(self, plan: Sequence[Positions], draws: Draws | None) -> Iterator[Batch]:
         decoded = read_batches(self._listing, plan, self._see, self._augment, draws=draws, workers=self._workers)
-        for positions, images in zip(plan, decoded, strict=True):
+        for positions, (images, masks) in zip(plan, decoded, strict=True):
             index = torch.from_numpy(positions)
-            yield Batch(images, self.targets.index_select(0, index), index)
+            targets = self.targets.index_select(0, index) if masks is None else masks.long()
+            yield Batch(images, targets, index)
 
 
 @dataclass(frozen=True)
@@ -200,8 +213,8 @@ class Dataset:
 
     @property
     def masks(self) -> bool:
-        """Whether its targets are masks, a class for every pixel, instead of one class an image."""
-        return self.test.targets.ndim > 1
+        """Whether the targets are masks: a class, or `VOID`, for each pixel."""
+        return self.train.masks
 
     @property
     def scale(self) -> Scale:

@@ -131,14 +131,14 @@ def test_a_validation_split_is_held_out_of_train_and_not_augmented() -> None:
     assert rows(data.test) == rows(full.test)
 
 
-def test_the_fraction_is_of_what_validation_leaves() -> None:
-    held = load("digits", DataOptions(size=(8, 8), val_fraction=0.2))
+def test_validation_is_held_out_of_the_fraction_that_is_kept() -> None:
+    full = load("digits", DataOptions(size=(8, 8)))
+    kept = load("digits", DataOptions(size=(8, 8), fraction=0.5))
     both = load("digits", DataOptions(size=(8, 8), val_fraction=0.2, fraction=0.5))
-    assert held.val is not None
     assert both.val is not None
-    assert torch.equal(images(held.val), images(both.val))
-    assert rows(both.train) < rows(held.train)
-    assert counts(both.train) == [count // 2 for count in counts(held.train)]
+    assert rows(both.train) + rows(both.val) == rows(kept.train)
+    assert counts(kept.train) == [count // 2 for count in counts(full.train)]
+    assert counts(both.val) == [count // 5 for count in counts(kept.train)]
 
 
 def test_a_folder_has_the_classes_of_its_sub_folders(folder: Path) -> None:

@@ -47,7 +47,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Listing:
 
 
 def in_memory(listing: Listing, augment: tuple[str, ...] = BOTH) -> Split:
-    return MemorySplit(Pixels(read_listing(listing, SEE), listing.targets, ready=True), SEE, augment)
+    return MemorySplit(read_listing(listing, SEE), SEE, augment)
 
 
 def streamed(listing: Listing, augment: tuple[str, ...] = BOTH) -> Split:
