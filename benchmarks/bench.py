@@ -1,4 +1,4 @@
-"""A file held against another: size, accuracy and latency, measured side by side in one runtime."""
+"""A file held against another: size, quality and latency, measured side by side in one runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
 from benchmarks.costs import size
 from benchmarks.measure.latency import Clocks, Latency, Run, measure
-from benchmarks.measure.quality import accuracy
+from benchmarks.measure.quality import agreement, quality
 from benchmarks.pages import terminal
 from benchmarks.verdict import LEVEL, POWER, judge, ratio
 from compress import evidence
@@ -63,13 +63,13 @@ def compare(
     Args:
         file: A checkpoint, an exported file, or as `Named` with the network of a plain state dict.
         against: Another one, to hold it against.
-        data: Name or path of a data set for the accuracy on its test split; None does not measure it.
+        data: Name or path of a data set for the quality on its test split; None does not measure it.
         options: How a file that says nothing of it sees its images.
         protocol: How latency is measured.
         say: Is told what is being done.
 
     Raises:
-        DataError: A file is missing or of the wrong kind, or the data do not fit it.
+        DataError, PlanError: A file is missing or of the wrong kind, or the data do not fit it.
         CheckpointError, ExportError, GateError: A file is damaged, or a checkpoint cannot be exported.
     """
     where = evidence.describe()
@@ -85,9 +85,10 @@ def compare(
             )
         say(f"timing, {protocol.rounds} rounds")
         taken = _latencies(contenders, protocol)
-        say("measuring accuracy")
+        say("measuring quality")
         timed_by_cpu = _cpu_time_counts(protocol)
         described = [_describe(one, time, cpu=timed_by_cpu) for one, time in zip(contenders, taken, strict=True)]
+        alike = _agreement(contenders)
     return {
         "schema": terminal.SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,7 +96,7 @@ def compare(
         "protocol": _protocol(protocol),
         "data": _data(contenders[0]),
         "contenders": described,
-        "ratio": _ratio(described, taken) if against is not None else None,
+        "ratio": {**_ratio(described, taken), "agreement": alike} if against is not None else None,
         "warnings": _warnings(where, contenders, protocol),
     }
 
@@ -121,18 +122,24 @@ def _cpu_time_counts(protocol: Protocol) -> bool:
 
 
 def _describe(contender: Contender, taken: Latency, *, cpu: bool) -> dict[str, Any]:
-    measured = None
-    if contender.data is not None and contender.task == "classification":
-        measured = accuracy(contender.exported, contender.data)
     return {
         "name": str(contender.given),
         "made": contender.made,
         "input": list(contender.image.shape[1:]),
         "classes": contender.classes,
         **size(contender.exported),
-        "accuracy": measured,
+        "task": contender.task.name,
+        "metric": contender.task.headline,
+        "quality": None if contender.data is None else quality(contender.exported, contender.data),
         "latency_ms": {**taken.summary, "cpu": taken.cpu_median_ms if cpu else None},
     }
+
+
+def _agreement(contenders: list[Contender]) -> dict[str, Any] | None:
+    match [(one.exported, one.data) for one in contenders if one.data is not None]:
+        case [own, other]:
+            return agreement(own, other)
+    return None
 
 
 def _protocol(protocol: Protocol) -> dict[str, Any]:
@@ -159,13 +166,13 @@ def _data(contender: Contender) -> dict[str, Any] | None:
 
 def _ratio(described: list[dict[str, Any]], taken: list[Latency]) -> dict[str, Any]:
     own, other = described
-    points = None
-    if own["accuracy"] is not None and other["accuracy"] is not None:
-        points = 100 * (own["accuracy"]["top1"] - other["accuracy"]["top1"])
+    points, found = None, (own["quality"], other["quality"])
+    if own["metric"] == other["metric"] and None not in found:
+        points = 100 * (own["quality"]["value"] - other["quality"]["value"])
     return {
         **{count: other[count] / own[count] if own[count] and other[count] else None for count in COUNTS},
         "latency": _latency_ratio(*taken, cpu=own["latency_ms"]["cpu"] is not None),
-        "top1_points": points,
+        "points": points,
     }
 
 

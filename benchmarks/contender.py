@@ -10,14 +10,15 @@ from torch import Tensor
 
 from compress import checkpoint
 from compress.data import DataOptions, Dataset
-from compress.errors import DataError
+from compress.errors import DataError, PlanError
 from compress.opening import Named, open_network, open_pair
+from compress.tasks import Task, check_task
 from exports import FORMATS, Artefact, format_of, noise, ship
-from exports.answers import as_network, image_shape, images_for
+from exports.answers import as_network, image_shape, images_for, task_of
+from exports.source import samples
 
 CHECKPOINT = ".safetensors"
 AS_GIVEN, EXPORTED_HERE = "as given", "exported to ONNX for this benchmark"
-PARITY_IMAGES = 256
 AS_THE_DATA_SAY = DataOptions()
 
 
@@ -30,7 +31,7 @@ class Contender:
         exported: What runs; another file than `given` if that is a checkpoint.
         made: How `exported` came to be.
         image: (1, C, H, W) float32, what its latency is measured on.
-        data: What its accuracy is measured on, in the size and channels that it wants; or None.
+        data: What its quality is measured on, in the size and channels that it wants; or None.
         foreign: It says nothing of how it sees an image; the options had to.
     """
 
@@ -43,13 +44,13 @@ class Contender:
 
     @property
     def classes(self) -> int:
-        """How many logits it gives."""
-        return self.exported(self.image).shape[-1]
+        """How many outputs it gives, for an image or for each pixel: one a class, but where they are features."""
+        return self.exported(self.image).shape[1]
 
     @property
-    def task(self) -> str:
-        """What it was trained for; a file without a card is taken for a classifier."""
-        return self.exported.card.task if self.exported.card else "classification"
+    def task(self) -> Task:
+        """What it was trained for; a file without a card is taken for what the data ask, or for a classifier."""
+        return task_of(self.exported, self.data)
 
     def open(self, threads: int) -> Artefact:
         """What runs, opened anew: another session of the same file."""
@@ -57,15 +58,15 @@ class Contender:
 
     @property
     def doubts(self) -> list[str]:
-        """Sentences about what makes its accuracy doubtful; none without data."""
+        """Sentences about what makes its quality doubtful; none without data."""
         card, data = self.exported.card, self.data
         if data is None:
             return []
         if card is None:
             used = f"mean {data.see.mean} and std {data.see.std}"
             return [f"{self.given}: does not say how its input is normalised; {used} were used"]
-        if card.task != "classification":
-            return [f"{self.given}: was trained for {card.task}, not to name classes; its top-1 is not measured"]
+        if self.task.headline is None:
+            return [f"{self.given}: was trained for {card.task}, which is not measured here; try `edgepress evaluate`"]
         return []
 
 
@@ -104,12 +105,12 @@ def open_contender(
     Args:
         given: A checkpoint, an exported file or a plain state dict.
         folder: For the files that are made on the way.
-        data: Name or path of the data set that its accuracy will be measured on.
+        data: Name or path of the data set that its quality will be measured on.
         options: How a file that says nothing of it sees its images.
         threads: CPU threads of the runtime.
 
     Raises:
-        DataError: The file cannot be benchmarked, or the data do not fit it.
+        DataError, PlanError: The file cannot be benchmarked, or the data do not fit it.
         CheckpointError, ExportError, GateError: The file is damaged, or cannot be exported.
     """
     path = Path(check_file(given).name)
@@ -126,17 +127,25 @@ def open_contender(
     else:
         image = as_network(exported, dataset.scale).scale(next(dataset.test.batches(1)).image)
     contender = Contender(path, exported, made, image, dataset, foreign)
-    classifies = contender.task == "classification"
-    if dataset is not None and classifies and contender.classes != len(dataset.classes):
-        raise DataError(f"{path}: tells {contender.classes} classes apart; {dataset.name} has {len(dataset.classes)}")
+    if dataset is not None:
+        _check_data(contender, dataset)
     return contender
+
+
+def _check_data(contender: Contender, data: Dataset) -> None:
+    task, classes = contender.task, contender.classes
+    try:
+        check_task(task, as_network(contender.exported, data.scale), data)
+    except PlanError as error:
+        raise PlanError(f"{contender.given}: {error}") from error
+    if task.agreement is not None and classes != len(data.classes):
+        raise DataError(f"{contender.given}: tells {classes} classes apart; {data.name} has {len(data.classes)}")
 
 
 def _export(source: checkpoint.Checkpoint, folder: Path, dataset: Dataset | None, threads: int) -> Artefact:
     file = folder / f"{len(list(folder.iterdir()))}.onnx"
     card = source.card
-    images = noise(card) if dataset is None else card.scale(next(dataset.test.batches(PARITY_IMAGES)).image)
-    ship(source, file, [images])
+    ship(source, file, [noise(card)] if dataset is None else samples(card, dataset.test))
     return format_of(file).read(file, threads=threads)
 
 

@@ -1,15 +1,22 @@
-"""A tiny data set of masks, and a tiny network for it: bright and dark boxes on a noisy ground, some of it void."""
+"""A tiny data set of masks, and tiny networks for it: bright and dark boxes on a noisy ground, some of it void."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import nn
 
+from compress.checkpoint import Card, Checkpoint
 from compress.data import Dataset
 from compress.data.found import Pixels
 from compress.data.split import VOID, MemorySplit
+from compress.models import Architecture
+from compress.phase import OPTIMIZERS, Fit, Phase
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale, Stage, Staged
+from compress.tasks import SEGMENTATION
+from compress.training.engine import Run, run
 
 CLASSES = ("ground", "bright", "dark")
 SEE = Preprocessing((12, 20), 1, (0.5,), (0.25,))
@@ -45,3 +52,12 @@ def boxes_network(width: int, seed: int) -> Staged:
         )
     stages = (Stage("edges", "2", ("0", "1"), width), Stage("logits", "3", ("3",), len(CLASSES)))
     return Staged(layers, stages, scale=Scale(SEE.mean, SEE.std))
+
+
+def boxes_checkpoint(epochs: int) -> Checkpoint:
+    """A tiny network that has learnt the boxes, for as many epochs; its card names a network that it is not."""
+    network, data = boxes_network(8, seed=2), replace(boxes(), val=None)
+    phase = Phase("task", SEGMENTATION.terms, Fit(epochs, OPTIMIZERS["adam"](2e-2), (1.0,) * epochs, batch_size=16))
+    list(run([phase], network, data, Run(SEGMENTATION)))
+    card = Card(Architecture("cnn-s", len(CLASSES), 1, SEE.size), SEE, CLASSES, task="segmentation")
+    return Checkpoint(network, card)

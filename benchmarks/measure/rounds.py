@@ -31,7 +31,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Ratio:
+class RoundsRatio:
     """The ratio of two medians and an interval around it."""
 
     value: float
@@ -39,7 +39,9 @@ class Ratio:
     high: float
 
 
-def ratio(slow: Samples, fast: Samples, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Ratio:
+def ratio_over_rounds(
+    slow: Samples, fast: Samples, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> RoundsRatio:
     """The median of `slow` over the median of `fast`, with a percentile bootstrap interval over rounds.
 
     Whole rounds are drawn, because calls of one round share what the machine did meanwhile, and the same rounds for
@@ -61,7 +63,7 @@ def ratio(slow: Samples, fast: Samples, *, resamples: int = 2000, level: float =
     drawn = np.random.default_rng(seed).integers(rounds, size=(resamples, rounds))
     ratios = _medians(slow.times_ms, drawn) / _medians(fast.times_ms, drawn)
     low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return Ratio(slow.median_ms / fast.median_ms, float(low), float(high))
+    return RoundsRatio(slow.median_ms / fast.median_ms, float(low), float(high))
 
 
 def _medians(times_ms: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:

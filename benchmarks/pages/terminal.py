@@ -1,12 +1,12 @@
 """A benchmark as a document (plain JSON-able data), as a table for the terminal and as a file.
 
-The document of schema "edgepress-benchmark/2":
+The document of schema "edgepress-benchmark/3":
 
-    schema      "edgepress-benchmark/2"
+    schema      "edgepress-benchmark/3"
     created     when the measurement ended, ISO 8601, UTC
     machine     see compress.evidence.describe; the load average is the one before the measurement
     protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power
-    data        name, fingerprint, split, samples; or null when accuracy was not measured
+    data        name, fingerprint, split, samples; or null when quality was not measured
     contenders  the file itself first, then the one it is held against, if any; each with
         name        its path as it was given
         made        "as given", or "exported to ONNX for this benchmark" if a checkpoint was given
@@ -16,7 +16,9 @@ The document of schema "edgepress-benchmark/2":
         values      numbers stored in the graph
         macs        multiply-accumulates of one image
         size_bytes  of the file that ran
-        accuracy    top1, low, high (fractions, 95 % Wilson interval), samples; or null
+        task        what it was trained for
+        metric      the one of its task that stands for all: top1, miou; or null where the task is not measured here
+        quality     metric, value, low, high (fractions, 95 % interval), samples, all (every metric by name); or null
         latency_ms  of wall time: median (geometric mean of the sessions' medians), p95, p20, min; sessions, rounds,
                     calls (how many single runs the others rest on); cpu, the median of CPU time, null where that
                     is not counted (more than one thread, or too coarse a clock)
@@ -25,11 +27,15 @@ The document of schema "edgepress-benchmark/2":
         latency     of wall time: value, low, high (95 % interval over the sessions), least (the least difference
                     that nine of ten such measurements would see, 0.02: 2 %); cpu, the same of CPU time, or null;
                     verdict (faster, slower, same, unsure) and words, see benchmarks.verdict
-        top1_points the file's top-1 minus the other's, in percentage points; null when not measured
+        points      the file's quality minus the other's, in percentage points; null when not measured by one metric
+        agreement   name, words, value (share of the images, or of their pixels, that both decide alike), samples; null
+                    when not measured or without meaning
     warnings    sentences about what makes the numbers doubtful
 
-One of "edgepress-benchmark/1" can still be shown: it has no sessions, round_ms for turn_ms, resamples for power, and of
-the ratio of latency value, low, high and unsure (the interval contains 1).
+Those of earlier schemas can still be shown. "edgepress-benchmark/2" has accuracy (top1, low, high, samples) for
+quality, no task, metric and agreement, and top1_points for points; "edgepress-benchmark/1" likewise, and has no
+sessions, round_ms for turn_ms, resamples for power, and of the ratio of latency value, low, high and unsure (the
+interval contains 1).
 """
 
 from __future__ import annotations
@@ -48,11 +54,13 @@ from rich.text import Text
 from benchmarks.verdict import interval_text, times
 from compress.files import write_whole
 from compress.text import printable
+from exports.parity import share_text
 
-SCHEMA = "edgepress-benchmark/2"
-READABLE = ("edgepress-benchmark/1", SCHEMA)
+SCHEMA = "edgepress-benchmark/3"
+READABLE = ("edgepress-benchmark/1", "edgepress-benchmark/2", SCHEMA)
 ANY_WIDTH = 10_000
-HEAD = ("file", "params", "MACs", "size", "top-1 %\n[95 %]", "median ms", "p95 ms")
+HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms")
+METRICS = {"top1": "top-1 %", "miou": "mIoU %"}
 
 Document = Mapping[str, Any]
 
@@ -99,6 +107,7 @@ def render(document: Document, console: Console) -> Group:
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
     verdict = verdict_text(document)
     said = [Text(f"latency: {verdict}")] if verdict else []
+    said += [Text(line) for line in _agreement(document)]
     return Group(*shown, *said, *notes, *warnings)
 
 
@@ -116,7 +125,8 @@ def cells(document: Document) -> list[list[str]]:
     """The table as text: its head, each contender, and the ratio if there is one; some cells have two lines."""
     ratio = document["ratio"]
     contenders = [_contender_cells(contender) for contender in document["contenders"]]
-    return [list(HEAD), *contenders, *([_ratio_cells(ratio)] if ratio is not None else [])]
+    head = [name.format(_metric(document)) for name in HEAD]
+    return [head, *contenders, *([_ratio_cells(ratio)] if ratio is not None else [])]
 
 
 def protocol_text(document: Document) -> str:
@@ -166,21 +176,44 @@ def _contender_cells(contender: Mapping[str, Any]) -> list[str]:
         amount(contender["parameters"]),
         amount(contender["macs"]),
         amount(contender["size_bytes"], "B"),
-        _accuracy_text(contender["accuracy"]),
+        _quality_text(_quality(contender)),
         _milliseconds(latency["median"]),
         _milliseconds(latency["p95"]),
     ]
 
 
-def _accuracy_text(accuracy: Mapping[str, Any] | None) -> str:
-    if accuracy is None:
+def _metric(document: Document) -> str:
+    """The words for the metric of the first contender that has one."""
+    named = (one.get("metric") for one in document["contenders"])
+    return next((METRICS.get(name, f"{name} %") for name in named if name), METRICS["top1"])
+
+
+def _quality(contender: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The quality of a contender in a document of any schema."""
+    if "quality" in contender or contender["accuracy"] is None:
+        return contender.get("quality")
+    return {**contender["accuracy"], "metric": "top1", "value": contender["accuracy"]["top1"]}
+
+
+def _quality_text(quality: Mapping[str, Any] | None) -> str:
+    if quality is None:
         return "not measured"
-    top1, low, high = (100 * accuracy[key] for key in ("top1", "low", "high"))
-    return f"{top1:.2f}\n[{low:.2f}, {high:.2f}]"
+    value, low, high = (100 * quality[key] for key in ("value", "low", "high"))
+    return f"{value:.2f}\n[{low:.2f}, {high:.2f}]"
+
+
+def _agreement(document: Document) -> list[str]:
+    """A line about the share of images, or pixels, that both contenders decide alike, where it was measured."""
+    ratio = document["ratio"]
+    found = ratio.get("agreement") if ratio else None
+    if found is None:
+        return []
+    other = printable(Path(document["contenders"][1]["name"]).name)
+    return [f"{found['words']} with {other}: {share_text(found['value'])} ({found['samples']:,} images)"]
 
 
 def _ratio_cells(ratio: Mapping[str, Any]) -> list[str]:
-    points = ratio["top1_points"]
+    points = ratio["points"] if "points" in ratio else ratio["top1_points"]
     return [
         "ratio",
         _times(ratio["parameters"], "fewer", "more"),

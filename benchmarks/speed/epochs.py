@@ -20,7 +20,7 @@ import typer
 from torch import Tensor
 
 from benchmarks import script
-from benchmarks.measure.rounds import Samples, ratio
+from benchmarks.measure.rounds import Samples, ratio_over_rounds
 from benchmarks.pages import terminal
 from compress import evidence
 from compress.data import DataOptions, Dataset, load
@@ -65,7 +65,7 @@ def compare(data: str, *, fraction: float = 1.0, rounds: int = 7) -> dict[str, A
     phases = {}
     for name, goal in GOALS.items():
         seconds = _seconds({"engine": _engine(name, images, rounds + 1), "by_hand": _by_hand(name, images)}, rounds)
-        found = ratio(Samples(seconds["engine"]), Samples(seconds["by_hand"]))
+        found = ratio_over_rounds(Samples(seconds["engine"]), Samples(seconds["by_hand"]))
         medians = {f"{side}_s": float(np.median(values)) for side, values in seconds.items()}
         phases[name] = {**medians, "ratio": asdict(found), "goal": goal, "met": found.value <= goal}
     return {

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from benchmarks.bench import Protocol, compare
 from benchmarks.contender import AS_GIVEN, EXPORTED_HERE, named, open_contender
-from benchmarks.measure.quality import accuracy
+from benchmarks.measure.quality import agreement, quality
 from benchmarks.pages import terminal
 from benchmarks.studies.table import markdown
 from cli.main import app
@@ -39,7 +39,9 @@ CONTENDER_KEYS = {
     "values",
     "macs",
     "size_bytes",
-    "accuracy",
+    "task",
+    "metric",
+    "quality",
     "latency_ms",
 }
 
@@ -77,9 +79,9 @@ def test_document_has_the_keys_of_its_schema(document: dict[str, Any]) -> None:
         "ratio",
         "warnings",
     }
-    assert document["schema"] == "edgepress-benchmark/2"
+    assert document["schema"] == "edgepress-benchmark/3"
     assert all(set(contender) == CONTENDER_KEYS for contender in document["contenders"])
-    assert set(document["ratio"]) == {"parameters", "values", "macs", "size_bytes", "latency", "top1_points"}
+    assert set(document["ratio"]) == {"parameters", "values", "macs", "size_bytes", "latency", "points", "agreement"}
     assert document["protocol"]["threads"] == document["protocol"]["batch"] == 1
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
@@ -110,26 +112,26 @@ def test_counts_and_ratios_follow_from_the_networks(document: dict[str, Any]) ->
     assert latency["value"] == pytest.approx(teacher["latency_ms"]["median"] / student["latency_ms"]["median"])
 
 
-def test_accuracy_is_that_of_the_file(document: dict[str, Any], folder: Path) -> None:
+def test_quality_is_that_of_the_file(document: dict[str, Any], folder: Path) -> None:
     card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
     images = load("digits", see=card.preprocessing)
     exported = format_of(folder / "student.onnx").read(folder / "student.onnx")
-    found = document["contenders"][0]["accuracy"]
+    found = document["contenders"][0]["quality"]
     hits = [
         (exported(card.scale(batch.image)).argmax(1) == batch.target).double().sum().item()
         for batch in images.test.batches(50)
     ]
-    assert found["top1"] == pytest.approx(sum(hits) / len(images.test))
-    assert found["low"] <= found["top1"] <= found["high"]
+    assert (found["metric"], found["value"]) == ("top1", pytest.approx(sum(hits) / len(images.test)))
+    assert found["low"] <= found["value"] <= found["high"]
     assert found["samples"] == document["data"]["samples"] == len(images.test)
-    assert accuracy(exported, images) == found
+    assert quality(exported, images) == found
 
 
 def test_without_data_and_without_another(folder: Path) -> None:
     document = compare(folder / "student.onnx", protocol=QUICK)
     assert document["data"] is None
     assert document["ratio"] is None
-    assert document["contenders"][0]["accuracy"] is None
+    assert document["contenders"][0]["quality"] is None
     assert "not measured" in _shown(document)
 
 
@@ -147,7 +149,7 @@ def test_retrieval_network_gets_no_top1(folder: Path, tmp_path: Path) -> None:
     seal(model)
     onnx.save(model, tmp_path / "retrieval.onnx")
     document = compare(tmp_path / "retrieval.onnx", data="digits", protocol=QUICK)
-    assert document["contenders"][0]["accuracy"] is None
+    assert document["contenders"][0]["quality"] is None
     assert any("trained for retrieval" in warning for warning in document["warnings"])
 
 
@@ -167,7 +169,7 @@ def test_foreign_file_is_measured_with_a_warning(tmp_path: Path, batch: int | st
     document = compare(_foreign(tmp_path / "other.onnx", [batch, 1, 8, 8]), data="digits", protocol=QUICK)
     (contender,) = document["contenders"]
     assert (contender["parameters"], contender["values"], contender["macs"]) == (None, 640, 640)
-    assert contender["accuracy"]["samples"] == document["data"]["samples"]
+    assert contender["quality"]["samples"] == document["data"]["samples"]
     assert any("normalised" in warning for warning in document["warnings"])
 
 
@@ -222,7 +224,7 @@ def test_table_says_what_was_measured_and_how(document: dict[str, Any]) -> None:
     for part in ("student.onnx", "teacher.safetensors", "1 thread", "batch 1", "2 sessions, 10 rounds", EXPORTED_HERE):
         assert part in text
     assert f"latency: {document['ratio']['latency']['words']}" in text
-    assert f"{100 * document['contenders'][0]['accuracy']['top1']:.2f}" in text
+    assert f"{100 * document['contenders'][0]['quality']['value']:.2f}" in text
 
 
 @pytest.mark.parametrize("width", [30, 60, 80, 100])
@@ -240,7 +242,7 @@ def test_no_column_is_lost_however_narrow_the_terminal(document: dict[str, Any],
     ):
         assert part in words
     for contender in document["contenders"]:
-        assert f"{100 * contender['accuracy']['top1']:.2f}" in text
+        assert f"{100 * contender['quality']['value']:.2f}" in text
         assert terminal.amount(contender["size_bytes"], "B") in text
 
 
@@ -297,6 +299,36 @@ def test_a_document_of_the_first_schema_is_shown(document: dict[str, Any]) -> No
         terminal.cells({**first, "ratio": {**first["ratio"], "latency": {**latency, "unsure": True}}})[-1][5]
         == "unsure"
     )
+
+
+def test_a_document_of_the_second_schema_is_shown(document: dict[str, Any]) -> None:
+    def second(contender: dict[str, Any]) -> dict[str, Any]:
+        found = contender["quality"]
+        old = {key: value for key, value in contender.items() if key not in ("task", "metric", "quality")}
+        return {**old, "accuracy": {"top1": found["value"], **{key: found[key] for key in ("low", "high", "samples")}}}
+
+    contenders = [second(contender) for contender in document["contenders"]]
+    ratio = {key: value for key, value in document["ratio"].items() if key not in ("points", "agreement")}
+    old = {**document, "schema": "edgepress-benchmark/2", "contenders": contenders}
+    old["ratio"] = {**ratio, "top1_points": document["ratio"]["points"]}
+    assert terminal.cells(old) == terminal.cells(document)
+    contenders[0]["accuracy"] = None
+    assert terminal.cells(old)[1][4] == "not measured"
+
+
+def test_files_that_decide_alike(document: dict[str, Any], folder: Path) -> None:
+    card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
+    images = load("digits", see=card.preprocessing)
+    student = format_of(folder / "student.onnx").read(folder / "student.onnx")
+    assert agreement((student, images), (student, images)) == {
+        "name": "top1_agreement",
+        "words": "top-1 agreement",
+        "value": 1.0,
+        "samples": len(images.test),
+    }
+    found = document["ratio"]["agreement"]
+    assert 0 <= found["value"] < 1
+    assert f"top-1 agreement with teacher.safetensors: {found['value']:.2%} (450 images)" in _shown(document)
 
 
 def test_more_than_one_thread_is_timed_by_the_wall_alone(folder: Path) -> None:

@@ -165,11 +165,11 @@ def test_benchmark_writes_all_it_measured(trio: Any, workshop: Path, succeeds: R
     assert (teacher["name"], teacher["made"]) == ("teacher.safetensors", "exported to ONNX for this benchmark")
     for contender in (student, teacher):
         assert contender["latency_ms"]["p95"] >= contender["latency_ms"]["median"] > 0
-        assert contender["accuracy"]["samples"] == 450
+        assert contender["quality"]["samples"] == 450
     assert student["size_bytes"] == (workshop / "student.onnx").stat().st_size
     evaluated = TOP1.search(trio.results["teacher"].stdout)
     assert evaluated is not None
-    assert f"{100 * teacher['accuracy']['top1']:.2f}" == evaluated[1]
+    assert f"{100 * teacher['quality']['value']:.2f}" == evaluated[1]
     assert document["ratio"]["parameters"] == pytest.approx(teacher["parameters"] / student["parameters"])
     for shown in ("student.onnx", "teacher.safetensors", "ratio", "written: bench.json"):
         assert shown in result.stdout

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from boxes import CLASSES, SEE, boxes, boxes_network
+from boxes import CLASSES, SEE, boxes, boxes_checkpoint
 from onnx import numpy_helper
 
-from compress.checkpoint import Card, Checkpoint
+from compress.checkpoint import Checkpoint
 from compress.data import Dataset
-from compress.models import Architecture
-from compress.phase import OPTIMIZERS, Fit, Phase
 from compress.tasks import SEGMENTATION
-from compress.training.engine import Run, run
 from exports import Shipped, check_parity, ship
 from exports.answers import as_network
 from exports.claims import verify
@@ -31,13 +27,8 @@ def data() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def masker(data: Dataset) -> Checkpoint:
-    """A tiny network that has learnt the boxes."""
-    network = boxes_network(8, seed=2)
-    phase = Phase("task", SEGMENTATION.terms, Fit(4, OPTIMIZERS["adam"](2e-2), (1.0,) * 4, batch_size=16))
-    list(run([phase], network, replace(data, val=None), Run(SEGMENTATION)))
-    card = Card(Architecture("cnn-s", len(CLASSES), 1, SEE.size), SEE, CLASSES, task="segmentation")
-    return Checkpoint(network, card)
+def masker() -> Checkpoint:
+    return boxes_checkpoint(4)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,94 @@
+"""Files that give masks, side by side: mean IoU, and the pixels that both decide alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from boxes import boxes, boxes_checkpoint
+from rich.console import Console
+
+from benchmarks.bench import Protocol, compare
+from benchmarks.contender import named, open_contender
+from benchmarks.measure.quality import agreement, quality
+from benchmarks.pages import terminal
+from compress.data import Dataset
+from compress.errors import PlanError
+from exports import Artefact, format_of, ship
+from exports.source import samples
+
+QUICK = Protocol(sessions=2, rounds=10, turn_ms=1, warmup_ms=5)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return boxes()
+
+
+@pytest.fixture(scope="module")
+def folder(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """student.onnx, which has learnt the boxes a little, and teacher.onnx, which has learnt them."""
+    folder = tmp_path_factory.mktemp("masks")
+    for name, epochs in (("student", 1), ("teacher", 4)):
+        made = boxes_checkpoint(epochs)
+        ship(made, folder / f"{name}.onnx", samples(made.card, data.test))
+    return folder
+
+
+@pytest.fixture
+def known(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set can be asked for by its name."""
+    monkeypatch.setattr("compress.opening.load_data", lambda _name, _options, **_see: data)
+
+
+def _read(path: Path) -> Artefact:
+    return format_of(path).read(path)
+
+
+def test_agreement_is_the_share_of_pixels(folder: Path, data: Dataset) -> None:
+    files = [_read(folder / f"{name}.onnx") for name in ("student", "teacher")]
+    images = torch.cat(list(samples(files[0].card, data.test)))  # type: ignore[arg-type]
+    first, second = (file(images).argmax(dim=1) for file in files)
+    found = agreement((files[0], data), (files[1], data))
+    assert found is not None
+    assert (found["name"], found["samples"]) == ("pixel_agreement", 31)
+    assert found["value"] == pytest.approx(float((first == second).double().mean()))
+    assert 0.3 < found["value"] < 1
+
+
+@pytest.mark.usefixtures("known")
+def test_a_benchmark_shows_mean_iou_and_pixel_agreement(folder: Path, data: Dataset) -> None:
+    document = compare(str(folder / "student.onnx"), str(folder / "teacher.onnx"), data="boxes", protocol=QUICK)
+    student, teacher = document["contenders"]
+    assert (student["task"], student["metric"], student["classes"]) == ("segmentation", "miou", 3)
+    assert student["quality"] == quality(_read(folder / "student.onnx"), data)
+    assert set(student["quality"]["all"]) >= {"miou", "miou_per_image", "pixel_accuracy", "iou_ground"}
+    assert student["quality"]["low"] < student["quality"]["value"] < student["quality"]["high"]
+    points = 100 * (student["quality"]["value"] - teacher["quality"]["value"])
+    assert document["ratio"]["points"] == pytest.approx(points)
+    text = _shown(document, 200)
+    assert "mIoU %" in text
+    assert "top-1" not in text
+    assert f"{points:+.2f}" in text
+    alike = document["ratio"]["agreement"]["value"]
+    assert f"pixel agreement with teacher.onnx: {alike:.2%} (31 images)" in text
+    assert max(map(len, _shown(document, 60).splitlines())) <= 60
+
+
+def test_a_classifier_is_not_asked_for_masks(tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = boxes_checkpoint(1)
+    classifier = replace(made, card=replace(made.card, task="classification"))
+    ship(classifier, tmp_path / "classifier.onnx", samples(made.card, data.test))
+    monkeypatch.setattr("compress.opening.load_data", lambda _name, _options, **_see: data)
+    with pytest.raises(PlanError, match=r"classifier\.onnx: task 'classification' does not suit data set 'boxes'"):
+        open_contender(named(tmp_path / "classifier.onnx"), tmp_path, data="boxes")
+
+
+def _shown(document: dict[str, Any], width: int) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(terminal.render(document, console))
+    return capture.get()
