@@ -25,24 +25,40 @@ def predict(
             rich_help_panel=options.NETWORK,
         ),
     ],
-    top: Annotated[int, options.whole("--top", 1, help="How many classes to name.", group=options.OUTPUT)] = 1,
+    top: Annotated[
+        int | None,
+        options.whole("--top", 1, help="How many classes to name. [default: 1; of a mask all]", group=options.OUTPUT),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            parser=options.file_name,
+            help="Write the masks here, as palette PNGs (pixel value = class) under the names of the images.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     data: options.NamingData = None,
     plain: options.Plain = options.NO_CARD,
     seen: options.Seen = options.AS_THE_DATA_SAY,
+    force: options.Force = False,
 ) -> None:
-    """Name what is on images.
+    """Name what is on images, or colour each of their pixels by its class.
 
-    Each is prepared as the network was taught to see it; the share is the softmax of the logits.
+    Each is prepared as the network was taught to see it. The share is the softmax of the logits; of a network for
+    masks, that of the pixels.
 
     Examples:
         edgepress predict photo.jpg -m student.onnx
         edgepress predict *.png -m student.safetensors --top 3 --json
         edgepress predict photo.jpg -m weights.pt --arch resnet18 --data photos/
+        edgepress predict street.jpg -m unet.onnx -o masks/
     """
-    from cli import device, parse, say
+    from cli import device, parse
     from compress.data import DataOptions
     from compress.errors import DataError, PlanError
-    from compress.tasks import CLASSIFICATION
     from exports import FORMATS
     from exports.opening import open_alone
 
@@ -51,12 +67,40 @@ def predict(
             raise DataError(f"{path} {'is a folder' if path.exists() else 'does not exist'}; give image files")
     parse.refuse_idle(model, plain, exported=model.suffix in FORMATS)
     opened = open_alone(parse.read_file(model, plain), data, parse.read_seen(DataOptions(), seen))
-    if opened.task is not CLASSIFICATION:
+    if opened.task.agreement is None:
         raise PlanError(f"{model}: was trained for {opened.task.name}, not to name classes; give a classifier")
+    if output is not None and not opened.task.masks:
+        raise PlanError(f"--output {output}: {model} names classes and gives no masks to write; leave it out")
     opened.network.model.to(device.chosen())
+    if opened.task.masks:
+        _say_masks(opened, model, images, output, force=force, top=top)
+    else:
+        _say_classes(opened, model, images, top or 1)
+
+
+def _say_classes(opened: Opened, model: Path, images: list[Path], top: int) -> None:
+    from cli import say
+
     found = {path: _classes(opened, path, top) for path in images}
     predictions = [{"image": path, "classes": classes} for path, classes in found.items()]
     say.result({"model": model, "predictions": predictions}, *(_line(*one) for one in found.items()))
+
+
+def _say_masks(
+    opened: Opened, model: Path, images: list[Path], output: Path | None, *, force: bool, top: int | None
+) -> None:
+    from cli import masks, say
+
+    masks.check_classes(opened)
+    targets = masks.check_targets(images, output, force=force) if output else dict.fromkeys(images)
+    found = [masks.predict(opened, path, target, force=force) for path, target in targets.items()]
+    lines = [masks.line(one, top) for one in found]
+    if output is None:
+        say.result({"model": model, "predictions": found}, *lines)
+        say.notes(["no mask was written; pass -o FOLDER for palette PNGs"])
+        return
+    written = f"written: {len(found):,} mask{'s' if len(found) > 1 else ''} into {output}"
+    say.result({"model": model, "predictions": found}, *lines, masks.legend(found), written)
 
 
 def _classes(opened: Opened, path: Path, top: int) -> list[dict[str, Any]]:
