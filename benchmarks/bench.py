@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
 from benchmarks.costs import size
-from benchmarks.measure.latency import Clocks, Latency, Run, measure
+from benchmarks.measure.latency import Call, Clocks, Latency, measure
 from benchmarks.measure.quality import agreement, quality
 from benchmarks.pages import terminal
 from benchmarks.verdict import LEVEL, POWER, judge, ratio
@@ -103,7 +103,7 @@ def compare(
 
 def _latencies(contenders: list[Contender], protocol: Protocol) -> list[Latency]:
     """Of each contender; its sessions are opened in turn with those of the others, and closed before this returns."""
-    sessions: dict[str, list[Run]] = {str(number): [] for number in range(len(contenders))}
+    sessions: dict[str, list[Call]] = {str(number): [] for number in range(len(contenders))}
     for number in range(protocol.sessions):
         for runs, one in zip(sessions.values(), contenders, strict=True):
             if number < _sessions(one, protocol):

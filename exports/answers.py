@@ -17,7 +17,7 @@ from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
 from exports.artefact import Artefact
 
 
-class Answers(nn.Module):
+class FileNetwork(nn.Module):
     """The file as a module: (B, C, H, W) scaled images to (B, ...) outputs, as many at a time as the file takes.
 
     Args:
@@ -54,7 +54,7 @@ def as_network(artefact: Artefact, scale: Scale) -> Staged:
         scale: Taken where the file says nothing of its own.
     """
     answer = Stage(task_of(artefact).output, "", (), 0)
-    return Staged(Answers(artefact), (answer,), scale=artefact.card.scale if artefact.card else scale)
+    return Staged(FileNetwork(artefact), (answer,), scale=artefact.card.scale if artefact.card else scale)
 
 
 def images_for(artefact: Artefact, data: str, options: DataOptions) -> Dataset:

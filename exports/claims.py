@@ -19,7 +19,7 @@ from exports.formats import format_of
 from exports.graph.seal import AlteredError
 from exports.label import tool_version
 from exports.parity import Parity, check_parity
-from exports.source import Settings, answering
+from exports.source import Settings, source_network
 
 Verdict = Literal["ok", "FAILED", "not checked"]
 
@@ -139,7 +139,7 @@ def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings:
 
 def _outputs(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor]) -> Claim:
     try:
-        parity = check_parity(answering(checkpoint), artefact, images)
+        parity = check_parity(source_network(checkpoint), artefact, images)
     except (GateError, ExportError) as error:
         return _claim("parity", "FAILED", str(error), artefact)
     held, *beside = parity_records(parity, artefact.sha256)

@@ -19,7 +19,7 @@ from compress.errors import ExportError
 from exports import label
 from exports.artefact import Artefact, Provenance
 from exports.graph import seal
-from exports.graph.opened import has_external_data, parse, read_bytes
+from exports.graph.model_file import has_external_data, parse, read_bytes
 from exports.interrupt import interruptible
 
 _FATAL_ONLY = 4

@@ -13,7 +13,7 @@ from compress.files import check_target, exclusive, sweep, write_whole
 from exports.artefact import Artefact
 from exports.formats import format_of
 from exports.parity import Parity, check_parity
-from exports.source import Settings, answering
+from exports.source import Settings, source_network
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def ship(
 
     def write(staged: Path) -> None:
         form.write(checkpoint, staged, wish)
-        passed.append(check_parity(answering(checkpoint), form.read(staged), images, name=path))
+        passed.append(check_parity(source_network(checkpoint), form.read(staged), images, name=path))
 
     with exclusive(path):
         sweep(path)

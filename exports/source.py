@@ -34,7 +34,7 @@ class Settings:
     lineage: bool = True
 
 
-def answering(checkpoint: Checkpoint) -> nn.Module:
+def source_network(checkpoint: Checkpoint) -> nn.Module:
     """A copy of the network, on the CPU and in eval mode, that answers what its task asks for.
 
     Where that is its last stage, as of a classifier or of a network for masks, it answers as it is: logits (B, C) or

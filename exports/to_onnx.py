@@ -21,7 +21,7 @@ from compress.tasks import TASKS
 from exports import label
 from exports.graph.seal import seal
 from exports.graph.strip import strip
-from exports.source import OPSETS, Settings, answering, noise
+from exports.source import OPSETS, Settings, noise, source_network
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
@@ -46,7 +46,7 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     if settings.opset not in OPSETS:
         raise ExportError(f"opset {settings.opset} is not supported; allowed are {OPSETS[0]} to {OPSETS[-1]}")
     output = TASKS[checkpoint.card.task].output
-    model = strip(_convert(answering(checkpoint), output, noise(checkpoint.card, 2), settings.opset))
+    model = strip(_convert(source_network(checkpoint), output, noise(checkpoint.card, 2), settings.opset))
     model.producer_name = "edgepress"
     model.producer_version = label.tool_version()
     entry = model.metadata_props.add()

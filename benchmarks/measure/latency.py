@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 MIN_CALLS, MAX_CALLS = 1, 400
 MIN_WARMUP_CALLS = 5
 
-Run = Callable[[], object]
+Call = Callable[[], object]
 Clock = Callable[[], int]
 
 
@@ -90,7 +90,7 @@ class Latency:
 
 
 def measure(
-    files: Mapping[str, Sequence[Run]],
+    files: Mapping[str, Sequence[Call]],
     *,
     rounds: int = 30,
     turn_ms: float = 5.0,
@@ -140,13 +140,13 @@ def measure(
     }
 
 
-def _alternating(files: Mapping[str, Sequence[Run]]) -> list[tuple[str, int]]:
+def _alternating(files: Mapping[str, Sequence[Call]]) -> list[tuple[str, int]]:
     """Every session as (name, number): the first of each file, the second of each file, and so on."""
     most = max(map(len, files.values()))
     return [(name, number) for number in range(most) for name, runs in files.items() if number < len(runs)]
 
 
-def _turn(run: Run, calls: int, clocks: Clocks) -> tuple[list[int], float]:
+def _turn(run: Call, calls: int, clocks: Clocks) -> tuple[list[int], float]:
     """The wall time of each call in ns, and the CPU time of one, on average."""
     clock = clocks.wall
     run()
@@ -159,12 +159,12 @@ def _turn(run: Run, calls: int, clocks: Clocks) -> tuple[list[int], float]:
     return times, (clocks.cpu() - began) / calls
 
 
-def _calls_a_turn(runs: Sequence[Run], turn_ms: float, warmup_ms: float, clock: Clock) -> int:
+def _calls_a_turn(runs: Sequence[Call], turn_ms: float, warmup_ms: float, clock: Clock) -> int:
     fastest_ms = max(min(_warm_up(run, warmup_ms, clock) for run in runs) / 1e6, 1e-6)
     return int(np.clip(round(turn_ms / fastest_ms), MIN_CALLS, MAX_CALLS))
 
 
-def _warm_up(run: Run, warmup_ms: float, clock: Clock) -> int:
+def _warm_up(run: Call, warmup_ms: float, clock: Clock) -> int:
     """The shortest call in ns."""
     end = clock() + warmup_ms * 1e6
     shortest, calls = 0, 0

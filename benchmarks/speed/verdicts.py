@@ -25,7 +25,7 @@ import typer
 
 from benchmarks import script
 from benchmarks.bench import CPU, WALL
-from benchmarks.measure.latency import Clocks, Run, measure
+from benchmarks.measure.latency import Call, Clocks, measure
 from benchmarks.pages import terminal
 from benchmarks.verdict import judge, ratio
 from compress import evidence
@@ -129,14 +129,14 @@ def _export(name: str, classes: int, folder: Path) -> Path:
     return ship(checkpoint, folder / f"{name}-{classes}.onnx", [noise(card)]).artefact.path
 
 
-def _open(file: Path) -> Run:
+def _open(file: Path) -> Call:
     image = torch.rand(1, *IMAGE, generator=torch.Generator().manual_seed(0))
     return format_of(file).read(file).bind(image)
 
 
 def _pair(file: Path, other: Path, plan: Plan, burners: list[subprocess.Popen[bytes]]) -> dict[str, Any]:
     """One comparison, as the medians of each session; the burners rest while sessions are opened."""
-    runs: dict[str, list[Run]] = {"own": [], "other": []}
+    runs: dict[str, list[Call]] = {"own": [], "other": []}
     for _ in range(plan.sessions):
         for sessions, path in zip(runs.values(), (file, other), strict=True):
             sessions.append(_open(path))
@@ -158,7 +158,7 @@ def _against_bare(file: Path, plan: Plan) -> dict[str, float]:
     return {"measured": taken.median_ms, "bare": float(np.exp(np.log([*before, *after]).mean()))}
 
 
-def _bare_median_ms(run: Run) -> float:
+def _bare_median_ms(run: Call) -> float:
     clock = Clocks().wall
     times: list[int] = []
     while sum(times) < 2 * BARE_CALLS_MS * 1e6:

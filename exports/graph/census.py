@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from compress.cost import MacCounter
 from compress.errors import ExportError
 from compress.stages import Staged, evaluating
-from exports.graph.opened import at_batch_one, inputs, parse, read_bytes
+from exports.graph.model_file import at_batch_one, inputs, parse, read_bytes
 from exports.graph.strip import graphs
 
 Shape = tuple[int | str, ...]
@@ -99,7 +99,7 @@ def graph_census(path: Path) -> GraphCensus:
     """The census of an .onnx file.
 
     Raises:
-        ExportError: The file is not an ONNX model, or asks for more than `exports.graph.opened` allows.
+        ExportError: The file is not an ONNX model, or asks for more than `exports.graph.model_file` allows.
     """
     model = _load(path)
     parts = list(graphs(model.graph))

@@ -7,7 +7,7 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto, TensorProto
 
 from exports import label
-from exports.graph.opened import parse, read_bytes
+from exports.graph.model_file import parse, read_bytes
 
 
 def differences(path: Path, other: Path) -> list[str]:
