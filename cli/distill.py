@@ -74,6 +74,7 @@ def distill(
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "step",
+    warm_up: options.WarmUp = 0,
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     augment: options.Augment = None,
@@ -105,7 +106,7 @@ def distill(
     plan = read_method(method, parse.read_settings(knobs))
     _refuse_ignored(plan, auxiliary)
     small = parse.read_network(student, student_arch, width=width, depth=depth)
-    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, warm_up=warm_up)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
     goal, journal = parse.read_task(task), Journal(output, resume, force, read)
     journal.check()

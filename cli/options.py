@@ -35,7 +35,7 @@ METHODS = (
     "dist",
 )
 OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("step", "cosine", "constant")
+SCHEDULES = ("step", "cosine", "constant", "one-cycle")
 AUGMENTATIONS = ("none", "flip", "crop")
 RESIZES = ("crop", "stretch")
 KEEPS = ("last", "best", "best-loss")
@@ -200,7 +200,16 @@ Rate = Annotated[float, number("--lr", 0, LARGEST_RATE, "(]", help="Learning rat
 Optimizer = Annotated[str, choice("--optimizer", OPTIMIZERS, help="adam, adamw or sgd.", group=TRAINING)]
 Schedule = Annotated[
     str,
-    choice("--schedule", SCHEDULES, help="step (the last seventh at a tenth), cosine or constant.", group=TRAINING),
+    choice(
+        "--schedule",
+        SCHEDULES,
+        help="step (the last seventh at a tenth), cosine, constant, or one-cycle (up to --lr at 30 %, then down).",
+        group=TRAINING,
+    ),
+]
+WarmUp = Annotated[
+    int,
+    whole("--warm-up", 0, help="Epochs in which the rate rises to --lr; not of one-cycle.", group=TRAINING),
 ]
 Keep = Annotated[
     str,

@@ -40,7 +40,17 @@ _Epochs = Annotated[
         group=options.TRAINING,
     ),
 ]
-_OF_RECOVERY = ("--set", "--epochs", "--lr", "--optimizer", "--schedule", "--batch-size", "--keep", "--augment")
+_OF_RECOVERY = (
+    "--set",
+    "--epochs",
+    "--lr",
+    "--optimizer",
+    "--schedule",
+    "--warm-up",
+    "--batch-size",
+    "--keep",
+    "--augment",
+)
 
 
 def prune(
@@ -54,6 +64,7 @@ def prune(
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
+    warm_up: options.WarmUp = 0,
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     augment: options.Augment = None,
@@ -92,7 +103,7 @@ def prune(
     recovery = None
     if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1
-        fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+        fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep, warm_up=warm_up)
         recovery = Recovery(method, fit)
     stamp = progress.stamp(output)
     after = progress.follow(recovered(small, before, recovery, images, job), output)

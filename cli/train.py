@@ -26,6 +26,7 @@ def train(
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "step",
+    warm_up: options.WarmUp = 0,
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     weights: options.Weights = None,
@@ -56,7 +57,7 @@ def train(
     from compress.training.journal import Journal
 
     goal = parse.read_task(task)
-    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep)
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, warm_up=warm_up)
     read = (Path(weights),) if weights else ()
     journal = Journal(output, resume, force, read)
     journal.check()

@@ -246,6 +246,9 @@ def test_an_option_that_would_be_ignored(
     [
         (f"{TRAIN} --optimizer adem", ("unknown optimizer 'adem'", "Did you mean 'adam'?")),
         (f"{TRAIN} --schedule cosinus", ("unknown schedule 'cosinus'", "Did you mean 'cosine'?")),
+        (f"{TRAIN} --epochs 3 --warm-up 3", ("warm-up of 3 epochs in a course of 3", "fewer than the course")),
+        (f"{TRAIN} --schedule one-cycle --warm-up 1", ("one-cycle", "leave out the warm-up")),
+        (f"{TRAIN} --warm-up -1", ("--warm-up", "at least 0")),
         (f"{TRAIN} --keep bset", ("unknown --keep 'bset'", "Did you mean 'best'?")),
         (TRAIN.replace("cnn-s", "resnet81"), ("unknown network 'resnet81'", "Did you mean 'resnet18'?")),
         (f"{DISTIL} --student cnn-z", ("unknown network 'cnn-z'", "Did you mean 'cnn-")),

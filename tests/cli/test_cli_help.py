@@ -19,8 +19,9 @@ from cli import options
 from cli.main import app
 from compress.data import AUGMENTATIONS, DATASETS
 from compress.models import model_names
-from compress.phase import OPTIMIZERS, SCHEDULES
+from compress.phase import OPTIMIZERS
 from compress.recipes import RECIPES
+from compress.schedule import SCHEDULES
 from compress.tasks import TASKS
 
 Run = Callable[[str, Path], Result]
