@@ -71,6 +71,19 @@ def write_whole(path: Path, write: Callable[[Path], None], *, force: bool = Fals
     return path
 
 
+def append(path: Path, content: bytes) -> None:
+    """Nothing, once the content stands at the end of a file and will outlive this process, however that ends.
+
+    Raises:
+        OutputError: It cannot be written, or only in part.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise OutputError(f"{path}: not written: {error.strerror or error}") from error
+
+
 def sweep(path: Path) -> None:
     """Remove what killed writers of `path` left beside it; to be called by who has it to itself (see `exclusive`)."""
     place = _place(path)

@@ -130,6 +130,8 @@ class Fit:
         keep: Which weights leave the phase: those of the last epoch, or of the best one on the validation split, by the
             task's score or by the sum of the phase's terms.
         batch_size: Images a step.
+        ema: Decay of the average of the weights over the steps of the phase, in [0, 1); 0 keeps none. With one it is
+            the averaged weights that are validated and leave the phase.
     """
 
     epochs: int
@@ -137,6 +139,7 @@ class Fit:
     schedule: Schedule | tuple[float, ...]
     keep: Keep = "last"
     batch_size: int = 128
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -145,6 +148,8 @@ class Fit:
             raise ValueError(f"schedule: {len(self.schedule)} factors for {self.epochs} epochs; give one an epoch")
         if self.batch_size < 2:
             raise ValueError(f"batch size: got {self.batch_size}; at least 2 is needed (batch-norm, pairwise losses)")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema: got {self.ema}; allowed is 0 for none, or a decay below 1 such as 0.999")
 
     def rate(self, epoch: int, share: float = 0.0) -> float:
         """The learning rate at a step.
@@ -239,6 +244,7 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
             "keep": phase.fit.keep,
             "batch_size": phase.fit.batch_size,
             "train": list(phase.train) if phase.train is not None else None,
+            **({"ema": phase.fit.ema} if phase.fit.ema else {}),
             **({"norms": phase.norms} if phase.norms != "as trained" else {}),
         }
         for phase in phases

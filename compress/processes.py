@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def share() -> tuple[int, int]:
@@ -21,13 +23,17 @@ def is_main() -> bool:
     return bool(PartialState().is_main_process)
 
 
-def agree(module: nn.Module) -> None:
-    """Nothing, once every process has the first one's buffers: each saw other images and has statistics of its own."""
+def agree(tensors: Iterable[Tensor]) -> None:
+    """Nothing, once every process has the first one's, in place: each saw other images and has statistics of its own.
+
+    Args:
+        tensors: As many, of the same shapes and in the same order everywhere.
+    """
     if share()[1] == 1:
         return
     from accelerate.utils import broadcast
 
-    broadcast(list(module.buffers()))
+    broadcast(list(tensors))
 
 
 def total(counts: Tensor) -> Tensor:

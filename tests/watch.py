@@ -44,7 +44,7 @@ def watched(reports: Iterable[EpochReport | Progress], student: Staged) -> tuple
 
 def timeless(reports: Sequence[EpochReport]) -> list[EpochReport]:
     """The reports without what the clock says and where the result goes."""
-    return [replace(report, output="", images_per_s=0.0, seconds_left=0.0) for report in reports]
+    return [replace(report, output="", images_per_s=0.0, seconds_left=0.0, cpu_s=0.0) for report in reports]
 
 
 def finished(training: Training) -> tuple[list[EpochReport], Checkpoint]:

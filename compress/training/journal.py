@@ -1,4 +1,4 @@
-"""The state of a run on disk after each epoch, so that a killed run goes on as if nothing had happened."""
+"""The state of a run and its metrics on disk, so that a run that was ended goes on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from compress.errors import CheckpointError, OutputError
-from compress.files import check_free, check_target, sweep, write_whole
+from compress.files import append, check_free, check_target, sweep, write_whole
 from compress.phase import Phase
 from compress.processes import is_main
 
 MAGIC = b"edgepress-run"
-FORMAT = 2
+FORMAT = 3
 SUFFIX = ".safetensors"
 ANEW = "begin anew with --force"
 
@@ -42,6 +42,7 @@ class State:
         losses: The state dict of each loss of the phase that owns parameters, by term.
         best: Score and state dict of the best epoch of the phase, where one is kept.
         history: One record an epoch.
+        average: The steps behind the average of the weights and its tensors by name, within a phase that keeps one.
     """
 
     plan: Mapping[str, str]
@@ -51,13 +52,14 @@ class State:
     losses: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     best: tuple[float, dict[str, Tensor]] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    average: tuple[int, dict[str, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
 class Journal:
     """Where a run keeps its state, beside what it will write.
 
-    The state is one line, `edgepress-run 2 <sha256 of the rest>`, and what `torch.save` makes of a `State`.
+    The state is one line, `edgepress-run 3 <sha256 of the rest>`, and what `torch.save` makes of a `State`.
 
     Attributes:
         output: The file that the run makes.
@@ -147,16 +149,22 @@ class Journal:
         return state
 
     def write(self, state: State) -> None:
-        """Keep the state, and the metrics of every epoch so far."""
+        """Keep the state."""
         content = io.BytesIO()  # a full disk is an OSError for Python, but not for torch's own writer
         torch.save({**vars(state), "plan": dict(state.plan)}, content)
         payload = content.getbuffer()
         write_whole(self.state_path, lambda path: _write_bytes(path, _header(payload), payload), force=True)
-        self.write_metrics(state)
+
+    def note(self, state: State) -> None:
+        """Keep the metrics of the latest epoch, behind those of the others."""
+        if len(state.history) == 1:
+            self.write_metrics(state)
+        else:
+            append(self.metrics_path, _line(state.history[-1]))
 
     def write_metrics(self, state: State) -> None:
-        """Keep the metrics of every epoch so far."""
-        lines = "".join(json.dumps(record) + "\n" for record in state.history).encode()
+        """Keep the metrics of every epoch so far, and no others."""
+        lines = b"".join(map(_line, state.history))
         write_whole(self.metrics_path, lambda path: _write_bytes(path, lines), force=True)
 
     def finish(self) -> None:
@@ -212,7 +220,8 @@ def _state_of(content: object) -> State:
         "model": _maps(state.model, Tensor),
         "optimizer": state.optimizer is None or _maps(state.optimizer, dict | list),
         "losses": _maps(state.losses, dict) and all(_maps(loss, Tensor) for loss in state.losses.values()),
-        "best": state.best is None or _is_best(state.best),
+        "best": state.best is None or _is_counted(state.best, float),
+        "average": state.average is None or _is_counted(state.average, int),
         "history": isinstance(state.history, list) and all(_maps(record, object) for record in state.history),
     }
     wrong = [name for name, is_right in right.items() if not is_right]
@@ -226,8 +235,9 @@ def _maps(value: object, kind: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, kind) for k, v in value.items())
 
 
-def _is_best(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], float) and _maps(value[1], Tensor)
+def _is_counted(value: object, kind: type) -> bool:
+    """Whether it is a number of that very type and tensors by name."""
+    return isinstance(value, tuple) and len(value) == 2 and type(value[0]) is kind and _maps(value[1], Tensor)
 
 
 def _check_progress(state: State, phases: Sequence[Phase]) -> None:
@@ -242,8 +252,14 @@ def _check_progress(state: State, phases: Sequence[Phase]) -> None:
     learned = {term.name for term in phase.terms if term.learns} if within else set()
     if (state.optimizer is not None) != within or state.losses.keys() != learned:
         raise ValueError(f"an optimizer and losses belong to it {'within' if within else 'between'} phases")
+    if (state.average is not None) != (within and phase.fit.ema > 0):
+        raise ValueError("an average of the weights belongs to it within a phase that keeps one, and only there")
     if (state.best is not None) != (within and phase.fit.keep != "last"):
         raise ValueError("the best epoch belongs to it within a phase that keeps the best, and only there")
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(record)}\n".encode()
 
 
 def _write_bytes(path: Path, *parts: bytes | memoryview) -> None:

@@ -249,7 +249,7 @@ def test_a_run_that_diverges_later_keeps_its_last_good_epoch(folder: Path, edgep
     result = edgepress(f"{ONE_BATCH} --lr 1e30", folder)
     assert result.exit_code == 3
     assert re.match(
-        r"error: phase 'task', epoch 2: .* is not finite .*; what was kept last is in net.resume.pt; .*--force$",
+        r"error: phase 'task', epoch 2: .* is not finite .*; the epoch before is kept in net.resume.pt; .*--force$",
         result.stderr,
     )
     state = read_state(folder / "net.resume.pt")

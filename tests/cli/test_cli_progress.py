@@ -20,7 +20,7 @@ def training(*, interrupted: bool = False) -> Generator[EpochReport | Progress, 
             yield Progress(output, "[task]", epoch, 2, images, 40)
         if interrupted:
             raise KeyboardInterrupt
-        yield EpochReport(output, "[task]", epoch, 2, {"ce": 0.5}, "train_top1", 0.25, 100.0, 3.0)
+        yield EpochReport(output, "[task]", epoch, 2, {"ce": 0.5}, "train_top1", 0.25, 100.0, 3.0, 0.5)
     return "done"
 
 

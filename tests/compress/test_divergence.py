@@ -27,7 +27,7 @@ MakeFit = Callable[..., Fit]
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
     digits: Dataset, tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.training.engine.PATIENCE", 0)
+    monkeypatch.setattr("compress.training.keeping.PATIENCE", 0)
 
     def plan(at: int) -> list[Phase]:
         fit = Fit(2, OPTIMIZERS["adam"](1e-2), (1.0, 1.0), batch_size=32)
@@ -37,7 +37,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(
     whole = make_student()
     _, states = watched(run(plan(-1), whole, digits, Run(CLASSIFICATION)), whole)
     journal = Journal(tmp_path / "student.safetensors", resume=True)
-    message = rf"phase 'second', epoch 4: .*tripping = {value}\); what was kept last is in .*begin anew with --force"
+    message = rf"phase 'second', epoch 4: .*tripping = {value}\); the epoch before is kept in .*begin anew with --force"
     with pytest.raises(DivergedError, match=message) as caught:
         list(run(plan(2 + 5 + 2), make_student(), digits, Run(CLASSIFICATION), journal=journal))
     assert caught.value.exit_code == 3
@@ -69,7 +69,9 @@ def test_weights_that_are_not_finite_are_never_kept(digits: Dataset, tmp_path: P
         Phase("good", (CE,), make_fit(1)),
         Phase("bad", (Term(_root_loss, (S("logits"),), 1.0, "root"),), make_fit(1, batch_size=512)),
     ]
-    with pytest.raises(DivergedError, match=r"phase 'bad', epoch 2: .* is no longer finite; what was kept last is in"):
+    with pytest.raises(
+        DivergedError, match=r"phase 'bad', epoch 2: .* is no longer finite; the epoch before is kept in"
+    ):
         list(run(plan, make_student(), digits, Run(CLASSIFICATION), journal=journal))
     kept = read_state(journal.state_path)
     assert kept.done == 1

@@ -18,7 +18,7 @@ from compress.models import Architecture, build
 from compress.phase import OPTIMIZERS, Fit, Phase, S, Term
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION
-from compress.training.engine import EpochReport, Run, run
+from compress.training.engine import EpochReport, Progress, Run, run
 from compress.training.journal import Journal, read_state
 
 MakeFit = Callable[..., Fit]
@@ -76,7 +76,7 @@ def test_a_run_resumed_at_any_epoch_ends_with_the_same_bits(
     epochs: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("compress.training.engine.PATIENCE", 0)  # however slow the disk, each epoch is written
+    monkeypatch.setattr("compress.training.keeping.PATIENCE", 0)  # however slow the disk, each epoch is written
     journal = Journal(tmp_path / "student.safetensors")
     abandoned = run(_long_plan(), make_student(), varied_digits, Run(CLASSIFICATION, 7), teacher=guide, journal=journal)
     begun = [next(abandoned) for _ in range(epochs)]
@@ -103,7 +103,7 @@ def _interrupt(_loss: Tensor) -> Tensor:
 def test_a_run_stopped_within_an_epoch_ends_with_the_same_bits(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.training.engine.PATIENCE", 0)
+    monkeypatch.setattr("compress.training.keeping.PATIENCE", 0)
 
     def plan(at: int) -> list[Phase]:
         fit = Fit(3, OPTIMIZERS["adam"](1e-2), (1.0, 1.0, 0.1), batch_size=32)
@@ -121,17 +121,74 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_bits(
     assert same(state_of(student), state_of(whole))
 
 
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state is written in the first epoch of a run and at the end of a phase, and else only where the run ends."""
+    monkeypatch.setattr("compress.training.keeping.PATIENCE", 1e9)
+
+
+def _epochs_noted(journal: Journal) -> list[int]:
+    return [json.loads(line)["epoch"] for line in journal.metrics_path.read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("slow_disk")
 def test_a_state_that_takes_long_to_write_is_written_by_time_and_at_the_end_of_a_phase(
-    digits: Dataset, tmp_path: Path, make_fit: MakeFit, monkeypatch: pytest.MonkeyPatch
+    digits: Dataset, tmp_path: Path, make_fit: MakeFit
 ) -> None:
-    monkeypatch.setattr("compress.training.engine.PATIENCE", 1e9)
     journal = Journal(tmp_path / "student.safetensors")
-    phases = [Phase("p", (CE,), make_fit(3)), Phase("q", (CE,), make_fit(2))]
+    phases = [Phase("p", (CE,), make_fit(3)), Phase("q", (CE,), make_fit(3))]
     kept = [
-        read_state(journal.state_path).done
+        (read_state(journal.state_path).done, _epochs_noted(journal)[-1])
         for _ in run(phases, make_student(), digits, Run(CLASSIFICATION), journal=journal)
     ]
-    assert kept == [1, 1, 3, 4, 5]
+    assert kept == [(1, 1), (1, 2), (3, 3), (3, 4), (3, 5), (6, 6)]
+
+
+@pytest.mark.usefixtures("slow_disk")
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_a_run_that_is_closed_leaves_its_last_epoch(
+    varied_digits: Dataset,
+    guide: Staged,
+    tmp_path: Path,
+    uninterrupted: tuple[list[EpochReport], list[State]],
+    epochs: int,
+) -> None:
+    journal = Journal(tmp_path / "student.safetensors")
+    student = make_student()
+    asked = Run(CLASSIFICATION, 7, every_s=0.0)
+    reports = run(_long_plan(), student, varied_digits, asked, teacher=guide, journal=journal)
+    while epochs:
+        epochs -= isinstance(next(reports), EpochReport)
+    begun = next(reports)  # in the middle of the next one
+    assert isinstance(begun, Progress)
+    reports.close()
+    done = begun.epoch - 1
+    assert read_state(journal.state_path).done == done
+    assert _epochs_noted(journal) == list(range(1, done + 1))
+    again = make_student()
+    journal = replace(journal, resume=True)
+    list(run(_long_plan(), again, varied_digits, Run(CLASSIFICATION, 7), teacher=guide, journal=journal))
+    assert same(state_of(again), uninterrupted[1][-1])
+
+
+@pytest.mark.usefixtures("slow_disk")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_what_ends_a_run_in_an_epoch_leaves_the_one_before(
+    digits: Dataset, tmp_path: Path, make_fit: MakeFit, error: type[BaseException]
+) -> None:
+    def end(_loss: Tensor) -> Tensor:
+        raise error
+
+    journal = Journal(tmp_path / "student.safetensors")
+    plan = [Phase("p", (Term(Trip(1 + 3 * 5 + 2, end), CE.args, 1.0, "ce"),), make_fit(9))]
+    student = make_student()
+    states = []
+    with pytest.raises(error):
+        states.extend(state_of(student) for _ in run(plan, student, digits, Run(CLASSIFICATION), journal=journal))
+    kept = read_state(journal.state_path)
+    assert kept.done == 3
+    assert same(kept.model, states[2])
+    assert not same(state_of(student), states[2])
 
 
 def test_a_network_whose_state_has_a_version_is_resumed(

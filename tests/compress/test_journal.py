@@ -41,7 +41,7 @@ def records(count: int) -> list[dict[str, Any]]:
 
 def forge(path: Path, content: bytes) -> None:
     """Write a state as `Journal.write` does, digest and all."""
-    path.write_bytes(b"edgepress-run 2 " + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    path.write_bytes(b"edgepress-run 3 " + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def saved(content: object) -> bytes:
@@ -66,11 +66,15 @@ def journal(tmp_path: Path) -> Journal:
 @pytest.fixture
 def interrupted(journal: Journal) -> Journal:
     """A journal of a run that was stopped after its first epoch."""
-    journal.write(State(PLAN, 1, {"weight": torch.ones(3)}, OPTIMIZER, history=records(1)))
+    state = State(PLAN, 1, {"weight": torch.ones(3)}, OPTIMIZER, history=records(1))
+    journal.note(state)
+    journal.write(state)
     return journal
 
 
 def test_its_files_lie_beside_the_output(journal: Journal, tmp_path: Path) -> None:
+    for count in (1, 2):
+        journal.note(State(PLAN, count, history=records(count)))
     journal.write(State(PLAN, 2, history=records(2)))
     assert {path.name for path in tmp_path.iterdir()} == {"student.resume.pt", "student.metrics.jsonl"}
     assert [json.loads(line) for line in journal.metrics_path.read_text().splitlines()] == records(2)
@@ -206,7 +210,13 @@ def test_any_flipped_bit_and_any_cut_is_refused(interrupted: Journal, phases: li
 
 
 @pytest.mark.parametrize(
-    "content", [saved({"format": 1, "plan": PLAN, "done": 1}), b"edgepress-run 3 0123\nwhat may come"], ids=["1", "3"]
+    "content",
+    [
+        saved({"format": 1, "plan": PLAN, "done": 1}),
+        b"edgepress-run 2 0123\nwhat was",
+        b"edgepress-run 4 0123\nwhat may come",
+    ],
+    ids="124",
 )
 def test_a_state_of_another_format_is_refused(journal: Journal, phases: list[Phase], content: bytes) -> None:
     journal.state_path.write_bytes(content)
@@ -229,8 +239,8 @@ def test_a_hostile_state_is_not_executed(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (None, "a state has exactly best, done"),
-        ({"more": 1}, "a state has exactly best, done"),
+        (None, "a state has exactly average, best, done"),
+        ({"more": 1}, "a state has exactly average, best, done"),
         ({"plan": {"plan": 1}}, "plan: of a wrong type"),
         ({"done": True}, "done: of a wrong type"),
         ({"done": 1.0}, "done: of a wrong type"),
@@ -239,6 +249,8 @@ def test_a_hostile_state_is_not_executed(
         ({"optimizer": [1]}, "optimizer: of a wrong type"),
         ({"losses": {"hint": 1}}, "losses: of a wrong type"),
         ({"best": (1, {})}, "best: of a wrong type"),
+        ({"average": (1.0, {})}, "average: of a wrong type"),
+        ({"average": (1, {"weight": 1.0})}, "average: of a wrong type"),
         ({"history": [1]}, "history: of a wrong type"),
     ],
 )
@@ -261,6 +273,7 @@ def test_a_state_of_another_make_is_refused(
         ({"optimizer": None}, "an optimizer and losses belong to it within phases"),
         ({"losses": {"ce": {}}}, "an optimizer and losses"),
         ({"best": (0.5, {})}, "the best epoch belongs"),
+        ({"average": (1, {})}, "an average of the weights belongs"),
         ({"done": 2, "history": records(2)}, "an optimizer and losses belong to it between phases"),
         ({"done": 3, "history": records(3)}, "an optimizer and losses"),
         ({"done": 3, "history": records(3), "losses": {"hint": {}}}, "the best epoch belongs"),
@@ -348,6 +361,7 @@ def test_another_rate_schedule_data_or_teacher_is_refused(
         ({"fit": make_fit(2, rate=1e-4)}, "plan"),
         ({"fit": make_fit(2, schedule="step")}, "plan"),
         ({"fit": make_fit(2, batch_size=31)}, "plan"),
+        ({"fit": replace(make_fit(2), ema=0.9)}, "plan"),
         ({"data": varied_digits}, "data"),
         ({"guide": student.network}, "teacher"),
         ({"guide": replace(asked.guide, keep={"map1": torch.tensor([1, 2])})}, "teacher"),
