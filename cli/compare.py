@@ -92,6 +92,25 @@ def compare(
             rich_help_panel=options.TRAINING,
         ),
     ] = "70",
+    task: Annotated[
+        str | None,
+        options.choice("--task", options.TASKS, help="What for. [default: as of distill]", group=options.TRAINING),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            "--score",
+            metavar="LIST",
+            help="Further tasks that every run is scored for, such as retrieval.",
+            rich_help_panel=options.TRAINING,
+        ),
+    ] = None,
+    note: Annotated[
+        str,
+        typer.Option(
+            "--note", metavar="TEXT", help="What a reader of the tables should know.", rich_help_panel=options.OUTPUT
+        ),
+    ] = "",
     jobs: Annotated[int, options.whole("--jobs", 1, help="Runs at a time.")] = 1,
     threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of each run.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, and write nothing.")] = False,
@@ -108,7 +127,7 @@ def compare(
         edgepress compare t.safetensors --methods pkt,indistill:last=okd --fractions 0.1,0.2 --data digits -o study
         edgepress compare t.safetensors --methods no_teacher,okd --epochs 10,okd=20 --data digits -o s --dry-run
     """
-    from benchmarks.studies.folder import plan
+    from benchmarks.studies.folder import open_folder, plan
     from benchmarks.studies.grid import Grid, read_epochs
     from cli import study
     from cli.parse import command_line
@@ -130,14 +149,17 @@ def compare(
         seeds=tuple(range(seeds)),
         epochs=read_epochs(epochs, ways),
         baseline=base,
+        task=task or "",
         options=study.words_of(passed),
         depths=(None,) if depth is None else study.read_numbers("--depth", depth, int),
         ratios=(None,) if ratio is None else study.read_numbers("--ratio", ratio, float),
         auxiliary=str(auxiliary) if auxiliary else study.how_auxiliaries_are_made(guide, auxiliary_epochs, passed),
     )
-    todo = plan(grid, guide, command_line())
+    scoring = study.scoring_of(score, task, data, passed)
+    todo = plan(grid, guide, command_line(), note=note)
     if dry_run:
         study.list_trials(todo)
         return
     with exclusive(output):
-        study.run_study(output, todo, study.program(threads), jobs=jobs, force=force)
+        open_folder(output, todo, force=force)
+        study.run_study(output, todo, scoring, study.program(threads), jobs=jobs)

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,15 +18,18 @@ from cli.progress import InterruptedRunError, duration
 from compress.errors import GateError, PlanError, unknown_name
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from benchmarks.studies.folder import Plan
+    from benchmarks.studies.gather import Scoring
     from benchmarks.studies.grid import AuxiliaryOf, Made, Way
     from benchmarks.studies.run import Outcome, Program
     from compress.checkpoint import Checkpoint
 
 OF_THE_GRID = frozenset(
     ("teacher", "data", "output", "student", "method", "knobs", "auxiliary", "auxiliary_epochs", "ratio", "epochs")
-) | frozenset(("fraction", "depth", "seed", "arch", "auxiliary_arch", "student_arch", "resume", "force"))
-NOT_THE_AUXILIARYS = frozenset(("schedule", "keep", "task", "width"))
+) | frozenset(("fraction", "depth", "seed", "task", "arch", "auxiliary_arch", "student_arch", "resume", "force"))
+NOT_THE_AUXILIARYS = frozenset(("schedule", "keep", "width"))
 ROOT = Path(cli.__file__).parents[1]
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -101,6 +104,17 @@ def how_auxiliaries_are_made(teacher: Checkpoint, epochs: int, passed: Mapping[s
     return Made(_auxiliary_of(teacher, passed.get("width")), epochs, words_of(own))
 
 
+def scoring_of(tasks: str | None, task: str | None, data: str, passed: Mapping[str, Any]) -> Scoring:
+    """What every run is scored for: what the study is about, and further tasks as they were listed."""
+    from benchmarks.studies.gather import Scoring
+    from cli.parse import read_task
+    from compress.data import DataOptions
+
+    named = [*([task] if task else []), *(tasks.split(",") if tasks else [])]
+    options = DataOptions(val_fraction=passed["val_fraction"])
+    return Scoring(tuple(dict.fromkeys(read_task(name).name for name in named)), data, options)
+
+
 def program(threads: int) -> Program:
     """How this very edgepress is started again, whatever lies in the folder it is started in."""
     from benchmarks.studies.run import Program
@@ -117,20 +131,20 @@ def list_trials(plan: Plan) -> None:
     say.result({"trials": plan.commands, **plan.facts}, f"{len(plan.trials)} runs; nothing was written")
 
 
-def run_study(folder: Path, plan: Plan, begun: Program, *, jobs: int, force: bool) -> None:
-    """Run what is not finished yet, and print the table.
+def run_study(folder: Path, plan: Plan, scoring: Scoring, begun: Program, *, jobs: int) -> None:
+    """Run what is not finished yet in the open folder of a study, and print the table.
 
     Raises:
         InterruptedRunError: Ctrl-C.
         TrialsFailedError: A run has no result; the others are there.
-        OutputError: The folder holds another study.
     """
-    from benchmarks.studies.folder import open_folder, write_study
-    from benchmarks.studies.rows import row
+    from contextlib import closing
+
+    from benchmarks.studies.folder import write_study
+    from benchmarks.studies.gather import gather
     from benchmarks.studies.run import run_trials
     from benchmarks.studies.summary import cells
 
-    open_folder(folder, plan, force=force)
     rows: dict[str, dict[str, Any]] = {}
     pace = Pace(jobs, {trial.name: trial.epochs * trial.fraction for trial in plan.trials})
 
@@ -140,25 +154,26 @@ def run_study(folder: Path, plan: Plan, begun: Program, *, jobs: int, force: boo
 
     document()
     try:
-        for outcome in run_trials(plan.trials, folder, begun, jobs=jobs):
-            pace.ended(outcome)
-            if not outcome.trial.step or outcome.reason:
-                rows[outcome.trial.name] = row(outcome.trial, folder, outcome.reason)
-            say.line(_line(outcome, rows.get(outcome.trial.name), pace))
-            if outcome.seconds or outcome.reason:
-                document()
+        with closing(run_trials(plan.trials, folder, begun, jobs=jobs)) as outcomes:
+            for outcome in outcomes:
+                pace.ended(outcome)
+                if not outcome.trial.step or outcome.reason:
+                    rows[outcome.trial.name] = gather(outcome.trial, folder, scoring, outcome.reason)
+                say.line(_line(outcome, rows.get(outcome.trial.name), pace))
+                if outcome.seconds or outcome.reason:
+                    document()
     except KeyboardInterrupt as error:
         raise InterruptedRunError(f"interrupted; repeat the command to go on with the study in {folder}") from error
     _say_study(folder, document())
 
 
 def _say_study(folder: Path, document: Mapping[str, Any]) -> None:
-    from benchmarks.studies.folder import DOCUMENT, SHEET
-    from benchmarks.studies.shown import headings, table_cells
+    from benchmarks.studies.folder import DOCUMENT, SHEET, TABLE
+    from benchmarks.studies.table import headings, table_cells
 
     head, *body = table_cells(document)
-    written = [folder / DOCUMENT, folder / SHEET]
-    say.result(document, *headings(document), say.table(head, body), "written:", *(f"  {path}" for path in written))
+    written = [folder / DOCUMENT, folder / SHEET, folder / TABLE]
+    say.result(document, *headings(document), _drawn(head, body), "written:", *(f"  {path}" for path in written))
     failed = [row for row in document["rows"] if row["reason"]]
     if failed:
         for row in failed:
@@ -166,6 +181,19 @@ def _say_study(folder: Path, document: Mapping[str, Any]) -> None:
         raise TrialsFailedError(
             f"{len(failed)} of {len(document['grid'])} runs failed; repeat the command to try them again"
         )
+
+
+def _drawn(head: Sequence[str], body: Sequence[Sequence[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    for number, name in enumerate(head):
+        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in body:
+        table.add_row(*map(Text, row))
+    return table
 
 
 @dataclass
@@ -211,15 +239,17 @@ def _flag(parameter: inspect.Parameter) -> str:
 
 
 def _line(outcome: Outcome, row: Mapping[str, Any] | None, pace: Pace) -> str:
+    from benchmarks.studies.gather import cost, scores
+
     name = outcome.trial.name
     if outcome.reason:
         said = f"failed: {outcome.reason}"
     elif row is None:
         said = "made"
     else:
-        first = next(iter(row["scores"].items()))
-        cpu = "" if row["cpu_s"] is None else f", {row['cpu_s']:,.0f} CPU-s"
-        said = f"{first[0]} {100 * first[1]:.2f} %{cpu}"
+        name_of, value = next(iter(scores(row).items()))
+        spent = cost(row, "cpu_s")
+        said = f"{name_of} {100 * value:.2f} %" + ("" if spent is None else f", {spent:,.0f} CPU-s")
     return f"{pace.over}/{pace.all} {name}: {said}{pace.left()}"
 
 

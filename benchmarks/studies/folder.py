@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import terminal
-from benchmarks.studies.grid import TRIALS, Grid, Trial, output_of, trials
+from benchmarks.studies import table
+from benchmarks.studies.gather import SCORES
+from benchmarks.studies.grid import TRIALS, Grid, Trial, log_of, output_of, trials
 from compress import evidence
 from compress.checkpoint import Checkpoint
 from compress.errors import OutputError
 from compress.evidence import weights_digest
 from compress.training.journal import Journal
 
-SCHEMA = "edgepress-study/2"
-DOCUMENT, SHEET = "study.json", "study.csv"
+DOCUMENT, SHEET, TABLE = "study.json", "study.csv", "table.md"
 SHOWN = 3
 
 
@@ -43,13 +44,14 @@ class Plan:
         return {trial.name: trial.command for trial in self.trials}
 
 
-def plan(grid: Grid, teacher: Checkpoint, command: str) -> Plan:
+def plan(grid: Grid, teacher: Checkpoint, command: str, *, note: str = "") -> Plan:
     """What a study is about to do.
 
     Args:
         grid: What it compares.
         teacher: The network in the grid's file.
         command: What was typed.
+        note: What a reader should know of its settings.
 
     Raises:
         PlanError: See `benchmarks.studies.grid.trials`.
@@ -66,7 +68,9 @@ def plan(grid: Grid, teacher: Checkpoint, command: str) -> Plan:
             "metrics": step.get("metrics", {}),
         },
         "baseline": grid.baseline,
+        "task": grid.task,
         "settings": shlex.join(grid.options),
+        "note": note,
         "machine": evidence.describe(),
     }
     return Plan(trials(grid), facts)
@@ -98,31 +102,44 @@ def open_folder(folder: Path, plan: Plan, *, force: bool = False) -> None:
 
 
 def write_study(folder: Path, plan: Plan, rows: Sequence[Mapping[str, Any]], cells: Sequence[Any]) -> dict[str, Any]:
-    """The document of the study as far as it is, which is written as JSON and its rows as CSV."""
+    """The document of the study as far as it is, which is written as JSON, its rows as CSV, its table as Markdown."""
     document = {
-        "schema": SCHEMA,
+        "schema": table.SCHEMA,
         **plan.facts,
         "grid": plan.commands,
         "splits": _splits(rows),
         "summary": list(cells),
         "rows": list(rows),
     }
-    terminal.write_text(folder / DOCUMENT, json.dumps(document, indent=1) + "\n", force=True)
+    terminal.write_text(folder / DOCUMENT, to_json(document), force=True)
     terminal.write_text(folder / SHEET, sheet(rows), force=True)
+    terminal.write_text(folder / TABLE, table.markdown(document) + "\n", force=True)
     return document
 
 
 def sheet(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as CSV: a column for each of their entries, scores among them; empty where a row has none."""
-    flat = [{key: value for key, value in row.items() if not isinstance(value, Mapping)} for row in rows]
-    for line, row in zip(flat, rows, strict=True):
-        line.update(row.get("scores", {}))
+    """The rows as CSV, a column for each of their entries and of the quantities recorded; empty where one has none."""
+    flat = []
+    for row in rows:
+        known = {one["quantity"]: one["value"] for one in row["records"] if not one["reason"]}
+        flat.append({key: value for key, value in row.items() if key != "records"} | known)
     head = list(dict.fromkeys(key for line in flat for key in line))
     text = io.StringIO()
     writer = csv.DictWriter(text, head, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue()
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """The document as JSON text: a line for each entry, and for each item of those that are lists."""
+    parts = []
+    for key, value in document.items():
+        text = json.dumps(value)
+        if isinstance(value, list) and value:
+            text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _splits(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -143,8 +160,8 @@ def _before(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
-            raise OutputError(f"{path}: has schema {document['schema']!r:.80}; a study has {SCHEMA!r}")
+        if document["schema"] != table.SCHEMA:
+            raise OutputError(f"{path}: has schema {document['schema']!r:.80}; a study has {table.SCHEMA!r}")
         return {"grid": dict(document["grid"]), "weights": document["teacher"]["weights"]}
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: is no study ({error!r:.80}); give another folder") from error
@@ -156,8 +173,8 @@ def _check_grown(folder: Path, before: Mapping[str, Any], plan: Plan) -> None:
         raise OutputError(f"{folder}: holds a study of another teacher, with other weights; {anew}")
     commands = plan.commands
     for name, command in before["grid"].items():
-        if name in commands and commands[name] != command:
-            ours, theirs = (set(_options(text)) for text in (commands[name], command))
+        ours, theirs = (set(_options(text)) for text in (commands.get(name, command), command))
+        if ours != theirs:
             raise OutputError(
                 f"{folder}: holds a study whose run {name} had {_told(theirs - ours)}, where this one has "
                 f"{_told(ours - theirs)}; repeat its options, {anew}"
@@ -182,5 +199,6 @@ def _told(options: set[str]) -> str:
 
 def _remove(folder: Path, name: str) -> None:
     journal = Journal(output_of(folder, name))
-    for path in (journal.output, journal.state_path, journal.metrics_path, folder / TRIALS / f"{name}.log"):
+    beside = (journal.output.with_suffix(SCORES), log_of(folder, name))
+    for path in (journal.output, journal.state_path, journal.metrics_path, *beside):
         path.unlink(missing_ok=True)

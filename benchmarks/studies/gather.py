@@ -1,120 +1,149 @@
-"""The JSON of a study, from the checkpoints that its commands left: `python -m benchmarks.studies.gather --help`.
+"""What the runs of a study left, one row each: read off their checkpoints and the records of their epochs.
 
-A score stands in a checkpoint's lineage already where the task it was trained for asks for it; the other scores are
-measured here. The document's schema is described in `benchmarks.studies.table`.
+A score stands in a checkpoint's lineage already where the task it was trained for asks for it; those of other tasks are
+measured here, once: they are kept beside the checkpoint.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from benchmarks import script
 from benchmarks.pages import terminal
-from benchmarks.studies import table
-from compress import evidence
+from benchmarks.studies.grid import Trial, output_of
 from compress.checkpoint import Checkpoint, load
-from compress.data import DataOptions, Dataset
-from compress.errors import DataError
-from compress.files import check_target
+from compress.data import DataOptions
+from compress.errors import CompressError
+from compress.evidence import Record
 from compress.opening import data_for
-from compress.tasks import CLASSIFICATION, RETRIEVAL
+from compress.tasks import TASKS
+from compress.training.journal import Journal
 
-PAPER: dict[str, dict[str, dict[str, dict[str, float]]]] = {
-    "fashion-mnist": {
-        "classification": {
-            "okd": {"top1": 0.9001},
-            "pkt": {"top1": 0.9019},
-            "indistill": {"top1": 0.9057},
-        },
-        "retrieval": {
-            "teacher": {"map_e_paper": 0.7330, "map_c_paper": 0.7949},
-            "auxiliary": {"map_e_paper": 0.7008, "map_c_paper": 0.7439},
-            "no_teacher": {"map_e_paper": 0.6593, "map_c_paper": 0.6828},
-            "okd": {"map_e_paper": 0.6670, "map_c_paper": 0.6890},
-            "pkt": {"map_e_paper": 0.6730, "map_c_paper": 0.7150},
-            "indistill": {"map_e_paper": 0.6938, "map_c_paper": 0.7268},
-        },
-    },
-}
+LOW, HIGH = "_low", "_high"
+SCORES = ".scores.json"
+COSTS = ("parameters", "size_bytes", "cpu_s")
+PLACE = ("name", "student", "method", "task", "fraction", "seed", "epochs", "depth", "ratio", "control", "command")
+
+Row = dict[str, Any]
 
 
-def main(
-    data: Annotated[str, typer.Option(help="Data set that every checkpoint was trained on.")],
-    teacher: Annotated[Path, typer.Option(help="Checkpoint of the teacher.")],
-    run: Annotated[list[str], typer.Option(metavar="METHOD=PATH", help="A checkpoint and its method; repeated.")],
-    shipped: Annotated[Path, typer.Option(help="JSON that `edgepress benchmark` wrote of the shipped file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-) -> None:
-    """Gather the runs of a study into one JSON document."""
-    named = [_named(word) for word in run]
-    check_target(output, force=force, inputs=(teacher, shipped, *(path for _, path in named)))
-    first = load(teacher)
-    images = _images(first, data)
-    runs = [(method, load(path)) for method, path in named]
-    rows = []
-    for method, checkpoint in (("teacher", first), *runs):
-        typer.echo(f"{method}, {checkpoint.card.task}, seed {checkpoint.card.lineage[-1]['seed']}", err=True)
-        rows += _rows(method, checkpoint, images)
-    document = {
-        "schema": table.SCHEMA,
-        "data": data,
-        "machine": evidence.describe(),
-        "teacher": _teacher(first),
-        "rows": rows,
-        "paper": PAPER.get(data, {}),
-        "shipped": json.loads(shipped.read_text(encoding="utf-8")),
-    }
-    terminal.write_text(output, json.dumps(document, indent=1) + "\n", force=force)
-    typer.echo(f"{output}: {len(rows)} rows")
+@dataclass(frozen=True)
+class Scoring:
+    """What every run is scored for, besides what it was trained for.
+
+    Attributes:
+        tasks: By name.
+        data: Name or path of the data set.
+        options: How it is read; fraction and seed are those of each run.
+    """
+
+    tasks: tuple[str, ...]
+    data: str
+    options: DataOptions
 
 
-def _named(word: str) -> tuple[str, Path]:
-    method, sign, path = word.partition("=")
-    if not sign or not method or not path:
-        raise DataError(f"--run {word}: give it as METHOD=PATH")
-    return method, Path(path)
+def gather(trial: Trial, folder: Path, scoring: Scoring, reason: str = "") -> Row:
+    """What is known of a trial, as JSON-able data.
+
+    Keys: those of PLACE, `reason` (why there is no result, or ""), `train_images`, `fingerprint` (of its data) and
+    `teacher` (digest of its weights), None without a result; and `records`, each a `compress.evidence.Record`: the
+    scores, as fractions, and those of COSTS as far as they are known.
+
+    Args:
+        trial: A run of the study.
+        folder: Of the study.
+        scoring: What else to score it for.
+        reason: Why it has no result; "" reads it.
+    """
+    place = {name: getattr(trial, name) for name in PLACE} | {"reason": reason}
+    if not reason:
+        try:
+            return place | _result(trial, folder, scoring)
+        except CompressError as error:
+            reason = str(error)
+    record = Record("score", None, command=trial.command, seed=trial.seed, reason=reason)
+    nothing = {"train_images": None, "fingerprint": None, "teacher": None}
+    return place | {"reason": reason, **nothing, "records": [record.to_dict()]}
 
 
-def _images(checkpoint: Checkpoint, name: str) -> Dataset:
-    return data_for(checkpoint.card, name, DataOptions())
+def scores(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a row by name."""
+    records = row["records"]
+    return {one["quantity"]: one["value"] for one in records if not one["reason"] and one["quantity"] not in COSTS}
 
 
-def _rows(method: str, checkpoint: Checkpoint, images: Dataset) -> list[dict[str, Any]]:
-    """A row for each task that the network's scores belong to: one trained on labels is held to both."""
-    step = checkpoint.card.lineage[-1]
-    scores = dict(step["metrics"])
-    both = checkpoint.card.task == CLASSIFICATION.name
-    if both:
-        scores |= RETRIEVAL.evaluate(checkpoint.network, images)
-    row = {
-        "method": method,
-        "task": checkpoint.card.task,
-        "seed": step["seed"],
-        "epochs": sum(epochs for _, epochs in step["phases"]),
-        "parameters": sum(p.numel() for p in checkpoint.network.model.parameters()),
-        "command": step["command"],
-        "trained_with": step["versions"],
-        **{name: round(value, 6) for name, value in scores.items()},
-    }
-    untaught = method in ("no_teacher", "teacher")
-    return [row, row | {"task": RETRIEVAL.name, "top1": None}] if both and untaught else [row]
+def cost(row: Mapping[str, Any], quantity: str) -> float | None:
+    """One of COSTS of a row; None where it is not known."""
+    return next((one["value"] for one in row["records"] if one["quantity"] == quantity), None)
 
 
-def _teacher(checkpoint: Checkpoint) -> dict[str, Any]:
-    step = checkpoint.card.lineage[-1]
-    metrics = step["metrics"]
+def epochs(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The records of a trial's epochs, as its journal keeps them; none where it has none."""
+    path = Journal(output_of(folder, name)).metrics_path
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def cpu_seconds(folder: Path, name: str) -> float | None:
+    """The CPU time of a trial's epochs, validation included; None where not every epoch says it."""
+    records = epochs(folder, name)
+    known = [record["cpu_s"] for record in records if record.get("cpu_s") is not None]
+    return round(sum(known), 1) if known and len(known) == len(records) else None
+
+
+def records(metrics: Mapping[str, float], like: Record) -> list[Record]:
+    """One for each metric, between its ends where it has some.
+
+    Args:
+        metrics: By name; "top1_low" and "top1_high" are the ends of "top1".
+        like: What all of them share.
+    """
+    return [
+        replace(like, quantity=name, value=value, low=metrics.get(name + LOW), high=metrics.get(name + HIGH))
+        for name, value in metrics.items()
+        if not name.endswith((LOW, HIGH))
+    ]
+
+
+def _result(trial: Trial, folder: Path, scoring: Scoring) -> Row:
+    path = output_of(folder, trial.name)
+    made, digest = load(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    step = made.card.lineage[-1]
+    like = Record("", None, sha256=digest, command=trial.command, seed=trial.seed, environment=step["versions"])
+    spent = cpu_seconds(folder, trial.name)
+    counted = [
+        replace(like, quantity="parameters", value=sum(p.numel() for p in made.network.model.parameters())),
+        replace(like, quantity="size_bytes", value=path.stat().st_size, unit="B"),
+        *([] if spent is None else [replace(like, quantity="cpu_s", value=spent, unit="s")]),
+    ]
+    scored = records({**step["metrics"], **_further(trial, made, path, digest, scoring)}, like)
     return {
-        "name": checkpoint.card.architecture.name,
-        "top1": metrics["top1"],
-        "top1_interval": [metrics["top1_low"], metrics["top1_high"]],
-        "command": step["command"],
+        "task": trial.task or made.card.task,
+        "train_images": step["data"]["train_images"],
+        "fingerprint": step["data"]["fingerprint"],
+        "teacher": step.get("teacher"),
+        "records": [one.to_dict() for one in (*scored, *counted)],
     }
 
 
-if __name__ == "__main__":
-    script.run(main)
+def _further(trial: Trial, made: Checkpoint, path: Path, digest: str, scoring: Scoring) -> dict[str, float]:
+    """The scores of tasks that the network was not trained for."""
+    tasks = [name for name in scoring.tasks if name != made.card.task]
+    if not tasks:
+        return {}
+    kept = path.with_suffix(SCORES)
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    if known.get("sha256") != digest:
+        known = {"sha256": digest}
+    missing = [name for name in tasks if name not in known]
+    if missing:
+        options = replace(scoring.options, fraction=trial.fraction, seed=trial.seed)
+        images = data_for(made.card, scoring.data, options)
+        known |= {name: TASKS[name].evaluate(made.network, images) for name in missing}
+        terminal.write_text(kept, json.dumps(known, indent=1) + "\n", force=True)
+    return {name: value for task in tasks for name, value in known[task].items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compress.errors import PlanError, unknown_name
 from compress.recipes import read_method
+from compress.tasks import CLASSIFICATION, RETRIEVAL, TASKS
 
 TRIALS = "trials"
 SUFFIX = ".safetensors"
@@ -23,19 +24,21 @@ AuxiliaryOf = Callable[[str, "int | None", float], Sequence[str]]
 
 @dataclass(frozen=True)
 class Way:
-    """A method as a study names it: "indistill:scheme=decay:last=crd".
+    """A method as a study names it: "indistill:scheme=decay:last=crd", "okd@classification".
 
     Attributes:
         label: As it was named.
         name: Of the recipe.
         settings: Its knobs, "knob=value" each.
         guide: Whom the student listens to: nobody, teacher or auxiliary.
+        task: What it is trained for; "" for what the study is about.
     """
 
     label: str
     name: str
     settings: tuple[str, ...]
     guide: str
+    task: str = ""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class Grid:
         seeds: Of everything random.
         epochs: Label of a method to its epochs; `FOR_ALL` to those of the others.
         baseline: Label of the method that the others are held against.
+        task: What for; "" leaves it to the command.
         options: Words that every command gets.
         depths: Of the students; None leaves it to the network.
         ratios: Shares of an auxiliary's filters to drop; None leaves it to the command.
@@ -87,6 +91,7 @@ class Grid:
     seeds: tuple[int, ...]
     epochs: Mapping[str, int]
     baseline: str
+    task: str = ""
     options: tuple[str, ...] = ()
     depths: tuple[int | None, ...] = (None,)
     ratios: tuple[float | None, ...] = (None,)
@@ -102,6 +107,7 @@ class Trial:
         words: The command that makes it, without `edgepress` and the output; paths as they were typed.
         student: As it was named.
         method: Label of the method.
+        task: What it is trained for; "" where that was left to the command.
         fraction, seed, epochs, depth, ratio: Where it stands in the grid.
         control: Whose epochs the baseline is given here; "" for a run that was asked for.
         needs: Names of the trials that come before it.
@@ -112,6 +118,7 @@ class Trial:
     words: tuple[str, ...]
     student: str
     method: str
+    task: str
     fraction: float
     seed: int
     epochs: int
@@ -133,19 +140,27 @@ def output_of(folder: Path, name: str) -> Path:
     return folder / TRIALS / f"{name}{SUFFIX}"
 
 
+def log_of(folder: Path, name: str) -> Path:
+    """What the process of a trial said."""
+    return folder / TRIALS / f"{name}.log"
+
+
 def read_way(text: str) -> Way:
-    """The method that "name:knob=value:knob=value" names.
+    """The method that "name:knob=value:knob=value" names; "name@task" is trained for another task than the study's.
 
     Raises:
-        PlanError: There is no such method or knob, or a value that is none.
+        PlanError: There is no such method, knob or task, or a value that is none.
     """
-    name, *settings = text.split(":")
+    whole, sign, task = text.partition("@")
+    if sign and task not in TASKS:
+        raise PlanError(f"--methods {text}: {unknown_name('task', task, TASKS)}")
+    name, *settings = whole.split(":")
     pairs = [setting.partition("=") for setting in settings]
     for knob, sign, value in pairs:
         if not (knob and sign and value):
             raise PlanError(f"--methods {text}: knobs are given as {name}:knob=value:knob=value")
     recipe = read_method(name, {knob: value for knob, _, value in pairs}).recipe
-    return Way(text, name, tuple(settings), recipe.guide)
+    return Way(text, name, tuple(settings), recipe.guide, task)
 
 
 def read_epochs(text: str, ways: Sequence[Way]) -> dict[str, int]:
@@ -225,12 +240,15 @@ class _Start:
         given = made if isinstance(made, str) else self._output(steps[-1]) if steps else ""
         auxiliary = ("--auxiliary", given) if way.guide == "auxiliary" and given else ()
         depth = ("--depth", str(self.depth)) if self.depth is not None else ()
+        task = self._task(way)
         words = (*self._distill(self.student), *depth, *way.words, *auxiliary, *self._where(epochs))
+        words = (*words, *(("--task", task) if task else ()))
         return Trial(
             self._name(way.label, epochs, ratio),
             (*words, *self.grid.options),
             self.student,
             way.label,
+            task,
             self.fraction,
             self.seed,
             epochs,
@@ -249,14 +267,29 @@ class _Start:
         network = made.network(self.student, self.depth, share)
         rest = (*self._where(made.epochs), "--schedule", "constant", *made.options)
         steps: list[Trial] = []
-        for method, more in (("no_teacher", network[1:]), ("pkt", ("--task", "retrieval"))):
-            start = self._output(steps[-1]) if steps else network[0]
-            words = (*self._distill(start), *more, "--method", method, *rest)
+        for method, task in (("no_teacher", "classification"), ("pkt", "retrieval")):
+            start, shape = (self._output(steps[-1]), ()) if steps else (network[0], tuple(network[1:]))
+            words = (*self._distill(start), *shape, "--method", method, "--task", task, *rest)
             name = self._name(f"auxiliary-{method}", made.epochs, share)
             before = tuple(step.name for step in steps)
-            place = (self.student, f"auxiliary, {method}", self.fraction, self.seed, made.epochs, self.depth, share)
+            place = (
+                self.student,
+                f"auxiliary, {method}",
+                task,
+                self.fraction,
+                self.seed,
+                made.epochs,
+                self.depth,
+                share,
+            )
             steps.append(Trial(name, words, *place, needs=before, step=True))
         return steps
+
+    def _task(self, way: Way) -> str:
+        """What a method is trained for: without a guide, retrieval has nothing to train on but the labels."""
+        if way.task or way.guide != "nobody" or self.grid.task != RETRIEVAL.name:
+            return way.task or self.grid.task
+        return CLASSIFICATION.name
 
     def _output(self, step: Trial) -> str:
         return str(output_of(self.grid.folder, step.name))

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.studies.grid import TRIALS, Trial, output_of
+from benchmarks.studies.grid import Trial, log_of, output_of
 from compress.errors import OutputError
 from compress.files import check_free
 from compress.training.journal import Journal
@@ -144,7 +144,7 @@ def _is_free(folder: Path, trial: Trial) -> bool:
 
 
 def _start(trial: Trial, folder: Path, program: Program) -> _Process:
-    log = folder / TRIALS / f"{trial.name}.log"
+    log = log_of(folder, trial.name)
     words = [*program.words, *trial.words, "-o", str(output_of(folder, trial.name)), "--resume"]
     with log.open("ab") as file:
         begun = file.tell()

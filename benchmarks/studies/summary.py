@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmarks.studies.gather import COSTS, cost, scores
 from benchmarks.verdict import LEVEL, student_quantile
 
-PLACE = ("student", "depth", "fraction", "method", "ratio", "epochs", "control")
+PLACE = ("student", "depth", "fraction", "method", "task", "ratio", "epochs", "control")
 PAIRED = ("student", "depth", "fraction", "epochs")
 
 Row = Mapping[str, Any]
@@ -19,13 +20,13 @@ Cell = dict[str, Any]
 def cells(rows: Iterable[Row], baseline: str) -> list[Cell]:
     """One for each place of the grid, in the order of their first row, as JSON-able data.
 
-    Keys: those of PLACE, `seeds` (that have a result), `failed` (seeds that have none), `parameters`, `size_bytes`,
-    `train_images`, `cpu_s` (mean over the seeds), `scores` (name to `mean`, `sd`, `least`, `most`, `n`), and
+    Keys: those of PLACE, `seeds` (that have a result), `failed` (seeds that have none), `train_images`, `parameters`,
+    `size_bytes` and `cpu_s` (means over the seeds), `scores` (name to `mean`, `sd`, `least`, `most`, `n`), and
     `differences` and `differences_equal_epochs` (name to what `paired` gives): to the baseline with its own epochs, and
     to it with as many epochs as this one had. None stands for what is not known.
 
     Args:
-        rows: See `benchmarks.studies.rows.row`.
+        rows: See `benchmarks.studies.gather.gather`.
         baseline: Label of the method that the others are held against.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
@@ -34,11 +35,11 @@ def cells(rows: Iterable[Row], baseline: str) -> list[Cell]:
     found = [_cell(place, runs) for place, runs in groups.items()]
     runs_of = {place: _scores(runs) for place, runs in groups.items()}
     bases = [place for place in groups if place[PLACE.index("method")] == baseline]
-    for cell, (place, scores) in zip(found, runs_of.items(), strict=True):
+    for cell, (place, ours) in zip(found, runs_of.items(), strict=True):
         own = next((b for b in bases if _meets(b, place, PAIRED[:-1]) and not b[-1]), None)
         same = next((b for b in bases if _meets(b, place, PAIRED)), None)
         for name, base in (("differences", own), ("differences_equal_epochs", same)):
-            cell[name] = {} if base in (None, place) else _differences(scores, runs_of[base])
+            cell[name] = {} if base in (None, place) else _differences(ours, runs_of[base])
     return found
 
 
@@ -66,25 +67,29 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, 
 def _cell(place: tuple[Any, ...], runs: Sequence[Row]) -> Cell:
     good = [run for run in runs if not run["reason"]]
     first: Mapping[str, Any] = good[0] if good else {}
-    times = [run["cpu_s"] for run in good]
+    costs = {name: [cost(run, name) for run in good] for name in COSTS}
     return {
         **dict(zip(PLACE, place, strict=True)),
         "seeds": [run["seed"] for run in good],
         "failed": [run["seed"] for run in runs if run["reason"]],
-        **{key: first.get(key) for key in ("parameters", "size_bytes", "train_images")},
-        "cpu_s": round(statistics.fmean(times), 1) if times and None not in times else None,
+        "train_images": first.get("train_images"),
+        **{name: _mean(values) for name, values in costs.items()},
         "scores": {name: _spread(list(values.values())) for name, values in _scores(runs).items()},
     }
 
 
 def _scores(runs: Sequence[Row]) -> dict[str, dict[int, float]]:
-    """Score to seed to value; the ends of intervals are no scores."""
+    """Score to seed to value."""
     found: dict[str, dict[int, float]] = {}
     for run in runs:
-        for name, value in run.get("scores", {}).items():
-            if not name.endswith(("_low", "_high")):
-                found.setdefault(name, {})[run["seed"]] = value
+        for name, value in scores(run).items():
+            found.setdefault(name, {})[run["seed"]] = value
     return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:

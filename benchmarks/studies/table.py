@@ -1,12 +1,20 @@
 """The results section of a page, from the JSON of a study: `python -m benchmarks.studies.table STUDY.json PAGE.md`.
 
-The document of schema "edgepress-study/1" (every score is a fraction between 0 and 1):
+The document of schema "edgepress-study/2" (every score is a fraction between 0 and 1):
 
+    command   what was typed; "" where the runs were made one by one
     data      name of the data set
+    teacher   file, name, weights (a digest), command and metrics of the network that teaches
+    baseline  label of the method that the others are held against
+    task      what for; "" where that was left to the commands
+    settings  the options that every run had
+    note      what a reader should know of them
     machine   see compress.evidence.describe
-    teacher   name, top1, and if known top1_interval [low, high] and command
-    rows      one a run: method, task, seed, epochs, command, and the scores that were measured, by the keys of METRICS
-    paper     optional: task to method to score key to the published value
+    grid      run to its command
+    splits    for each fraction and seed: the fingerprints of the training data; equal: there is one, for all methods
+    summary   see benchmarks.studies.summary.cells
+    rows      see benchmarks.studies.gather.gather
+    paper     optional: task to method to score to the published value
     shipped   optional: a document of schema "edgepress-benchmark/1" or "/2" (benchmarks.pages.terminal)
 """
 
@@ -14,7 +22,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,73 +31,108 @@ from benchmarks import script
 from benchmarks.pages import terminal
 from compress.errors import DataError
 
-SCHEMA = "edgepress-study/1"
+SCHEMA = "edgepress-study/2"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+HEADS = {
+    "task": "task",
+    "student": "student",
+    "depth": "depth",
+    "fraction": "data",
+    "ratio": "ratio",
+    "epochs": "epochs",
+}
 METRICS = {
     "top1": "top-1",
+    "miou": "mIoU",
+    "miou_per_image": "mIoU per image",
     "map_e_paper": "mAP e",
     "map_c_paper": "mAP c",
     "map_e_exact": "mAP e (exact)",
     "map_c_exact": "mAP c (exact)",
 }
+FIRST = {"retrieval": ("map_e_paper", "map_c_paper")}  # what a study of a task is about, where it is not the first
+UNKNOWN = "–"
+SPREAD = "percent on the test split, mean ± standard deviation over the seeds"
+PAIRED = "difference paired by seed, with its 95 % interval"
+KEYS = ("data", "teacher", "baseline", "task", "settings", "note", "machine", "grid", "summary", "rows")
 
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The mean of one score over the seeds, its least and its greatest value, and how many there were."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
+Cell = Mapping[str, Any]
+Document = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Line:
-    """All runs of one method on one task for as many epochs, which differ in their seed only."""
+def headings(document: Document) -> list[str]:
+    """What the table is about, and what all of its rows have in common."""
+    cells, note = document["summary"], document["note"]
+    same = [f"{HEADS[key]} {_value(key, cells[0][key])}" for key in _places(cells, differ=False)] if cells else []
+    settings = [document["settings"]] if document["settings"] else []
+    about = f"{document['teacher']['name']} teaches on {document['data']}: {'; '.join([', '.join(same), *settings])}"
+    paired = any(cell["differences"] for cell in cells)
+    return [about, *([note] if note else []), f"{SPREAD}; {PAIRED}" if paired else SPREAD]
 
-    task: str
-    method: str
-    epochs: int
-    seeds: tuple[int, ...]
-    scores: Mapping[str, Spread]
 
+def table_cells(document: Document, *, whole: bool = False) -> list[list[str]]:
+    """The table: its head, and a row for each place of the grid, in columns for what differs between them.
 
-def aggregate(rows: Iterable[Row]) -> list[Line]:
-    """One line for each (task, method, epochs), in the order of their first run.
-
-    Raises:
-        DataError: A row lacks a key, a seed comes twice in one line, or a score is not a fraction.
+    Args:
+        document: Of a study.
+        whole: All the scores that have a name, the published values, and the ends of intervals; otherwise, for a narrow
+            page, what the study is about, and half of each interval on a line of its own.
     """
-    groups: dict[tuple[str, str, int], list[Row]] = {}
-    for number, row in enumerate(rows):
-        missing = [key for key in ("task", "method", "epochs", "seed") if key not in row]
-        if missing:
-            raise DataError(f"rows[{number}]: lacks {', '.join(missing)}")
-        groups.setdefault((row["task"], row["method"], row["epochs"]), []).append(row)
-    return [_line(*key, runs) for key, runs in groups.items()]
+    cells, baseline = document["summary"], document["baseline"]
+    places, scores = _places(cells, differ=True), scores_of(document)
+    scores = [name for name in scores if name in METRICS] or scores if whole else about(document)
+    equal = any(cell["control"] for cell in cells)
+    paper: Mapping[str, Any] = document.get("paper", {}) if whole else {}
+    published = {key for methods in paper.values() for known in methods.values() for key in known}
+    head = ["method", *(HEADS[key] for key in places), "seeds"]
+    for name in scores:
+        head += [METRICS.get(name, name), *(["*paper*"] if name in published else [])]
+        if name in about(document):
+            head += [f"vs {baseline}", *(["vs, equal epochs"] if equal else [])]
+    body = []
+    for cell in cells:
+        line = [_method(cell), *(_value(key, cell[key]) for key in places), _seeds(cell)]
+        known = paper.get(cell["task"], {}).get(cell["method"], {})
+        for name in scores:
+            line += [_score(cell["scores"].get(name)), *([_published(known.get(name))] if name in published else [])]
+            if name in about(document):
+                line += [_difference(cell["differences"].get(name), whole)]
+                line += [_difference(cell["differences_equal_epochs"].get(name), whole)] if equal else []
+        body.append([*line, UNKNOWN if cell["cpu_s"] is None else f"{cell['cpu_s']:,.0f}"])
+    return _without_empty([[*head, "CPU-s"], *body])
 
 
-def markdown(study: Mapping[str, Any]) -> str:
-    """The results as Markdown: the teacher, a table of the methods, the shipped file's table, and the commands.
+def scores_of(document: Document) -> list[str]:
+    """The names of the scores that any run has: those that have a name here first."""
+    there = list(dict.fromkeys(name for cell in document["summary"] for name in cell["scores"]))
+    return [name for name in METRICS if name in there] + [name for name in there if name not in METRICS]
+
+
+def about(document: Document) -> list[str]:
+    """The scores that a study is about: one, or those that its task is known by."""
+    there = scores_of(document)
+    return [name for name in FIRST.get(document["task"], ()) if name in there] or there[:1]
+
+
+def markdown(document: Document) -> str:
+    """The results as Markdown: what was compared, a table of the methods, the shipped file's table, and the commands.
 
     Raises:
         DataError: It is not a study of this schema, or a row is not as it should be.
     """
-    _check_schema(study)
-    lines = aggregate(study["rows"])
-    parts = [_introduction(study)]
-    if lines:
-        parts.append(_methods_table(lines, study.get("paper", {})))
-    if study.get("shipped"):
-        parts.append(_shipped_table(study["shipped"]))
-    commands = [study["teacher"].get("command"), *(row.get("command") for row in study["rows"])]
+    _check(document)
+    parts = [_introduction(document)]
+    if document["summary"]:
+        head, *body = table_cells(document, whole=True)
+        parts.append(_table(head, body, left=1 + ("task" in head)))
+    failed = [f"- {row['name']}: {row['reason']}" for row in document["rows"] if row["reason"]]
+    if failed:
+        parts.append("\n".join(["Without a result:", "", *failed]))
+    if document.get("shipped"):
+        parts.append(_shipped_table(document["shipped"]))
+    commands = [document["teacher"].get("command"), *_commands(document)]
     given = list(dict.fromkeys(command for command in commands if command))
-    if given:
-        parts.append("\n".join(["Made by:", "", "```", *given, "```"]))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *(["\n".join(["Made by:", "", "```", *given, "```"])] if given else [])])
 
 
 def replace_section(page: str, section: str) -> str:
@@ -110,7 +152,7 @@ def main(
     page: Annotated[Path, typer.Argument(help="Markdown page whose marked section is rewritten.")],
 ) -> None:
     """Rewrite the results section of a page from the JSON of a study."""
-    section = markdown(_read_study(results))
+    section = markdown(read_study(results))
     if not page.is_file():
         raise DataError(f"{page} is not a file; give the page that holds the markers")
     try:
@@ -121,7 +163,12 @@ def main(
     typer.echo(f"{page}: results section written from {results}")
 
 
-def _read_study(path: Path) -> dict[str, Any]:
+def read_study(path: Path) -> dict[str, Any]:
+    """The document in a file.
+
+    Raises:
+        DataError: There is none.
+    """
     if not path.is_file():
         raise DataError(f"{path} is not a file; give the JSON of a study")
     try:
@@ -133,67 +180,85 @@ def _read_study(path: Path) -> dict[str, Any]:
     return study
 
 
-def _check_schema(study: Mapping[str, Any]) -> None:
-    if study.get("schema") != SCHEMA:
-        raise DataError(f"schema: got {study.get('schema')!r}; a study has {SCHEMA!r}")
-    missing = [key for key in ("data", "machine", "teacher", "rows") if key not in study]
+def _check(document: Document) -> None:
+    if document.get("schema") != SCHEMA:
+        raise DataError(f"schema: got {document.get('schema')!r}; a study has {SCHEMA!r}")
+    missing = [key for key in KEYS if key not in document]
     if missing:
         raise DataError(f"study: lacks {', '.join(missing)}")
-    shipped = study.get("shipped")
+    for cell in document["summary"]:
+        for name, spread in cell["scores"].items():
+            if not 0 <= spread["least"] <= spread["most"] <= 1:
+                raise DataError(f"{cell['method']}: {name} is {spread}; scores are fractions between 0 and 1")
+    shipped = document.get("shipped")
     if shipped and shipped.get("schema") not in terminal.READABLE:
         allowed = " or ".join(map(repr, terminal.READABLE))
         raise DataError(f"shipped: got schema {shipped.get('schema')!r}; a benchmark has {allowed}")
 
 
-def _line(task: str, method: str, epochs: int, runs: Sequence[Row]) -> Line:
-    seeds = tuple(run["seed"] for run in runs)
-    if len(set(seeds)) != len(seeds):
-        raise DataError(f"{task}, {method}, {epochs} epochs: a seed comes twice in {list(seeds)}; keep one run of each")
-    scores = {}
-    for key in METRICS:
-        values = [run[key] for run in runs if run.get(key) is not None]
-        if any(not 0 <= value <= 1 for value in values):
-            raise DataError(f"{task}, {method}: {key} is {values}; scores are fractions between 0 and 1")
-        if values:
-            scores[key] = Spread(sum(values) / len(values), min(values), max(values), len(values))
-    return Line(task, method, epochs, seeds, scores)
+def _introduction(document: Document) -> str:
+    teacher, machine = document["teacher"], document["machine"]
+    scored = [f"{METRICS[name]} {100 * value:.2f} %" for name, value in teacher["metrics"].items() if name in METRICS]
+    facts, *rest = headings(document)
+    said = f"The teacher: {', '.join(scored)}." if scored else ""
+    where = f"Machine: {machine.get('cpu')}, torch {machine.get('torch')}."
+    published = " *paper*: the published value." if document.get("paper") else ""
+    letters = " e, c: Euclidean, cosine, counted as in the published tables unless marked exact."
+    retrieval = letters if any("map" in name for name in scores_of(document)) else ""
+    spread = f"{rest[-1][0].upper()}{rest[-1][1:]}.{published}{retrieval}"
+    return " ".join(filter(None, [f"{facts}.", *rest[:-1], said, where, spread]))
 
 
-def _introduction(study: Mapping[str, Any]) -> str:
-    teacher, machine = study["teacher"], study["machine"]
-    interval = teacher.get("top1_interval")
-    around = f" [{100 * interval[0]:.2f}, {100 * interval[1]:.2f}]" if interval else ""
-    return (
-        f"Data: {study['data']}. Teacher: {teacher['name']}, top-1 {100 * teacher['top1']:.2f} %{around}. "
-        f"Machine: {machine.get('cpu')}, torch {machine.get('torch')}. "
-        "Scores in percent on the test set, mean over the seeds (least–greatest); *paper*: the published value; "
-        "e, c: Euclidean, cosine; counted as in the published tables, unless marked exact."
-    )
+def _commands(document: Document) -> Iterable[str]:
+    """What was typed for all of it, or for each run where they were made one by one."""
+    return [document["command"]] if document.get("command") else [row["command"] for row in document["rows"]]
 
 
-def _methods_table(lines: Sequence[Line], paper: Mapping[str, Any]) -> str:
-    measured = [key for key in METRICS if any(key in line.scores for line in lines)]
-    published = {key for methods in paper.values() for scores in methods.values() for key in scores}
-    head = ["task", "method", "epochs", "seeds"]
-    for key in measured:
-        head += [METRICS[key], "*paper*"] if key in published else [METRICS[key]]
-    body = []
-    for line in lines:
-        cells = [line.task, line.method, str(line.epochs), str(len(line.seeds))]
-        known = paper.get(line.task, {}).get(line.method, {})
-        for key in measured:
-            cells.append(_spread_text(line.scores.get(key)))
-            if key in published:
-                cells.append(f"{100 * known[key]:.2f}" if key in known else "–")
-        body.append(cells)
-    return _table(head, body, left=2)
+def _places(cells: Sequence[Cell], *, differ: bool) -> list[str]:
+    """Where the cells stand, as far as they differ, or do not, in it; what no cell says is left out."""
+    values = {key: {cell[key] for cell in cells if cell[key] not in (None, "")} for key in HEADS}
+    open_too = {key for key in HEADS if any(cell[key] is None for cell in cells)}
+    return [key for key, found in values.items() if found and (len(found) > 1 or key in open_too) == differ]
 
 
-def _spread_text(spread: Spread | None) -> str:
+def _method(cell: Cell) -> str:
+    return f"{cell['method']}, epochs of {cell['control']}" if cell["control"] else str(cell["method"])
+
+
+def _value(key: str, value: Any) -> str:
+    if value in (None, ""):
+        return UNKNOWN
+    return f"{100 * value:g} %" if key == "fraction" else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _seeds(cell: Cell) -> str:
+    return f"{len(cell['seeds'])}" + (f", {len(cell['failed'])} failed" if cell["failed"] else "")
+
+
+def _score(spread: Mapping[str, Any] | None) -> str:
     if spread is None:
-        return "–"
-    mean = f"{100 * spread.mean:.2f}"
-    return mean if spread.count == 1 else f"{mean} ({100 * spread.low:.2f}–{100 * spread.high:.2f})"
+        return UNKNOWN
+    return f"{100 * spread['mean']:.2f}" + ("" if spread["sd"] is None else f" ±{100 * spread['sd']:.2f}")
+
+
+def _published(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{100 * value:.2f}"
+
+
+def _difference(found: Mapping[str, Any] | None, whole: bool) -> str:
+    if found is None or found["mean"] is None:
+        return UNKNOWN
+    mean, low, high = (None if found[key] is None else 100 * found[key] for key in ("mean", "low", "high"))
+    said = f"{mean:+.2f}"
+    if low is None or high is None:
+        return said
+    return f"{said} [{low:+.2f}, {high:+.2f}]" if whole else f"{said}\n±{(high - low) / 2:.2f}"
+
+
+def _without_empty(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The table without the columns in which nothing is known."""
+    kept = [n for n in range(len(rows[0])) if len(rows) == 1 or any(row[n] != UNKNOWN for row in rows[1:])]
+    return [[row[n] for n in kept] for row in rows]
 
 
 def _shipped_table(shipped: terminal.Document) -> str:

@@ -10,68 +10,72 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies.table import BEGIN, END, aggregate, markdown, replace_section
+from benchmarks.studies.gather import records
+from benchmarks.studies.summary import cells
+from benchmarks.studies.table import BEGIN, END, markdown, read_study, replace_section
 from compress.errors import DataError
+from compress.evidence import Record
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
 
 
-def _row(method: str, seed: int, top1: float, **more: Any) -> dict[str, Any]:
+def _row(method: str, seed: int, top1: float, **more: float) -> dict[str, Any]:
     command = f"edgepress distill --method {method} --seed {seed}"
-    row = {"task": "classification", "method": method, "epochs": 70, "seed": seed, "top1": top1, "command": command}
-    return {**row, **more}
+    place = {"name": f"{method}-{seed}", "student": "cnn-s", "method": method, "task": "classification", "seed": seed}
+    place |= {"fraction": 0.1, "epochs": 70, "depth": None, "ratio": None, "control": "", "command": command}
+    like = Record("", None, command=command, seed=seed)
+    return {**place, "reason": "", "records": [one.to_dict() for one in records({"top1": top1, **more}, like)]}
 
 
-def _study() -> dict[str, Any]:
+def _study(**changes: Any) -> dict[str, Any]:
+    rows = [
+        _row("no_teacher", 0, 0.89),
+        _row("indistill", 0, 0.90, map_e_paper=0.68),
+        _row("indistill", 1, 0.91, map_e_paper=0.70),
+    ]
     return {
-        "schema": "edgepress-study/1",
+        "schema": "edgepress-study/2",
+        "command": "",
         "data": "fashion-mnist",
+        "teacher": {"name": "resnet18", "metrics": {"top1": 0.93}, "command": "edgepress train"},
+        "baseline": "no_teacher",
+        "task": "",
+        "settings": "--lr 0.01",
+        "note": "Scaled down.",
         "machine": {"cpu": "Some CPU", "torch": "2.14.1"},
-        "teacher": {"name": "resnet18", "top1": 0.93, "top1_interval": [0.925, 0.935], "command": "edgepress train"},
-        "rows": [
-            _row("no_teacher", 0, 0.89),
-            _row("indistill", 0, 0.90, map_e_paper=0.68),
-            _row("indistill", 1, 0.91, map_e_paper=0.70),
-        ],
+        "grid": {row["name"]: row["command"] for row in rows},
+        "summary": cells(rows, "no_teacher"),
+        "rows": rows,
         "paper": {"classification": {"indistill": {"top1": 0.9057}}},
+        **changes,
     }
-
-
-def test_aggregate_by_hand() -> None:
-    first, second = aggregate(_study()["rows"])
-    assert (first.method, first.seeds, first.epochs) == ("no_teacher", (0,), 70)
-    assert "map_e_paper" not in first.scores
-    assert second.seeds == (0, 1)
-    top1 = second.scores["top1"]
-    assert (top1.mean, top1.low, top1.high, top1.count) == pytest.approx((0.905, 0.90, 0.91, 2))
-
-
-def test_other_epochs_are_another_line() -> None:
-    rows = [_row("pkt", 0, 0.9), {**_row("pkt", 0, 0.8), "epochs": 3}]
-    assert [line.epochs for line in aggregate(rows)] == [70, 3]
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"task": "classification", "method": "pkt"}], r"rows\[0\]: lacks epochs, seed"),
-        ([_row("pkt", 0, 0.9), _row("pkt", 0, 0.9)], "a seed comes twice"),
-        ([_row("pkt", 0, 90.1)], "fractions between 0 and 1"),
-    ],
-)
-def test_aggregate_refuses(rows: list[dict[str, Any]], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        aggregate(rows)
 
 
 def test_markdown_holds_the_scores_beside_the_published_ones() -> None:
     text = markdown(_study())
-    assert "resnet18, top-1 93.00 % [92.50, 93.50]" in text
-    assert "| task | method | epochs | seeds | top-1 | *paper* | mAP e |" in text
-    assert "| classification | indistill | 70 | 2 | 90.50 (90.00–91.00) | 90.57 | 69.00 (68.00–70.00) |" in text
-    assert "| classification | no_teacher | 70 | 1 | 89.00 | – | – |" in text
+    assert "resnet18 teaches on fashion-mnist: task classification, student cnn-s, data 10 %, epochs 70; --lr" in text
+    assert "Scaled down. The teacher: top-1 93.00 %." in text
+    assert "| method | seeds | top-1 | *paper* | vs no_teacher | mAP e |" in text
+    assert "| indistill | 2 | 90.50 ±0.71 | 90.57 | +1.00 | 69.00 ±1.41 |" in text
+    assert "| no_teacher | 1 | 89.00 | – | – | – |" in text
     assert text.count("--method indistill --seed 1") == 1
     assert "(exact)" not in text
+
+
+def test_a_study_of_one_command_is_made_by_it() -> None:
+    text = markdown(_study(command="edgepress compare teacher.safetensors"))
+    assert text.endswith("```\nedgepress train\nedgepress compare teacher.safetensors\n```")
+
+
+def test_what_differs_is_a_column_and_what_failed_a_line() -> None:
+    broken = {**_row("pkt", 3, 0.5), "fraction": 0.2, "reason": "out of paper", "records": []}
+    rows = [_row("pkt", 0, 0.5), broken]
+    text = markdown(_study(rows=rows, summary=cells(rows, "pkt"), paper={}))
+    assert "| method | data | seeds | top-1 |" in text
+    assert "| pkt | 20 % | 0, 1 failed | – |" in text
+    assert "- pkt-3: out of paper" in text
 
 
 @pytest.mark.parametrize(
@@ -80,12 +84,18 @@ def test_markdown_holds_the_scores_beside_the_published_ones() -> None:
         ({"schema": "other/1"}, "got 'other/1'"),
         ({"teacher": None}, "lacks teacher"),
         ({"shipped": {"schema": "other/1"}}, "shipped: got schema"),
+        ({"summary": cells([_row("pkt", 0, 90.1)], "pkt")}, "fractions between 0 and 1"),
     ],
 )
 def test_markdown_refuses_other_documents(change: dict[str, Any], message: str) -> None:
-    study = {key: value for key, value in {**_study(), **change}.items() if value is not None}
+    study = {key: value for key, value in _study(**change).items() if value is not None}
     with pytest.raises(DataError, match=message):
         markdown(study)
+
+
+def test_the_published_study_can_be_shown() -> None:
+    text = markdown(read_study(RESULTS / "fashion-mnist.json"))
+    assert "| indistill | classification | cnn-s | 70 | 2 | 91.15 ±0.23 | 90.57 | +1.43 [+0.16, +2.70] |" in text
 
 
 def test_section_is_replaced_and_twice_is_once() -> None:

@@ -8,19 +8,14 @@ from typing import Any
 import pytest
 
 from benchmarks.studies.summary import cells, paired
+from compress.evidence import Record
 
 
 def _row(method: str, seed: int, top1: float | None, *, epochs: int = 10, control: str = "") -> dict[str, Any]:
     place = {"student": "cnn-s", "depth": None, "fraction": 0.1, "ratio": None, "method": method, "seed": seed}
-    place |= {"epochs": epochs, "control": control, "reason": "" if top1 else "it broke"}
-    done = {"scores": {"top1": top1, "top1_low": 0.0}, "cpu_s": 10.0 + seed, "parameters": 5, "size_bytes": 20}
-    return {
-        **place,
-        "epochs": epochs,
-        "control": control,
-        "reason": "" if top1 else "it broke",
-        **(done if top1 else {}),
-    }
+    place |= {"task": "", "epochs": epochs, "control": control, "reason": "" if top1 else "it broke"}
+    known = [Record("top1", top1), Record("cpu_s", 10.0 + seed)] if top1 else [Record("score", None, reason="it broke")]
+    return {**place, "records": [one.to_dict() for one in known]}
 
 
 def test_a_paired_difference_by_hand() -> None:
