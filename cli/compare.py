@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli import options
-from cli.study import passes_on
+from cli.study import AS_DISTILL_HAS_IT, Passed
 
 
-@passes_on
 def compare(
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="The trained network: a checkpoint.")],
     data: options.Data,
@@ -115,7 +114,7 @@ def compare(
     threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of each run.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, and write nothing.")] = False,
     force: options.Force = False,
-    **passed: Any,
+    passed: Passed = AS_DISTILL_HAS_IT,
 ) -> None:
     """Compare methods on one teacher and data set.
 

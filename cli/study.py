@@ -6,8 +6,8 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,6 @@ OF_THE_GRID = frozenset(
 NOT_THE_AUXILIARYS = frozenset(("schedule", "keep", "width"))
 ROOT = Path(cli.__file__).parents[1]
 
-Command = TypeVar("Command", bound=Callable[..., None])
 Number = TypeVar("Number", int, float)
 
 
@@ -40,30 +39,27 @@ class TrialsFailedError(GateError):
     """Some runs of a study have no result; the message says how many."""
 
 
-def passed_options() -> dict[str, inspect.Parameter]:
+def _passed_options() -> list[inspect.Parameter]:
     """The options of `edgepress distill` that are passed on to it as they are."""
-    return {one.name: one for one in parameters_of(distill.distill) if one.name not in OF_THE_GRID}
+    return [one for one in parameters_of(distill.distill) if one.name not in OF_THE_GRID]
 
 
-def passes_on(command: Command) -> Command:
-    """The command, taking the options of `edgepress distill` that are passed on in the place of its `**passed`."""
-    own = inspect.signature(command, eval_str=True)
-    kept = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    added = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in passed_options().values()]
-    command.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in (*kept, *added)}
-    return command
+if TYPE_CHECKING:
+    Passed = Any
+else:
+    Passed = make_dataclass("Passed", [(one.name, one.annotation, one.default) for one in _passed_options()])
+
+AS_DISTILL_HAS_IT = Passed()
 
 
-def words_of(passed: Mapping[str, Any]) -> tuple[str, ...]:
+def words_of(passed: Passed, *, without: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """The words that give `edgepress distill` the options that differ from its defaults."""
     words: list[str] = []
-    for name, parameter in passed_options().items():
-        value, flag = passed.get(name, parameter.default), _flag(parameter)
-        if value == parameter.default:
-            continue
-        for one in value if isinstance(value, list) else [value]:
-            words += [flag] if one is True else [flag, str(one)]
+    for option in _passed_options():
+        value = getattr(passed, option.name)
+        if value != option.default and option.name not in without:
+            for one in value if isinstance(value, list) else [value]:
+                words += [_flag(option)] if one is True else [_flag(option), str(one)]
     return tuple(words)
 
 
@@ -96,23 +92,22 @@ def read_ways(methods: str, baseline: str | None) -> tuple[tuple[Way, ...], str]
     return ways, baseline or (BASELINE if BASELINE in labels else labels[0])
 
 
-def how_auxiliaries_are_made(teacher: Checkpoint, epochs: int, passed: Mapping[str, Any]) -> Made:
+def how_auxiliaries_are_made(teacher: Checkpoint, epochs: int, passed: Passed) -> Made:
     """How a study makes the auxiliaries that its methods ask for."""
     from benchmarks.studies.grid import Made
 
-    own = {name: value for name, value in passed.items() if name not in NOT_THE_AUXILIARYS}
-    return Made(_auxiliary_of(teacher, passed.get("width")), epochs, words_of(own))
+    return Made(_auxiliary_of(teacher, passed.width), epochs, words_of(passed, without=NOT_THE_AUXILIARYS))
 
 
-def scoring_of(tasks: str | None, task: str | None, data: str, passed: Mapping[str, Any]) -> Scoring:
+def scoring_of(tasks: str | None, task: str | None, data: str, passed: Passed) -> Scoring:
     """What every run is scored for: what the study is about, and further tasks as they were listed."""
     from benchmarks.studies.gather import Scoring
     from cli.parse import read_task
     from compress.data import DataOptions
 
-    named = [*([task] if task else []), *(tasks.split(",") if tasks else [])]
-    options = DataOptions(val_fraction=passed["val_fraction"])
-    return Scoring(tuple(dict.fromkeys(read_task(name).name for name in named)), data, options)
+    named = [read_task(name) for name in (task, *(tasks.split(",") if tasks else ()))]
+    options = DataOptions(val_fraction=passed.val_fraction)
+    return Scoring(tuple(dict.fromkeys(one.name for one in named if one is not None)), data, options)
 
 
 def program(threads: int) -> Program:
