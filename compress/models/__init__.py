@@ -71,7 +71,7 @@ def outline(architecture: Architecture) -> Staged:
     Raises:
         CompressError: See `build`.
     """
-    from compress.models.outline import Outlining
+    from compress.models.outlining import Outlining
 
     with Outlining():
         network = _made(architecture)
