@@ -195,7 +195,8 @@ def _distil_by_auxiliary(method: Method, fit: Fit, what: Distillation, job: Job)
             between = yield from _train_auxiliary(between, what, job)
             guide = _shown(method, between, what.student, job)
         whole = weights_digest(what.teacher.network.model)
-        job = replace(job, facts={"teacher": whole, "narrowed_auxiliary": weights_digest(guide.model)})
+        seen = "narrowed_auxiliary" if method.recipe.narrows else "auxiliary"
+        job = replace(job, facts={"teacher": whole, seen: weights_digest(guide.model)})
         return (yield from train(what.student, phases, what.data, job, teacher=guide))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from compress.errors import PlanError
 from compress.losses import Hint, attention_loss, feature_loss, mkt_loss, pkt_loss
 from compress.phase import Fit, Lesson, Loss, S, T, Term
 from compress.stages import Staged
@@ -37,7 +38,16 @@ def stage_term(lesson: Lesson, stage: str, loss: str = "mse", *, weight: Weight 
         loss: A name of `STAGE_LOSSES`.
         weight: Of the term.
         name: Of the term; the loss's where none is given.
+
+    Raises:
+        PlanError: The teacher has no such stage.
     """
+    names = [one.name for one in lesson.teacher.stages] if lesson.teacher else []
+    if stage not in names:
+        raise PlanError(
+            f"the teacher has no stage {stage!r}, only {', '.join(names)}; take one of the student's family, or a "
+            "method of logits or embeddings, such as okd or pkt"
+        )
     return Term(STAGE_LOSSES[loss](lesson, stage), (S(stage), T(stage)), weight, name or loss)
 
 

@@ -8,12 +8,13 @@ import pytest
 from plans import CE, alike, make_guide, make_lesson, make_student, maps, pkt
 
 from compress.errors import PlanError
-from compress.phase import OPTIMIZERS, Fit, Phase
+from compress.losses import feature_loss, pkt_loss
+from compress.phase import OPTIMIZERS, Fit, Loss, Phase, S, T, Term
 from compress.recipes import read_method
 from compress.recipes.indistill import auxiliary_phases, l_cls_epochs
 from compress.schedule import Schedule
 from compress.stages import Staged
-from compress.tasks import CLASSIFICATION, Task
+from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
 
 FIT = Fit(70, OPTIMIZERS["adam"](1e-3), Schedule("step", 70), "best score", 64)
 LAST = replace(FIT, keep="last")
@@ -109,6 +110,47 @@ def test_epochs_that_leave_none_for_the_last_recipe_are_an_error(student: Staged
 def test_the_auxiliary_learns_the_labels_and_then_the_embedding(student: Staged, teacher: Staged) -> None:
     plan = auxiliary_phases(make_lesson(student, teacher), FIT)
     assert plan == [Phase("task", (CE,), FIT), Phase("embedding", (pkt(1.0),), FIT)]
+
+
+# all layers at once, and the auxiliary as it is
+
+
+def _beside(loss: Loss, name: str, weight: float | tuple[float, ...]) -> list[Term]:
+    return [Term(loss, (S(stage), T(stage)), weight, f"{name} {stage}") for stage in ("map1", "map2", "map3")]
+
+
+def test_all_layers_at_once_stand_beside_the_last_recipe(student: Staged, teacher: Staged) -> None:
+    plan = _plan(student, teacher, "indistill", scheme="all", weight="2")
+    assert plan == [Phase("embedding", (CE, pkt(1000.0), *_beside(feature_loss, "mse", 2.0)), FIT)]
+
+
+def test_the_weight_of_all_layers_decays_by_the_epoch(student: Staged, teacher: Staged) -> None:
+    fit = FIT.over(3)
+    plan = _plan(student, teacher, "indistill", scheme="decay", decay="0.5", last="no_teacher", fit=fit)
+    assert plan == [Phase("task", (CE, *_beside(feature_loss, "mse", (1.0, 0.5, 0.25))), fit)]
+
+
+def test_all_layers_as_released_have_a_new_optimizer_in_every_epoch(student: Staged, teacher: Staged) -> None:
+    fit = replace(FIT.over(3), keep="last")
+    plan = _plan(student, teacher, "indistill", scheme="decay", decay="0.5", follow="release", fit=fit)
+    assert [(phase.name, phase.terms[-1].weight) for phase in plan] == [
+        ("embedding.1", 1.0),
+        ("embedding.2", 0.5),
+        ("embedding.3", 0.25),
+    ]
+
+
+def test_all_layers_at_once_stand_beside_one_phase_only(student: Staged, teacher: Staged) -> None:
+    with pytest.raises(PlanError, match="indistill: last=fsp has 2 phases; all stages at once go beside one alone"):
+        _plan(student, teacher, "indistill", scheme="all", last="fsp")
+
+
+def test_pkt_h_cr_is_pkt_on_every_stage_whose_weight_fades(student: Staged, teacher: Staged) -> None:
+    plan = _plan(student, teacher, "pkt_h_cr", task=RETRIEVAL)
+    fading = tuple(100 * 0.7**epoch for epoch in range(70))
+    assert plan == [Phase("embedding", (pkt(1.0), *_beside(pkt_loss, "pkt", fading)), FIT)]
+    plan = _plan(student, teacher, "pkt_h_cr", beta="10", decay="1")
+    assert plan == [Phase("embedding", (CE, pkt(10.0), *_beside(pkt_loss, "pkt", (1000.0,) * 70)), FIT)]
 
 
 # the curriculum

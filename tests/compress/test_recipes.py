@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from plans import CE, alike, kd, make_guide, make_lesson, make_student, pkt
 
 from compress.errors import PlanError
-from compress.phase import LABELS, OPTIMIZERS, Fit, Lesson, Phase
+from compress.losses import dist_loss, dkd_loss, mkt_loss
+from compress.phase import LABELS, OPTIMIZERS, Fit, Lesson, Phase, S, T, Term
 from compress.recipes import RECIPES, Method, read_method
 from compress.recipes.method import Recipe
 from compress.schedule import Schedule
@@ -58,6 +60,25 @@ def test_okd_weighs_a_task_whose_weight_changes_by_the_epoch(student: Staged, te
 def test_pkt_is_the_task_and_the_embedding(student: Staged, teacher: Staged) -> None:
     assert _plan(student, teacher, "pkt") == [Phase("embedding", (CE, pkt(1000.0)), FIT)]
     assert _plan(student, teacher, "pkt", beta="5") == [Phase("embedding", (CE, pkt(5.0)), FIT)]
+
+
+def test_mkt_is_the_task_and_the_distances_of_the_embedding(student: Staged, teacher: Staged) -> None:
+    term = Term(mkt_loss, (S("embedding"), T("embedding")), 1.0, "mkt")
+    assert _plan(student, teacher, "mkt") == [Phase("embedding", (CE, term), FIT)]
+    plan = _plan(student, teacher, "mkt", beta="5")
+    assert plan == [Phase("embedding", (CE, replace(term, weight=5.0)), FIT)]
+
+
+def test_dkd_is_the_task_and_two_parts_of_the_divergence(student: Staged, teacher: Staged) -> None:
+    loss = partial(dkd_loss, tau=2.0, alpha=1.0, beta=8.0)
+    term = Term(loss, (S("logits"), T("logits"), LABELS), 1.0, "dkd")
+    assert alike(_plan(student, teacher, "dkd", tau="2"), Phase("dkd", (CE, term), FIT))
+
+
+def test_dist_is_the_task_and_two_kinds_of_ranks(student: Staged, teacher: Staged) -> None:
+    loss = partial(dist_loss, tau=1.0, beta=2.0, gamma=3.0)
+    term = Term(loss, (S("logits"), T("logits")), 1.0, "dist")
+    assert alike(_plan(student, teacher, "dist", gamma="3"), Phase("dist", (CE, term), FIT))
 
 
 # every recipe
@@ -112,6 +133,17 @@ def test_a_recipe_that_ends_in_another_needs_what_that_one_needs(student: Staged
         ("okd", {"alpha": "nan"}, "alpha is nan"),
         ("okd", {"tau": "0"}, "tau is 0.0; it must be above 0"),
         ("okd", {"tau": "inf"}, "tau is inf"),
+        ("mkt", {"beta": "0"}, "mkt: beta is 0.0; it must be above 0"),
+        ("crd", {"tau": "0"}, "crd: tau is 0.0"),
+        ("crd", {"negatives": "0"}, "crd: negatives is 0"),
+        ("crd", {"momentum": "1"}, "crd: momentum is 1.0; allowed is 0 up to, not including, 1"),
+        ("dkd", {"beta": "0"}, "dkd: beta is 0.0"),
+        ("dist", {"tau": "-1"}, "dist: tau is -1.0"),
+        ("pkt_h_cr", {"weight": "0"}, "pkt_h_cr: weight is 0.0"),
+        ("pkt_h_cr", {"decay": "1.1"}, "pkt_h_cr: decay is 1.1; allowed is 0 to 1"),
+        ("indistill", {"scheme": "wd"}, "indistill: unknown scheme 'wd'. Known: all, decay, l-cls"),
+        ("indistill", {"channels": "l2"}, "indistill: unknown choice of channels 'l2'"),
+        ("indistill", {"decay": "-1"}, "indistill: decay is -1.0; allowed is 0 to 1"),
         ("pkt", {"beta": "-1"}, "beta is -1.0; it must be above 0"),
         ("pkt", {"beta": "nan"}, "beta is nan"),
         ("indistill", {"last_beta": "0"}, "pkt: beta is 0.0"),

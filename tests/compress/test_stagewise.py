@@ -10,7 +10,8 @@ from watch import moved, watched
 
 from compress.data import Dataset
 from compress.errors import PlanError
-from compress.phase import OPTIMIZERS, Fit, Phase
+from compress.losses import fsp_loss
+from compress.phase import OPTIMIZERS, Fit, Phase, S, T, Term
 from compress.recipes import read_method
 from compress.stages import Stage, Staged
 from compress.tasks import CLASSIFICATION
@@ -26,7 +27,8 @@ def student() -> Staged:
 
 
 def _plan(student: Staged, name: str, *, fit: Fit = FIT, **settings: str) -> list[Phase]:
-    return read_method(name, settings).phases(make_lesson(student, make_guide()), fit)
+    teacher = make_guide() if student.body[0] == "map1" else student
+    return read_method(name, settings).phases(make_lesson(student, teacher), fit)
 
 
 def _stage_fit(epochs: int) -> Fit:
@@ -91,6 +93,28 @@ def test_traditional_takes_other_stages(student: Staged) -> None:
         ("map3", ("map2", "map3")),
         ("task", HEAD),
     ]
+
+
+def test_fsp_trains_the_flows_of_neighbours_and_then_everything(student: Staged) -> None:
+    flows = tuple(
+        Term(fsp_loss, (S(a), S(b), T(a), T(b)), 0.5, f"{a} to {b}") for a, b in (("map1", "map2"), ("map2", "map3"))
+    )
+    assert _plan(student, "fsp") == [
+        Phase("flow", flows, _stage_fit(5), ("map1", "map2", "map3")),
+        Phase("task", (CE,), FIT.over(5)),
+    ]
+
+
+def test_fsp_leaves_the_stem_out_and_needs_two_other_stages(student: Staged) -> None:
+    names = {"map1": "stem", "map3": "logits"}
+    renamed = [replace(stage, name=names.get(stage.name, stage.name)) for stage in student.stages[:3]]
+    with pytest.raises(PlanError, match="fsp: the student has the stages stem, map2; flows need two besides a stem"):
+        _plan(replace(student, stages=tuple(renamed)), "fsp")
+    terms = _plan(_unet(), "fsp")[0].terms
+    assert [term.name for term in terms][:4] == [
+        *("layer1 to layer2", "layer2 to layer3", "layer3 to layer4", "layer4 to up1")
+    ]
+    assert {term.weight for term in terms} == {1 / 8}
 
 
 @pytest.mark.parametrize(
