@@ -247,8 +247,8 @@ def training_data(card: Card) -> str | None:
         return None
     if folder := recall(str(data.get("fingerprint"))):
         return str(folder)
-    known = data["name"].partition(":")[0]  # cub200:30 is a part of cub200
-    return data["name"] if any(row.name == known and row.path for row in status()) else None
+    here = {row.name for row in status() if row.path}
+    return data["name"] if data["name"].partition(":")[0] in here else None  # cub200:30 is a part of cub200
 
 
 def check_fit(card: Card, data: Dataset) -> None:
