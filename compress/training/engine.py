@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from compress.phase import Phase, describe
 from compress.stages import Staged
 from compress.training.check import check_plan
 from compress.training.course import Clock, Course, EpochReport, Progress, Reports, Run
+from compress.training.differences import PLAN
 from compress.training.epoch import Guides, Work, run_epoch, stages_read
 from compress.training.features import teacher_features
 from compress.training.journal import Journal, State
@@ -70,10 +70,9 @@ def run(
 
 def facts(phases: Sequence[Phase], student: Staged, data: Dataset, run: Run, teacher: Staged | None) -> dict[str, str]:
     """Everything that decides what a run ends with, by name; equal facts end with equal bytes."""
-    plan = json.dumps(describe(phases), sort_keys=True)
     keep = {name: channels.tolist() for name, channels in (teacher.keep if teacher else {}).items()}
     return {
-        "plan": hashlib.sha256(plan.encode()).hexdigest(),
+        PLAN: json.dumps(describe(phases), sort_keys=True),
         "data": data.fingerprint,
         "seed": str(run.seed),
         "task": run.task.name,

@@ -20,6 +20,7 @@ from compress.errors import CheckpointError, OutputError
 from compress.files import append, check_free, check_target, sweep, write_whole
 from compress.phase import Phase
 from compress.processes import is_main
+from compress.training.differences import differences
 
 MAGIC = b"edgepress-run"
 FORMAT = 3
@@ -136,7 +137,7 @@ class Journal:
         if not self.interrupted:
             return State(plan)
         state = read_state(self.state_path)
-        differs = sorted(key for key in plan.keys() | state.plan.keys() if plan.get(key) != state.plan.get(key))
+        differs = differences(state.plan, plan)
         if differs:
             raise CheckpointError(
                 f"{self.state_path}: the interrupted run differs in {', '.join(differs)}; repeat its command to resume "

@@ -338,11 +338,11 @@ def test_the_same_run_is_resumed(asked: Asked) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"seed": 1}, "seed"),
+        ({"seed": 1}, r"seed \(0, now 1\)"),
         ({"student_seed": 4}, "initial student"),
-        ({"task": RETRIEVAL}, "task"),
-        ({"method": "pkt"}, "plan"),
-        ({"seed": 1, "student_seed": 4, "method": "pkt"}, "initial student, plan, seed"),
+        ({"task": RETRIEVAL}, r"task \(classification, now retrieval\)"),
+        ({"method": "pkt"}, r"plan \(phases: okd, now .*\)"),
+        ({"seed": 1, "student_seed": 4, "method": "pkt"}, r"initial student, plan \(.*\), seed \(0, now 1\)"),
     ],
 )
 def test_another_run_is_refused_and_what_differs_is_named(asked: Asked, changes: dict[str, object], named: str) -> None:
@@ -358,9 +358,9 @@ def test_another_rate_schedule_data_or_teacher_is_refused(
 ) -> None:
     same = dict(vars(asked))
     for changes, named in (
-        ({"fit": make_fit(2, rate=1e-4)}, "plan"),
-        ({"fit": make_fit(2, schedule="step")}, "plan"),
-        ({"fit": make_fit(2, batch_size=31)}, "plan"),
+        ({"fit": make_fit(2, rate=1e-4)}, r"plan \(phase .*, optimizer: .*lr=0.003.*, now .*lr=0.0001.*\)"),
+        ({"fit": make_fit(2, schedule="step")}, r"plan \(phase .*, schedule: 1.0, 1.0, now 1.0, 0.1\)"),
+        ({"fit": make_fit(2, batch_size=31)}, r"plan \(phase .*, batch_size: 32, now 31\)"),
         ({"fit": replace(make_fit(2), ema=0.9)}, "plan"),
         ({"data": varied_digits}, "data"),
         ({"guide": student.network}, "teacher"),
