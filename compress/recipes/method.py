@@ -98,9 +98,11 @@ class Method:
     def _check_needs(self, lesson: Lesson) -> None:
         needs, name = self.recipe.needs, self.name
         if "labels" in needs and not lesson.task.terms:
-            raise PlanError(f"{name}: task {lesson.task.name!r} has no loss of its own; take --task classification")
+            raise PlanError(f"{name}: task {lesson.task.name!r} has no loss of its own; take the task classification")
         if "stages" in needs and not lesson.student.body:
-            raise PlanError(f"{name}: the student has no intermediate stages; take cnn-s or resnet10, or --method okd")
+            raise PlanError(
+                f"{name}: the student has no intermediate stages; take cnn-s or resnet10, or the method okd"
+            )
         for side, network in (("student", lesson.student), ("teacher", lesson.teacher)):
             names = [stage.name for stage in network.stages] if network else ["embedding"]
             if "embedding" in needs and "embedding" not in names:

@@ -14,6 +14,11 @@ from compress.errors import PlanError
 from compress.phase import INDEX, LABELS, Loss, Phase, Ref, S, T, Term, describe, learned
 from compress.stages import Staged, evaluating, tapped
 
+BEYOND_NUMBERS = (
+    "before anything is trained: what it is made of is too large or too small for numbers of 32 bits; give the method's "
+    "knobs moderate values"
+)
+
 
 def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None, data: Dataset) -> None:
     """Nothing, once every phase can run.
@@ -116,12 +121,16 @@ def _try_term(term: Term, given: Mapping[Ref, Tensor]) -> None:
     try:
         with torch.random.fork_rng():
             value = loss(*arguments)
+    except OverflowError as error:
+        raise PlanError(f"term {term.name!r} cannot be counted on the first two images, {BEYOND_NUMBERS}") from error
     except (RuntimeError, ValueError, IndexError) as error:
         places = ", ".join(f"{ref} {tuple(argument.shape)}" for ref, argument in zip(term.args, arguments, strict=True))
         places = _unequal(term, given) or places
         raise PlanError(f"term {term.name!r} cannot be computed from {places}: {error}") from error
     if value.ndim != 0:
         raise PlanError(f"term {term.name!r} gives shape {tuple(value.shape)}; a loss must be a scalar")
+    if not torch.isfinite(value):
+        raise PlanError(f"term {term.name!r} is {value.item()} on the first two images, {BEYOND_NUMBERS}")
 
 
 def _unequal(term: Term, given: Mapping[Ref, Tensor]) -> str:

@@ -36,7 +36,7 @@ def test_a_network_is_trained_for_what_the_data_are_for(succeeds: Run, tmp_path:
             "train cnn-s --task segmentation",
             "'segmentation' does not suit data set 'digits', which has one class an ima",
         ),
-        ("train cnn-s --task retrieval", "task 'retrieval' has no loss of its own; take --task classification"),
+        ("train cnn-s --task retrieval", "task 'retrieval' has no loss of its own; take the task classification"),
         ("train cnn-s --task classify", "unknown task 'classify'. Did you mean 'classification'?"),
     ],
 )

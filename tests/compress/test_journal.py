@@ -361,7 +361,7 @@ def test_another_rate_schedule_data_or_teacher_is_refused(
         ({"fit": make_fit(2, rate=1e-4)}, r"plan \(phase .*, optimizer: .*lr=0.003.*, now .*lr=0.0001.*\)"),
         ({"fit": make_fit(2, schedule="step")}, r"plan \(phase .*, schedule: 1.0, 1.0, now 1.0, 0.1\)"),
         ({"fit": make_fit(2, batch_size=31)}, r"plan \(phase .*, batch_size: 32, now 31\)"),
-        ({"fit": replace(make_fit(2), ema=0.9)}, "plan"),
+        ({"fit": replace(make_fit(2), ema=0.9)}, r"plan \(phase .*, ema: None, now 0.9\)"),
         ({"data": varied_digits}, "data"),
         ({"guide": student.network}, "teacher"),
         ({"guide": replace(asked.guide, keep={"map1": torch.tensor([1, 2])})}, "teacher"),
