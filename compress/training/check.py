@@ -15,7 +15,7 @@ from compress.phase import INDEX, LABELS, Loss, Phase, Ref, S, T, Term, describe
 from compress.stages import Staged, evaluating, tapped
 
 BEYOND_NUMBERS = (
-    "before anything is trained: what it is made of is too large or too small for numbers of 32 bits; give the method's "
+    "before anything is trained: what it is made of is too large or too small for 32-bit numbers; give the method's "
     "knobs moderate values"
 )
 
