@@ -285,7 +285,7 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
     """
     if recovery is not None:
         teacher = whole.network
-        if recovery.method.recipe.narrows:
+        if recovery.method.recipe.matches:
             cuts = small.card.edits[len(whole.card.edits) :]
             teacher = show_survivors(teacher, cuts, blank_image(whole.card))
         phases = recovery.method.phases(lesson(small, data, job, teacher=teacher), recovery.fit)

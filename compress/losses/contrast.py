@@ -99,16 +99,16 @@ class CRD(nn.Module):
         bank, own = others
         positive = (anchors * partners).sum(dim=1) / self.tau
         negative = (anchors @ bank.T) / self.tau
-        scale = self._scale(way, torch.cat([positive[:, None], negative], dim=1).detach())
-        shift = scale + math.log(self.negatives)
+        shift = math.log(self.negatives) + self._scale(way, positive.detach(), negative.detach())
         apart = F.logsigmoid(shift - negative).masked_fill(own, 0.0).sum(dim=1)
         return -(F.logsigmoid(positive - shift) + apart).mean()
 
-    def _scale(self, way: int, exponents: Tensor) -> Tensor:
+    def _scale(self, way: int, positive: Tensor, negative: Tensor) -> Tensor:
         """ln(Z / M): that of the first batch, which in training is kept."""
         if self.scale[way] != 0:
             return self.scale[way].clone()
-        scale = exponents.flatten().logsumexp(dim=0) - math.log(exponents.numel())
+        exponents = torch.cat([positive, negative.flatten()])
+        scale = exponents.logsumexp(dim=0) - math.log(len(exponents))
         if self.training:
             self.scale[way] = scale
         return scale

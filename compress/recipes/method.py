@@ -57,6 +57,11 @@ class Recipe:
         return self.show is not as_it_is
 
     @property
+    def matches(self) -> bool:
+        """Whether it likens features of student and guide channel by channel."""
+        return self.narrows or bool({"equal shapes", "equal widths"} & set(self.needs))
+
+    @property
     def knobs(self) -> dict[str, Any]:
         """Every knob with its default."""
         return _knobs(self.plan)

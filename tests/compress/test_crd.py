@@ -39,7 +39,7 @@ def test_the_banks_are_as_long_as_the_images_are_many(varied_digits: Dataset, ma
 def test_a_run_of_crd_that_is_resumed_ends_with_the_same_bits(
     varied_digits: Dataset, make_fit: MakeFit, tmp_path: Path, keep: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.training.engine.PATIENCE", 0)  # however slow the disk, each epoch is written
+    monkeypatch.setattr("compress.training.keeping.PATIENCE", 0)  # however slow the disk, each epoch is written
     guide, fit = make_guide(), make_fit(3, keep=keep)
 
     def trained(name: str, *, stop: int, resume: bool = False) -> State:

@@ -244,7 +244,7 @@ def test_a_released_distillation_has_a_phase_an_epoch(what: Distillation, job: J
 # recovery
 
 
-@pytest.mark.parametrize("name", ["okd", "indistill"])
+@pytest.mark.parametrize("name", ["okd", "indistill", "stagewise", "pkt_h_cr"])
 def test_a_pruned_network_learns_from_the_whole_one(
     teacher: Checkpoint, digits: Dataset, job: Job, make_fit: MakeFit, name: str
 ) -> None:
