@@ -49,8 +49,9 @@ def _steps(folder: Path, seed: int, force: bool) -> dict[str, Callable[[], None]
     teacher, student = folder / "teacher.safetensors", folder / "student.safetensors"
     exported, report = folder / "student.onnx", folder / "benchmark.json"
     return {
-        f"edgepress train resnet18 --data digits -o {teacher} --epochs 6 --schedule cosine --seed {seed}": partial(
-            train.train, "resnet18", "digits", teacher, epochs=6, schedule="cosine", seed=seed, force=force
+        f"edgepress train torchvision:resnet18 --data digits -o {teacher} --epochs 6 --schedule cosine "
+        f"--seed {seed}": partial(
+            train.train, "torchvision:resnet18", "digits", teacher, epochs=6, schedule="cosine", seed=seed, force=force
         ),
         f"edgepress distill {teacher} --student cnn-s --method indistill --data digits -o {student} "
         f"--epochs 60 --auxiliary-epochs 20 --batch-size 64 --seed {seed}": partial(

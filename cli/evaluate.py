@@ -28,7 +28,7 @@ def evaluate(
     Examples:
         edgepress evaluate student.safetensors --data digits
         edgepress evaluate student.onnx --data digits --json
-        edgepress evaluate weights.pt --arch resnet18 --data cifar10 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
+        edgepress evaluate weights.pt --arch torchvision:resnet18 --data cifar10 --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
     """
     from cli import device, parse, progress, say
     from compress.data import DataOptions

@@ -37,7 +37,7 @@ def export(
 
     Examples:
         edgepress export student.safetensors -o student.onnx
-        edgepress export weights.pt --arch resnet18 --data cifar10 -o resnet18.onnx
+        edgepress export weights.pt --arch torchvision:resnet18 --data cifar10 -o resnet18.onnx
     """
     from cli import parse, say
     from cli.samples import samples_for

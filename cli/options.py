@@ -14,7 +14,12 @@ GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method",
 
 # Names that the shell completes and the help shows; the tables themselves would import torch.
 DATA_SETS = ("digits", "fashion-mnist", "cifar10", "imagenette", "imagewoof", "cub200", "camvid")
-NETWORKS = ("cnn-s", "cnn-a", "resnet18")
+NETWORKS = (
+    "cnn-s",
+    "cnn-a",
+    *(f"{prefix}resnet{depth}" for prefix in ("", "unet-") for depth in (10, 14, 18, 20, 26, 34)),
+    "torchvision:resnet18",
+)
 TASKS = ("classification", "retrieval", "segmentation")
 METHODS = (
     "no_teacher",

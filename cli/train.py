@@ -44,7 +44,7 @@ def train(
     """Train a network on labels alone: from scratch, or from given weights.
 
     Examples:
-        edgepress train resnet18 --data digits -o teacher.safetensors
+        edgepress train torchvision:resnet18 --data digits -o teacher.safetensors
         edgepress train mobilenet_v3_small --weights pretrained --data photos/ --epochs 10 -o net.safetensors
         edgepress train cnn-s --data photos/ --size 96 --epochs 30 --keep best --val-fraction 0.1 -o net.safetensors
     """

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compress.edits import Cut
 from compress.errors import CheckpointError, unknown_name
-from compress.models.source import Architecture
+from compress.models import TORCHVISION, Architecture, canonical
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale, Stage
 
-FORMAT = 2
+FORMAT = 3
+THEIRS_BEFORE = ("resnet18", "resnet34")  # in formats 1 and 2; the others of ours had no namesake
 SEAL = "seal"
 LONGEST = 2**22  # far above any card; parsed JSON takes up to 25 times the memory of its text
 
@@ -24,7 +25,7 @@ class Card:
     """What a network is, besides its weights.
 
     Attributes:
-        architecture: How to build it.
+        architecture: How to build it; its name becomes the one that says whose network it is, see `canonical`.
         preprocessing: How it sees an image.
         classes: Names, in the order of the logits.
         task: What it was trained for, a name in `compress.tasks.TASKS`.
@@ -45,6 +46,7 @@ class Card:
 
     def __post_init__(self) -> None:
         shape, see = self.architecture, self.preprocessing
+        object.__setattr__(self, "architecture", replace(shape, name=canonical(shape.name)))
         if (shape.channels, *shape.size) != see.shape:
             raise ValueError(f"a network for images of {(shape.channels, *shape.size)}, which it sees as {see.shape}")
         if len(self.classes) != shape.classes:
@@ -76,7 +78,7 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str) -> Card:
-        """The card that `to_json` wrote, in this format or the first.
+        """The card that `to_json` wrote, in this format or an earlier one.
 
         Raises:
             CheckpointError: Something is missing, of the wrong type or out of range; it was altered after it was
@@ -98,7 +100,7 @@ def seal(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
-def _read_format_2(data: Mapping[str, Any]) -> Card:
+def _read_format_3(data: Mapping[str, Any]) -> Card:
     content = {key: value for key, value in data.items() if key != SEAL}
     if data[SEAL] != seal(content):
         raise CheckpointError("its card is not the one it was written with; get the file again")
@@ -115,6 +117,10 @@ def _read_format_2(data: Mapping[str, Any]) -> Card:
     )
 
 
+def _read_format_2(data: Mapping[str, Any]) -> Card:
+    return _renamed(_read_format_3(data))
+
+
 def _read_format_1(data: Mapping[str, Any]) -> Card:
     shape, lineage = data["architecture"], _steps(data["lineage"])
     see = Preprocessing.from_dict(
@@ -128,7 +134,7 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
             "border": 2 if _first_data(lineage) == "fashion-mnist" else 0,
         }
     )
-    return Card(
+    card = Card(
         _architecture(shape, _whole(shape["classes"]), see),
         see,
         _texts(data["classes"]),
@@ -136,9 +142,18 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
         tuple(Cut.from_list(cut) for cut in _list(data["surgery"])),
         lineage=lineage,
     )
+    return _renamed(card)
 
 
-_READERS = {1: _read_format_1, FORMAT: _read_format_2}
+_READERS = {1: _read_format_1, 2: _read_format_2, FORMAT: _read_format_3}
+
+
+def _renamed(card: Card) -> Card:
+    """A card of an earlier format: what it calls resnet18 was torchvision's, before there was one of ours."""
+    name = card.architecture.name
+    if name not in THEIRS_BEFORE:
+        return card
+    return replace(card, architecture=replace(card.architecture, name=TORCHVISION + name))
 
 
 def _first_data(lineage: tuple[Mapping[str, Any], ...]) -> object:

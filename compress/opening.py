@@ -16,7 +16,8 @@ from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
 from compress.data.remembered import recall
 from compress.errors import CheckpointError, CompressError, DataError, PlanError
-from compress.models import Architecture, build, known_name
+from compress.models import MODELS, Architecture, build, known_name
+from compress.models.resnet import ENCODER
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
 from compress.weights import SUFFIX, ends, fill, read_header, read_plain
@@ -202,7 +203,7 @@ def open_initial(named: Named, weights: str, data: str, options: DataOptions, *,
         notes = [f"images are prepared as these weights are used to: {_told(images.see)}"]
     made = new_network(Named(name, options={**given.options, **named.options}), images, seed=seed)
     try:
-        notes += _start(made.network, given.tensors)
+        notes += _start(made.network, given.tensors, part=given.part)
     except CheckpointError as error:
         raise CheckpointError(f"{weights} does not fit {name!r}: {error}") from error
     for step in given.lineage:
@@ -277,19 +278,23 @@ def check_fit(card: Card, data: Dataset) -> None:
 
 @dataclass(frozen=True)
 class _Given:
-    """Weights to start from, and what is known of them: the rule of their images, options of their network, history."""
+    """Weights to start from, and what is known of them: the rule of their images, options of their network, history.
+
+    They may be those of one part of the network alone, whose names begin with `part`.
+    """
 
     tensors: Mapping[str, Tensor]
     rule: Preprocessing | None = None
     options: Mapping[str, int] = field(default_factory=dict)
     lineage: tuple[Mapping[str, Any], ...] = ()
+    part: str = ""
 
 
 def _given(name: str, weights: str) -> _Given:
     if weights == PRETRAINED:
         from compress.models.pretrained import pretrained
 
-        return _Given(*pretrained(name))
+        return _Given(*pretrained(name), part=ENCODER if name in MODELS else "")
     path = Path(weights)
     if not path.exists():
         raise CheckpointError(f"{weights} does not exist; give a file of weights, or {PRETRAINED!r}")
@@ -323,12 +328,17 @@ def _like(rule: Preprocessing, options: DataOptions) -> Preprocessing:
         raise DataError(str(error)) from error
 
 
-def _start(network: Staged, tensors: Mapping[str, Tensor]) -> list[str]:
+def _start(network: Staged, tensors: Mapping[str, Tensor], *, part: str) -> list[str]:
     """A note on each layer of a new network that keeps its own weights; the others get the tensors."""
     own = network.model.state_dict()
     first, head = ends(network)
     notes, misfits = [], [f"{key} is unknown" for key in tensors.keys() - own.keys()]
+    rest = dict.fromkeys(key.split(".")[0] for key in own if not key.startswith(part))
+    if rest:
+        notes.append(f"{', '.join(rest)} start anew: the weights are those of {part.rstrip('.')} alone")
     for key, value in own.items():
+        if not key.startswith(part):
+            continue
         old, new = tuple(tensors[key].shape) if key in tensors else None, tuple(value.shape)
         if old == new:
             own[key] = tensors[key]

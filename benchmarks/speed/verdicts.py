@@ -38,7 +38,7 @@ from compress.preprocessing import Preprocessing
 from exports import format_of, noise, ship
 
 SCHEMA = "edgepress-speed-verdicts/1"
-CLASSES = {"cnn-s": (10, 500), "resnet18": (10, 2000)}
+CLASSES = {"cnn-s": (10, 500), "torchvision:resnet18": (10, 2000)}
 IMAGE = (1, 32, 32)
 ALIKE, UNLIKE, BARE = "alike", "unlike", "bare"
 GOAL_FALSE, GOAL_MEDIAN = 0.05, 0.03
@@ -126,7 +126,7 @@ def _export(name: str, classes: int, folder: Path) -> Path:
     see = Preprocessing((height, width), channels, (0.5,) * channels, (0.5,) * channels)
     card = Card(architecture, see, tuple(map(str, range(classes))))
     checkpoint = Checkpoint(build(architecture, seed=0), card)
-    return ship(checkpoint, folder / f"{name}-{classes}.onnx", [noise(card)]).artefact.path
+    return ship(checkpoint, folder / f"{name.replace(':', '-')}-{classes}.onnx", [noise(card)]).artefact.path
 
 
 def _open(file: Path) -> Call:

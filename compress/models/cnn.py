@@ -9,6 +9,7 @@ from compress.preprocessing import Size
 from compress.stages import Stage, Staged
 
 OPTIONS = ("width", "depth")
+WIDTH_S, WIDTH_A = 8, 16  # of the first block, where none is given
 MOST_WEIGHTS = 2**28  # 1 GiB; far above any use, and refused before memory is asked for
 
 
@@ -96,7 +97,7 @@ def cnn_s(architecture: Architecture) -> Staged:
 
     Reference: Sarridis et al., InDistill, Fig. 2 and Sec. 4.3.
     """
-    return _cnn(architecture, width=8)
+    return _cnn(architecture, WIDTH_S)
 
 
 def cnn_a(architecture: Architecture) -> Staged:
@@ -107,7 +108,7 @@ def cnn_a(architecture: Architecture) -> Staged:
 
     Reference: Sarridis et al., InDistill, Fig. 2 and Sec. 4.3.
     """
-    return _cnn(architecture, width=16)
+    return _cnn(architecture, WIDTH_A)
 
 
 def _cnn(architecture: Architecture, width: int) -> Staged:

@@ -1,4 +1,4 @@
-"""Weights that torchvision offers for its networks, and how they want to see an image."""
+"""Weights that torchvision offers for its networks and for our trunks, and how they want to see an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torchvision
 from torch import Tensor
 
 from compress.errors import CheckpointError
-from compress.models import MODELS
+from compress.models import MODELS, TORCHVISION
+from compress.models.resnet import ENCODER
+from compress.models.unet import PREFIX
 from compress.preprocessing import Preprocessing
 
 # They normalise once more inside, which a network of ours leaves to its preprocessing.
@@ -17,22 +19,36 @@ HALVES = ("googlenet", "inception_v3")
 SIDE_HEADS = ("aux1.", "aux2.", "AuxLogits.")  # for their training from scratch; ours are built without
 
 
-def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
-    """The state of a torchvision network with its best published weights, and the rule they were trained with.
+TRUNKS = ("resnet18", "resnet34")  # those of ours that torchvision has too
 
-    They are downloaded once, into the cache of torch.hub (TORCH_HOME changes it).
+
+def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
+    """The best published weights of a torchvision network, and the rule that they were trained with.
+
+    A network of ours over such a trunk gets those of its encoder alone. They are downloaded once, into the cache of
+    torch.hub (TORCH_HOME changes it).
 
     Args:
-        name: A torchvision classification network.
+        name: A network, see `compress.models.known_name`.
 
     Raises:
         CheckpointError: There are none for it, or they cannot be had.
     """
-    if name in MODELS:
+    if name not in MODELS:
+        return _published(name.removeprefix(TORCHVISION))
+    trunk = name.removeprefix(PREFIX)
+    if trunk not in TRUNKS:
+        able = ", ".join((*TRUNKS, *(PREFIX + each for each in TRUNKS)))
         raise CheckpointError(
-            f"there are no pretrained weights of {name!r}, only of torchvision's networks; give a file of weights, or "
-            "train it from scratch"
+            f"there are no pretrained weights of {name!r}, only of torchvision's networks, and of the trunks of "
+            f"{able}; "
+            "give a file of weights, or train it from scratch"
         )
+    state, rule = _published(trunk)
+    return {ENCODER + key: value for key, value in state.items() if not key.startswith("fc.")}, rule
+
+
+def _published(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
     published: Any = torchvision.models.get_model_weights(name)
     weights = published.DEFAULT
     try:

@@ -18,6 +18,7 @@ LAYERS = {
 }
 WIDTHS = (64, 64, 128, 256, 512)  # of the five maps, stem first
 EMBEDDING = 256
+ENCODER = "encoder."  # what the names of a trunk's parameters begin with, in every network that has one
 
 
 class Encoder(nn.Module):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torchvision
 from torch import nn
 
+from compress.models import TORCHVISION
 from compress.models.source import Architecture
 from compress.stages import Stage, Staged
 
@@ -17,10 +20,12 @@ def vision_names() -> list[str]:
 def vision(architecture: Architecture) -> Staged:
     """Any torchvision classification network by name, with random weights, for any number of input channels.
 
+    The name is torchvision's own, with or without "torchvision:" before it.
+
     Its stages are the embedding (what goes into the last layer) and the logits; a ResNet also has its stem, tapped
     after the ReLU and before the pooling, and layer1 to layer4.
     """
-    model = _plain_model(architecture)
+    model = _plain_model(replace(architecture, name=architecture.name.removeprefix(TORCHVISION)))
     head = _head(model)
     _set_channels(model, architecture.channels)
     body: tuple[Stage, ...] = ()

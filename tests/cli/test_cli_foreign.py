@@ -162,7 +162,9 @@ def test_weights_of_another_network_are_refused_before_anything_is_written(
     folder: Path, refused: Callable[..., str], tmp_path: Path
 ) -> None:
     refused(
-        f"train resnet18 --weights {folder / 'plain.pt'} {FEW} -o on.safetensors", tmp_path, "does not fit 'resnet18'"
+        f"train torchvision:resnet18 --weights {folder / 'plain.pt'} {FEW} -o on.safetensors",
+        tmp_path,
+        "does not fit 'torchvision:resnet18'",
     )
     refused(f"train cnn-s --weights missing.pt {FEW} -o on.safetensors", tmp_path, "missing.pt does not exist")
 

@@ -1,4 +1,4 @@
-"""Cards: the blueprint of a network as text, in both formats, and the texts that are none."""
+"""Cards: the blueprint of a network as text, in every format, and the texts that are none."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 import safetensors.torch
+from watch import same, state_of
 
 from compress.card import LONGEST, SEAL, Card, seal
-from compress.checkpoint import KEY, Checkpoint, blank_image, load
+from compress.checkpoint import KEY, Checkpoint, blank_image, load, save
 from compress.data import DataOptions
 from compress.data import load as load_data
 from compress.edits import Cut
 from compress.errors import CheckpointError
-from compress.models import Architecture
+from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.stages import Stage
 from compress.tasks import CLASSIFICATION, TASKS
@@ -25,6 +26,16 @@ from compress.tasks import CLASSIFICATION, TASKS
 Change = Callable[[dict[str, Any]], object]
 
 FORMAT_1 = Path(__file__).with_name("format-1.safetensors")
+
+FORMAT_2 = (
+    '{"format": 2, "source": {"name": "resnet18", "options": {}}, "preprocessing": {"size": [32, 32], "channels": '
+    '1, "mean": [0.5], "std": [0.25], "resize": "crop", "crop": 1.0, "border": 0}, "classes": ["a", "b"], "task": '
+    '"classification", "edits": [], "stages": [["stem", "relu", ["conv1", "bn1"], 64, false], ["layer1", "layer1", '
+    '["layer1"], 64, false], ["layer2", "layer2", ["layer2"], 128, false], ["layer3", "layer3", ["layer3"], 256, '
+    'false], ["layer4", "layer4", ["layer4"], 512, false], ["embedding", "fc", [], 512, true], ["logits", "", '
+    '["fc"], 2, false]], "weights": "", "lineage": [{"command": "edgepress train resnet18"}], "seal": '
+    '"cb62fda86c21a05c51ab1661362e905cca61d3fe0cd62f2353ea8fc4fd96ec64"}'
+)
 
 CARD = Card(
     Architecture("cnn-s", 2, 3, (24, 32), {"width": 4, "depth": 2}),
@@ -151,6 +162,62 @@ def _square(border: int = 0) -> Preprocessing:
     return Preprocessing((24, 24), 3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), border=border)
 
 
+# the second format, whose torchvision networks had no prefix
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("resnet18", "torchvision:resnet18"),
+        ("resnet34", "torchvision:resnet34"),
+        ("squeezenet1_1", "torchvision:squeezenet1_1"),
+        ("cnn-a", "cnn-a"),
+    ],
+)
+def test_earlier_formats_mean_the_networks_of_their_time(number: int, before: str, now: str) -> None:
+    card = Card(Architecture("cnn-s", 2, 3, (24, 24)), _square(), ("a", "b"))
+    if number == 1:
+        data = _first_format(card)
+        data["architecture"]["name"] = before
+        text = json.dumps(data)
+    else:
+        text = _resealed(card, _both(_with(format=2), _inside("source", name=before)))
+    read = Card.from_json(text)
+    assert read.architecture == Architecture(now, 2, 3, (24, 24))
+    assert read.task == "classification"
+    assert Card.from_json(read.to_json()) == read
+
+
+def test_in_this_format_the_name_alone_is_ours() -> None:
+    card = Card(Architecture("resnet18", 2, 3, (24, 24)), _square(), ("a", "b"))
+    assert json.loads(card.to_json())["format"] == 3
+    assert json.loads(card.to_json())["source"] == {"name": "resnet18", "options": {}}
+    assert Card.from_json(card.to_json()).architecture.name == "resnet18"
+
+
+def test_a_card_says_whose_network_it_is() -> None:
+    card = Card(Architecture("squeezenet1_1", 2, 3, (24, 24)), _square(), ("a", "b"))
+    assert card.architecture.name == "torchvision:squeezenet1_1"
+    assert card == replace(card, architecture=replace(card.architecture, name="torchvision:squeezenet1_1"))
+
+
+def test_a_file_of_the_second_format_is_read(tmp_path: Path) -> None:
+    """With the card that the version before this one wrote of torchvision's resnet18, to the letter."""
+    network = build(Architecture("torchvision:resnet18", 2, 1, (32, 32)), seed=1)
+    old = json.loads(FORMAT_2)
+    assert old["seal"] == seal({key: value for key, value in old.items() if key != SEAL})
+    safetensors.torch.save_file(network.model.state_dict(), tmp_path / "old.safetensors", metadata={KEY: FORMAT_2})
+    made = load(tmp_path / "old.safetensors")
+    assert made.card.architecture == Architecture("torchvision:resnet18", 2, 1, (32, 32))
+    assert same(state_of(made.network), state_of(network))
+    assert made.network.stages == network.stages
+    assert made.card.lineage == ({"command": "edgepress train resnet18"},)
+    again = load(save(made, tmp_path / "new.safetensors"))
+    assert again.card.architecture == made.card.architecture
+    assert same(state_of(again.network), state_of(network))
+
+
 # damage
 
 
@@ -186,7 +253,7 @@ DAMAGE: dict[str, Change] = {
     **{f"{name} null": _inside("preprocessing", **{name: None}) for name in SEEING},
     **{f"{name} a text": _inside("preprocessing", **{name: "1"}) for name in SEEING},
     **{f"{name} a list": _inside("preprocessing", **{name: [[1]]}) for name in SEEING},
-    "format newer": _with(format=3),
+    "format newer": _with(format=4),
     "name unknown": _inside("source", name="cnn-b"),
     "name a number": _inside("source", name=1),
     "name another network": _inside("source", name="resnet18"),
@@ -229,7 +296,7 @@ DAMAGE: dict[str, Change] = {
     "crop above one": _inside("preprocessing", crop=1.5),
     "resize unknown": _inside("preprocessing", resize="fit"),
     "border negative": _inside("preprocessing", border=-1),
-    "task unknown": _with(task="segmentation"),
+    "task unknown": _with(task="detection"),
     "weights of another network": _with(weights="0" * 64),
     "lineage texts": _with(lineage=["train"]),
     "lineage pairs": _with(lineage=[[["command", "train"]]]),

@@ -105,7 +105,7 @@ def _claiming(path: Path, name: str, size: int, cuts: tuple[Cut, ...] = ()) -> P
 
 def test_a_small_file_costs_little_memory(tmp_path: Path) -> None:
     """Networks of up to 2.8 GB of weights, and images whose feature maps would take 10 GB."""
-    resnet = Architecture("resnet18", 10, 3, (32, 32))
+    resnet = Architecture("torchvision:resnet18", 10, 3, (32, 32))
     cuts = (Cut("layer1.0.conv1", True, (0,)),)
     good = Checkpoint(build(resnet), Card(resnet, _see(3, 32), tuple("0123456789")))
     files = [
@@ -113,8 +113,10 @@ def test_a_small_file_costs_little_memory(tmp_path: Path) -> None:
         _claiming(tmp_path / "vit.safetensors", "vit_h_14", 518),
         _claiming(tmp_path / "regnet.safetensors", "regnet_y_128gf", 32),
         _claiming(tmp_path / "squeezenet.safetensors", "squeezenet1_0", 4096),
-        _claiming(tmp_path / "cut.safetensors", "resnet18", 4096, cuts),
-        _claiming(tmp_path / "bogus.safetensors", "resnet18", 4096, (Cut("layer1.0.relu", True, (0,)),)),
+        _claiming(tmp_path / "cut.safetensors", "torchvision:resnet18", 4096, cuts),
+        _claiming(tmp_path / "bogus.safetensors", "torchvision:resnet18", 4096, (Cut("layer1.0.relu", True, (0,)),)),
+        _claiming(tmp_path / "unet.safetensors", "unet-resnet34", 4096),
+        _claiming(tmp_path / "cut-unet.safetensors", "unet-resnet34", 4096, (Cut("up5.0", True, (0,)),)),
         _claiming(tmp_path / "unfollowed.safetensors", "maxvit_t", 3584, cuts),
     ]
     done = subprocess.run([sys.executable, "-c", OPENER, *map(str, files)], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compress.checkpoint import Card, Checkpoint, load, load_plain
 from compress.errors import CheckpointError
-from compress.models import Architecture, build
+from compress.models import Architecture, build, known_name
 from compress.preprocessing import Preprocessing
 
 
@@ -72,7 +72,12 @@ def test_a_plain_state_dict_is_read(tmp_path: Path, wrap: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("name", "classes", "channels", "size"),
-    [("cnn-s", 7, 1, 24), ("resnet18", 3, 1, 32), ("squeezenet1_1", 5, 3, 64), ("mobilenet_v3_small", 6, 3, 32)],
+    [
+        ("cnn-s", 7, 1, 24),
+        ("torchvision:resnet18", 3, 1, 32),
+        ("squeezenet1_1", 5, 3, 64),
+        ("mobilenet_v3_small", 6, 3, 32),
+    ],
 )
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_classes_and_channels_are_read_off_the_weights(
@@ -85,7 +90,7 @@ def test_classes_and_channels_are_read_off_the_weights(
     else:
         safetensors.torch.save_file(network.model.state_dict(), path)
     made = load_plain(path, name, _see(channels, size))
-    assert made.card.architecture == Architecture(name, classes, channels, (size, size))
+    assert made.card.architecture == Architecture(known_name(name), classes, channels, (size, size))
     assert _fits(made, network.model.state_dict())
 
 
@@ -99,11 +104,19 @@ def test_classes_and_channels_are_read_off_the_weights(
         ({"weight": torch.zeros(3)}, "cnn-z", "unknown network 'cnn-z'"),
         (
             {"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(10, 512)},
-            "resnet18",
+            "torchvision:resnet18",
             "3 input channels; images of 1",
         ),
-        ({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(0, 512)}, "resnet18", "classes is 0"),
-        ({"conv1.weight": torch.zeros(64), "fc.weight": torch.zeros(10, 512)}, "resnet18", "no weight 'conv1.weight'"),
+        (
+            {"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.weight": torch.zeros(0, 512)},
+            "torchvision:resnet18",
+            "classes is 0",
+        ),
+        (
+            {"conv1.weight": torch.zeros(64), "fc.weight": torch.zeros(10, 512)},
+            "torchvision:resnet18",
+            "no weight 'conv1.weight'",
+        ),
     ],
 )
 def test_what_is_no_state_dict_of_the_network_is_refused(

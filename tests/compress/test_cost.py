@@ -22,7 +22,9 @@ def test_a_convolution_and_a_product_by_hand() -> None:
     assert counter.macs == 2 * (6 * 6 * 4 * 3 * 3 * 3) + 2 * (4 * 6 * 6 * 5)
 
 
-@pytest.mark.parametrize("name", ["cnn-s", "resnet18", "mobilenet_v3_small", "vit_b_16", "swin_t", "squeezenet1_1"])
+@pytest.mark.parametrize(
+    "name", ["cnn-s", "resnet10", "unet-resnet10", "mobilenet_v3_small", "vit_b_16", "swin_t", "squeezenet1_1"]
+)
 def test_it_counts_what_torch_counts(name: str) -> None:
     model = build(Architecture(name, 10, 3, (32, 32))).model.eval()
     image = torch.zeros(1, 3, 32, 32)

@@ -19,7 +19,7 @@ from compress.training.features import folded
 
 
 def _resnet() -> Staged:
-    return build(Architecture("resnet18", 10, 1, (32, 32)), seed=2)
+    return build(Architecture("torchvision:resnet18", 10, 1, (32, 32)), seed=2)
 
 
 def _tapped_within(tap: str, *, before: bool = False) -> Staged:
@@ -31,7 +31,7 @@ def _tapped_within(tap: str, *, before: bool = False) -> Staged:
 
 NETWORKS: dict[str, tuple[Callable[[], Staged], int]] = {
     "cnn-a": (make_guide, 0),
-    "resnet18": (_resnet, 0),
+    "torchvision:resnet18": (_resnet, 0),
     "mobilenet_v3_small": (lambda: build(Architecture("mobilenet_v3_small", 10, 1, (32, 32)), seed=2), 0),
     "pruned resnet18": (lambda: prune(_resnet(), torch.zeros(1, 1, 32, 32), 0.5)[0], 0),
     "narrowed, as in the paper": (lambda: narrowed(make_guide(), make_student()), 0),

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from compress.edits import Cut
-from compress.errors import CompressError
-from compress.models import MODELS, Architecture, build, known_name, model_names, outline
+from compress.errors import CompressError, PlanError
+from compress.models import (
+    MODELS,
+    Architecture,
+    build,
+    canonical,
+    known_name,
+    model_names,
+    outline,
+    widened,
+    width_of,
+)
 from compress.pruning import apply
 from compress.stages import Staged, feature_shapes, tapped
 
@@ -24,7 +36,7 @@ FAMILIES = (
     ("mobilenet_v2", 64, "features.0.0"),
     ("mobilenet_v3_small", 64, "features.0.0"),
     ("regnet_x_400mf", 64, "stem.0"),
-    ("resnet18", 64, "conv1"),
+    ("torchvision:resnet18", 64, "conv1"),
     ("shufflenet_v2_x0_5", 64, ""),
     ("squeezenet1_1", 64, "features.0"),
     ("swin_t", 64, ""),
@@ -51,9 +63,9 @@ def _parameters(network: Staged) -> int:
         ("cnn-a", 1, 32, 10, 57_706),
         ("cnn-s", 3, 48, 30, 28_318),
         ("cnn-a", 3, 48, 30, 104_990),
-        ("resnet18", 3, 32, 10, 11_181_642),
-        ("resnet18", 1, 32, 10, 11_175_370),
-        ("resnet18", 3, 32, 30, 11_191_902),
+        ("torchvision:resnet18", 3, 32, 10, 11_181_642),
+        ("torchvision:resnet18", 1, 32, 10, 11_175_370),
+        ("torchvision:resnet18", 3, 32, 30, 11_191_902),
     ],
 )
 def test_the_papers_networks_have_the_papers_parameters(
@@ -69,7 +81,7 @@ def test_the_papers_networks_have_the_papers_parameters(
         ("cnn-a", 32, {"map1": (16, 15, 15), "map2": (32, 6, 6), "map3": (64, 2, 2), "embedding": (128,)}),
         ("cnn-s", 48, {"map1": (8, 20, 20), "map2": (16, 8, 8), "map3": (32, 2, 2), "embedding": (64,)}),
         (
-            "resnet18",
+            "torchvision:resnet18",
             32,
             {
                 "stem": (64, 16, 16),
@@ -168,18 +180,73 @@ def test_numbers_out_of_range_are_refused(numbers: tuple[int, int, int]) -> None
 def test_the_names_are_the_papers_and_torchvisions() -> None:
     names = model_names()
     assert names[: len(MODELS)] == tuple(MODELS)
-    assert {"cnn-s", "cnn-a", "resnet10", "resnet26", "unet-resnet10", "unet-resnet34"} < set(MODELS)
-    assert {"resnet18", "resnet50", "mobilenet_v3_small", "efficientnet_b0", "vit_b_16"} < set(names)
+    trunks = ("resnet10", "resnet14", "resnet18", "resnet20", "resnet26", "resnet34")
+    assert tuple(MODELS) == ("cnn-s", "cnn-a", *trunks, *(f"unet-{trunk}" for trunk in trunks))
+    assert {"resnet18", "torchvision:resnet18", "resnet50", "mobilenet_v3_small", "efficientnet_b0"} < set(names)
+    assert len(set(names)) == len(names)
     assert not any(name.startswith(("fcn", "deeplab", "fasterrcnn", "raft", "r3d")) for name in names)
 
 
-def test_torchvision_may_be_named_before_its_networks() -> None:
-    assert known_name("torchvision:resnet18") == known_name("resnet18") == "resnet18"
+def test_a_known_name_says_whose_network_it_is() -> None:
     assert known_name("cnn-s") == "cnn-s"
-    assert _parameters(_build("torchvision:squeezenet1_1")) == _parameters(_build("squeezenet1_1"))
-    for name in ("torchvision:cnn-s", "torchvision:resnet81", "timm:resnet18"):
-        with pytest.raises(CompressError, match="unknown network"):
-            known_name(name)
+    assert known_name("resnet18") == "resnet18"
+    assert known_name("torchvision:resnet18") == "torchvision:resnet18"
+    assert known_name("squeezenet1_1") == known_name("torchvision:squeezenet1_1") == "torchvision:squeezenet1_1"
+    assert known_name("resnet50") == "torchvision:resnet50"
+    assert all(known_name(known_name(name)) == known_name(name) == canonical(name) for name in model_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torchvision:cnn-s", "unknown network 'torchvision:cnn-s'"),
+        ("torchvision:resnet10", "Did you mean 'torchvision:resnet1"),
+        ("torchvision:resnet81", "Did you mean 'torchvision:resnet18'"),
+        ("timm:resnet18", "unknown network 'timm:resnet18'"),
+        ("unet-resnet50", "Did you mean 'unet-resnet"),
+        ("resnet12", "Did you mean 'resnet1"),
+        ("", "unknown network ''"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_of_its_kind(name: str, message: str) -> None:
+    with pytest.raises(CompressError, match=message):
+        known_name(name)
+
+
+def test_the_two_networks_of_one_name_differ() -> None:
+    ours, theirs = (outline(Architecture(name, 10, 3, (32, 32))) for name in ("resnet18", "torchvision:resnet18"))
+    assert (_parameters(ours), _parameters(theirs)) == (11_441_482, 11_181_642)
+    assert (ours.width("embedding"), theirs.width("embedding")) == (256, 512)
+    assert _kinds(outline(Architecture("squeezenet1_1", 10, 3, (32, 32)))) == _kinds(
+        outline(Architecture("torchvision:squeezenet1_1", 10, 3, (32, 32)))
+    )
+
+
+# widths
+
+
+def test_a_network_with_a_width_can_be_widened() -> None:
+    student = Architecture("cnn-s", 10, 3, (32, 32), {"depth": 2})
+    assert (width_of(student), width_of(replace(student, name="cnn-a"))) == (8, 16)
+    wide = widened(student, 1.5)
+    assert (wide.name, dict(wide.options), width_of(wide)) == ("cnn-s", {"depth": 2, "width": 12}, 12)
+    assert [stage.width for stage in build(wide).stages] == [12, 24, 96, 10]
+    assert width_of(widened(wide, 1 / (1 - 0.333))) == 18
+    assert width_of(widened(wide, 0.5)) == 6
+
+
+@pytest.mark.parametrize("factor", [1.1, 0.05, 0.0, -1.0])
+def test_a_factor_that_gives_no_width_is_refused(factor: float) -> None:
+    with pytest.raises(PlanError, match=r"'cnn-s': .* times a width of 8 is .*; give a factor"):
+        widened(Architecture("cnn-s", 10, 3, (32, 32)), factor)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "unet-resnet18", "torchvision:resnet18", "torchvision:vgg11"])
+def test_a_network_without_a_width_says_so(name: str) -> None:
+    architecture = Architecture(name, 10, 3, (32, 32))
+    assert width_of(architecture) == 0
+    with pytest.raises(PlanError, match=f"'{name}' has no width to scale; those that have one: cnn-s, cnn-a"):
+        widened(architecture, 2)
 
 
 # outlines

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 import torchvision
 from torch import Tensor
-from watch import same
+from watch import same, state_of
 
 from compress.card import Card
 from compress.checkpoint import Checkpoint, load, save
@@ -176,7 +176,7 @@ def test_a_name_beside_another_network_is_a_new_one(digits: Dataset) -> None:
     made = open_beside("--student", Named("torchvision:squeezenet1_1"), digits, seed=3)
     again = new_network(Named("squeezenet1_1"), digits, seed=3)
     assert made.card == again.card
-    assert made.card.architecture.name == "squeezenet1_1"
+    assert made.card.architecture.name == "torchvision:squeezenet1_1"
     assert same(_state(made), _state(again))
 
 
@@ -375,6 +375,38 @@ def test_what_torchvision_adds_to_a_pretrained_network_is_left_out(hub: Path) ->
     with torch.no_grad():
         expected = theirs(Scale(tuple(rule.mean), tuple(rule.std))(pixels))
         assert torch.allclose(ours.eval()(Scale(see.mean, see.std)(pixels)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("resnet18", "embedding, classifier"),
+        ("unet-resnet18", "up1, up2, up3, up4, up5, classifier"),
+    ],
+)
+def test_a_network_of_ours_starts_from_a_pretrained_trunk(hub: Path, name: str, rest: str) -> None:
+    theirs = torchvision.models.resnet18().state_dict()
+    hub.mkdir(parents=True)
+    torch.save(theirs, hub / torchvision.models.ResNet18_Weights.DEFAULT.url.rpartition("/")[2])
+    options = DataOptions(fraction=0.01, size=(32, 32))
+    start = open_initial(Named(name), "pretrained", "digits", options, seed=3)
+    assert start.checkpoint.card.architecture.name == name
+    assert start.images.see.mean == (0.485, 0.456, 0.406)
+    assert start.notes[1:] == (f"{rest} start anew: the weights are those of encoder alone",)
+    fresh = state_of(build(start.checkpoint.card.architecture, seed=3))
+    for key, value in state_of(start.checkpoint.network).items():
+        trunk = key.startswith("encoder.")
+        assert torch.equal(value, theirs[key.removeprefix("encoder.")] if trunk else fresh[key]), key
+    grey = open_initial(Named(name), "pretrained", "digits", replace(options, channels=1), seed=3)
+    assert grey.notes[2:] == ("encoder.conv1 starts anew: the weights take 3 channels, the images have 1",)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "unet-resnet26"])
+def test_a_trunk_that_nobody_published_says_which_are(name: str) -> None:
+    with pytest.raises(
+        CompressError, match=f"no pretrained weights of '{name}', .*of resnet18, resnet34, unet-resnet18"
+    ):
+        open_initial(Named(name), "pretrained", "digits", SMALL, seed=0)
 
 
 def test_without_a_network_there_are_no_pretrained_weights(hub: Path) -> None:

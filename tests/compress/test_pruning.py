@@ -112,7 +112,7 @@ def test_a_damaged_cut_is_refused(data: object) -> None:
 
 SIZES = {
     "cnn-s": 32,
-    "resnet18": 32,
+    "torchvision:resnet18": 32,
     "mobilenet_v3_small": 32,
     "squeezenet1_1": 32,
     "efficientnet_b0": 32,
@@ -142,7 +142,7 @@ def test_cuts_replayed_on_a_fresh_network_give_the_same_bits(name: str) -> None:
     assert {s.name: s.width for s in pruned.stages} == {k: v[0] for k, v in feature_shapes(pruned, image).items()}
 
 
-@pytest.mark.parametrize("name", ["cnn-s", "resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["cnn-s", "torchvision:resnet18", "mobilenet_v3_small"])
 def test_weights_that_stay_keep_their_values(name: str) -> None:
     network = _network(name)
     pruned, _ = prune(network, _image(3, 32), 0.5)
@@ -178,7 +178,7 @@ def test_channels_with_the_least_l1_norm_go() -> None:
 
 
 def test_resnet18_halved_has_a_quarter_of_its_parameters() -> None:
-    network = _network("resnet18")
+    network = _network("torchvision:resnet18")
     pruned, _ = prune(network, _image(3, 32), 0.5)
     assert _parameters(network) == 11_181_642
     assert _parameters(pruned) == 2_801_450
@@ -249,7 +249,7 @@ def test_the_shares_that_are_left_by_hand() -> None:
 
 def test_shares_of_two_networks_are_refused() -> None:
     with pytest.raises(ValueError, match="pass a network and its cut"):
-        shares_left(_network("cnn-s"), _network("resnet18"))
+        shares_left(_network("cnn-s"), _network("torchvision:resnet18"))
 
 
 def test_pruning_twice_replays_in_order() -> None:
@@ -260,7 +260,7 @@ def test_pruning_twice_replays_in_order() -> None:
 
 
 def test_modes_flags_and_gradients_stay_as_they_were() -> None:
-    network = _network("resnet18")
+    network = _network("torchvision:resnet18")
     network.model.train()
     network.model.get_submodule("layer1").eval()
     network.model.get_submodule("layer2").requires_grad_(False)
@@ -406,7 +406,7 @@ def test_narrow_taps_shows_the_best_filters_in_their_order() -> None:
 
 
 def test_narrow_taps_ranks_the_last_convolution_of_a_stage() -> None:
-    network = _network("resnet18")
+    network = _network("torchvision:resnet18")
     narrowed = narrow_taps(network, {"stem": 32, "layer2": 100})
     convolutions = {"stem": "conv1", "layer2": "layer2.1.conv2"}
     for name, path in convolutions.items():
@@ -443,7 +443,7 @@ def test_narrow_taps_wrong_widths(widths: dict[str, int], message: str) -> None:
 
 
 def test_narrow_taps_needs_a_feature_of_the_convolution() -> None:
-    network = _network("resnet18")
+    network = _network("torchvision:resnet18")
     stem = Stage("stem", "relu", ("conv1", "layer4.1"), 64)
     with pytest.raises(PlanError, match="its last convolution has 512 filters, its tap 64 channels"):
         narrow_taps(Staged(network.model, (stem, *network.stages[1:])), {"stem": 32})

@@ -20,7 +20,7 @@ def model() -> nn.Module:
     return build(Architecture("cnn-s", 10, 3, (32, 32)), seed=0).model
 
 
-@pytest.mark.parametrize("name", ["cnn-s", "resnet18", "vit_b_32"])
+@pytest.mark.parametrize("name", ["cnn-s", "unet-resnet10", "vit_b_32"])
 def test_a_new_network_is_sound(name: str) -> None:
     network = build(Architecture(name, 10, 3, (32, 32)), seed=0)
     before = {key: value.clone() for key, value in network.model.state_dict().items()}

@@ -33,10 +33,12 @@ SMALL_NETWORKS = (
     "mnasnet0_5",
     "mobilenet_v3_small",
     "regnet_x_400mf",
-    "resnet18",
+    "resnet10",
+    "torchvision:resnet18",
     "shufflenet_v2_x0_5",
     "squeezenet1_1",
 )
+FOR_PIXELS = ("unet-resnet10",)  # a class for each pixel, and no embedding
 
 
 def _owners(network: Staged, path: str) -> list[str]:
@@ -47,10 +49,21 @@ SLOW_NETWORKS = ("googlenet",)  # seconds to draw its weights
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_NETWORKS)) for name in SMALL_NETWORKS]
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_NETWORKS))
+        for name in (*SMALL_NETWORKS, *FOR_PIXELS)
+    ]
 )
 def architecture(request: pytest.FixtureRequest) -> Architecture:
-    return Architecture(request.param, 7, 1, (24, 24))
+    return Architecture(request.param, 7, 1, (32, 64) if request.param in FOR_PIXELS else (24, 24))
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_NETWORKS)) for name in SMALL_NETWORKS]
+)
+def guide(request: pytest.FixtureRequest) -> Staged:
+    """A network that can teach to tell the digits apart."""
+    return build(Architecture(request.param, 10, 1, (24, 24)), seed=1)
 
 
 def test_every_parameter_and_statistic_belongs_to_one_stage(architecture: Architecture) -> None:
@@ -67,8 +80,11 @@ def test_stages_are_as_wide_as_they_say_and_fire_in_their_order(architecture: Ar
     image = torch.zeros(2, architecture.channels, *architecture.size)
     shapes = feature_shapes(network, image)
     assert {name: shape[0] for name, shape in shapes.items()} == {stage.name: stage.width for stage in network.stages}
-    assert [stage.name for stage in network.stages][-2:] == ["embedding", "logits"]
-    assert shapes["logits"] == (architecture.classes,)
+    for_pixels = architecture.name in FOR_PIXELS
+    assert network.stages[-1].name == "logits"
+    assert (network.stages[-2].name == "embedding") is not for_pixels
+    assert {*network.body} == {*shapes} - {"embedding", "logits"}
+    assert shapes["logits"] == (architecture.classes, *(architecture.size if for_pixels else ()))
     fired: list[str] = []
     with tapped(network, shapes) as taps:
         keep = taps.put
@@ -92,7 +108,7 @@ def test_a_network_comes_back_from_its_file_bit_by_bit(architecture: Architectur
     for module in network.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -1, 1)  # type: ignore[arg-type]
-    card = Card(architecture, Preprocessing((24, 24), 1, (0.5,), (0.25,)), tuple("abcdefg"))
+    card = Card(architecture, Preprocessing(architecture.size, 1, (0.5,), (0.25,)), tuple("abcdefg"))
     again = load(save(Checkpoint(network, card), tmp_path / "network.safetensors"))
     assert same(state_of(again.network), state_of(network))
     assert again.card == replace(card, stages=network.stages, weights=weights_digest(network.model))
@@ -102,10 +118,7 @@ def test_a_network_comes_back_from_its_file_bit_by_bit(architecture: Architectur
         assert torch.equal(again.network.model(image), network.model.eval()(image))
 
 
-def test_every_network_can_be_a_teacher(
-    architecture: Architecture, student: Checkpoint, digits: Dataset, make_fit: MakeFit
-) -> None:
-    guide = build(replace(architecture, classes=10), seed=1)
+def test_every_network_can_be_a_teacher(guide: Staged, student: Checkpoint, digits: Dataset, make_fit: MakeFit) -> None:
     phases = [Phase("p", (Term(partial(kd_loss, tau=4.0), (S("logits"), T("logits")), 1.0, "kd"),), make_fit(1))]
     before = state_of(guide)
     reports = list(run(phases, student.network, digits, Run(CLASSIFICATION), teacher=guide))
@@ -114,7 +127,7 @@ def test_every_network_can_be_a_teacher(
 
 
 def test_the_small_networks_are_known() -> None:
-    assert set(SMALL_NETWORKS) <= set(model_names())
+    assert {*SMALL_NETWORKS, *FOR_PIXELS} <= set(model_names())
 
 
 def test_a_network_starts_from_a_data_set(digits: Dataset) -> None:

@@ -41,7 +41,7 @@ def test_cnn_s_by_hand(checkpoint: Checkpoint, exported: Artefact) -> None:
 
 
 def test_resnet18_by_hand() -> None:
-    census = network_census(build(Architecture("resnet18", 10, 3, (32, 32))), (3, 32, 32))
+    census = network_census(build(Architecture("torchvision:resnet18", 10, 3, (32, 32))), (3, 32, 32))
     assert (census.parameters, census.macs) == (11_181_642, resnet18_macs(10))
 
 

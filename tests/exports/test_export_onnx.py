@@ -47,7 +47,7 @@ def test_parity_of_the_export_itself_is_reported(shipped: Shipped) -> None:
 
 
 def test_resnet18_for_one_channel_exports(tmp_path: Path) -> None:
-    architecture = Architecture("resnet18", 4, 1, (32, 32))
+    architecture = Architecture("torchvision:resnet18", 4, 1, (32, 32))
     network = build(architecture)
     card = Card(architecture, Preprocessing((32, 32), 1, (0.5,), (0.5,)), ("a", "b", "c", "d"))
     exported = export(Checkpoint(network, card), tmp_path / "teacher.onnx")
