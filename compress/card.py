@@ -118,7 +118,7 @@ def _read_format_3(data: Mapping[str, Any]) -> Card:
 
 
 def _read_format_2(data: Mapping[str, Any]) -> Card:
-    return _renamed(_read_format_3(data))
+    return _brought_up(_read_format_3(data))
 
 
 def _read_format_1(data: Mapping[str, Any]) -> Card:
@@ -142,18 +142,24 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
         tuple(Cut.from_list(cut) for cut in _list(data["surgery"])),
         lineage=lineage,
     )
-    return _renamed(card)
+    return _brought_up(card)
 
 
 _READERS = {1: _read_format_1, 2: _read_format_2, FORMAT: _read_format_3}
 
 
-def _renamed(card: Card) -> Card:
-    """A card of an earlier format: what it calls resnet18 was torchvision's, before there was one of ours."""
-    name = card.architecture.name
-    if name not in THEIRS_BEFORE:
-        return card
-    return replace(card, architecture=replace(card.architecture, name=TORCHVISION + name))
+def _brought_up(card: Card) -> Card:
+    """A card of an earlier format in the words of this one.
+
+    What it calls resnet18 was torchvision's, before there was one of ours; and a cnn-s or cnn-a of another depth than 3
+    had the layout of its time.
+    """
+    old = card.architecture
+    if old.name in THEIRS_BEFORE:
+        return replace(card, architecture=replace(old, name=TORCHVISION + old.name))
+    if old.name in ("cnn-s", "cnn-a") and old.options.get("depth", 3) != 3:
+        return replace(card, architecture=replace(old, options={**old.options, "layout": 1}))
+    return card
 
 
 def _first_data(lineage: tuple[Mapping[str, Any], ...]) -> object:

@@ -189,6 +189,15 @@ def test_earlier_formats_mean_the_networks_of_their_time(number: int, before: st
     assert Card.from_json(read.to_json()) == read
 
 
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(("depth", "layout"), [(None, {}), (3, {}), (2, {"layout": 1}), (7, {"layout": 1})])
+def test_earlier_formats_have_the_layouts_of_their_time(number: int, depth: int | None, layout: dict[str, int]) -> None:
+    options = {"width": 4} if depth is None else {"width": 4, "depth": depth}
+    card = Card(Architecture("cnn-s", 2, 3, (24, 24), options), _square(), ("a", "b"))
+    text = json.dumps(_first_format(card)) if number == 1 else _resealed(card, _with(format=2))
+    assert dict(Card.from_json(text).architecture.options) == options | layout
+
+
 def test_in_this_format_the_name_alone_is_ours() -> None:
     card = Card(Architecture("resnet18", 2, 3, (24, 24)), _square(), ("a", "b"))
     assert json.loads(card.to_json())["format"] == 3

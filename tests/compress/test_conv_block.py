@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.models.cnn import ConvBlock
+from compress.models.cnn import Block, ConvBlock
 
 
 @pytest.fixture
 def block() -> ConvBlock:
     torch.manual_seed(0)
-    block = ConvBlock(3, 8, 3, pool=True)
+    block = ConvBlock(3, Block(8, 3, (2, 2)))
     nn.init.normal_(block.norm.weight)
     nn.init.normal_(block.norm.bias)
     return block
@@ -72,4 +72,8 @@ def test_training_pools_first_and_what_is_exported_does_not(block: ConvBlock, im
 def test_the_keys_of_its_state() -> None:
     statistics = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
     keys = ["conv.weight", "conv.bias", *(f"norm.{name}" for name in statistics)]
-    assert list(ConvBlock(3, 8, 3, pool=True).state_dict()) == list(ConvBlock(3, 8, 3, pool=False).state_dict()) == keys
+    assert (
+        list(ConvBlock(3, Block(8, 3, (2, 2))).state_dict())
+        == list(ConvBlock(3, Block(8, 3, (1, 1))).state_dict())
+        == keys
+    )

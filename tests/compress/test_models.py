@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import mse_loss
 
 from compress.edits import Cut
 from compress.errors import CompressError, PlanError
@@ -20,7 +21,7 @@ from compress.models import (
     widened,
     width_of,
 )
-from compress.pruning import apply
+from compress.pruning import apply, narrow_taps, prune
 from compress.stages import Staged, feature_shapes, tapped
 
 # The least of each family of torchvision's, with an image that it takes and a layer that could be cut; "" where none.
@@ -121,18 +122,69 @@ def test_width_scales_every_stage() -> None:
 @pytest.mark.parametrize(
     ("depth", "shapes"),
     [
-        (1, {"map1": (8, 15, 15)}),
-        (2, {"map1": (8, 15, 15), "map2": (16, 6, 6)}),
-        (5, {"map1": (8, 15, 15), "map2": (16, 6, 6), "map3": (32, 2, 2), "map4": (32, 2, 2), "map5": (32, 2, 2)}),
+        (1, [(8, 2, 2)]),
+        (2, [(8, 15, 15), (16, 2, 2)]),
+        (4, [(8, 15, 15), (16, 6, 6), (16, 6, 6), (32, 2, 2)]),
+        (5, [(8, 15, 15), (16, 6, 6), (16, 6, 6), (32, 2, 2), (64, 2, 2)]),
+        (7, [(8, 15, 15), (16, 6, 6), (16, 6, 6), (32, 2, 2), (64, 2, 2), (64, 2, 2), (128, 2, 2)]),
     ],
 )
-def test_depth_is_the_number_of_maps(depth: int, shapes: dict[str, tuple[int, ...]]) -> None:
+def test_depth_is_the_number_of_maps(depth: int, shapes: list[tuple[int, ...]]) -> None:
     network = _build("cnn-s", depth=depth)
     found = feature_shapes(network, torch.zeros(1, 3, 32, 32))
-    assert {name: found[name] for name in network.body} == shapes
+    assert [found[name] for name in network.body] == shapes
+    assert found["embedding"] == (2 * shapes[-1][0],)
+    assert list(network.body) == [f"map{number}" for number in range(1, depth + 1)]
 
 
-@pytest.mark.parametrize(("size", "depth"), [(21, 3), (9, 2), (3, 1), (21, 8)])
+def test_blocks_behind_the_seventh_are_as_wide_as_it() -> None:
+    blank = outline(Architecture("cnn-s", 10, 3, (32, 32), {"depth": 9, "width": 2}))
+    assert [blank.width(name) for name in blank.body] == [2, 4, 4, 8, 16, 16, 32, 32, 32]
+
+
+def test_the_networks_of_the_depth_study_span_what_the_paper_says() -> None:
+    inputs = {"CIFAR-10": (10, 3, 32), "Fashion-MNIST": (10, 1, 32), "CUB-200": (30, 3, 48)}
+    counts = {
+        _parameters(outline(Architecture(name, classes, channels, (size, size), {"depth": depth})))
+        for name in ("cnn-s", "cnn-a")
+        for classes, channels, size in inputs.values()
+        for depth in (2, 3, 5, 7)
+    }
+    assert (min(counts), max(counts)) == (3_706, 1_131_262)
+
+
+@pytest.mark.parametrize("size", [32, 48])
+@pytest.mark.parametrize("depth", [2, 3, 5, 7])
+def test_every_depth_of_the_study_learns_and_is_narrowed(depth: int, size: int) -> None:
+    student, auxiliary = (_build(name, size=size, depth=depth) for name in ("cnn-s", "cnn-a"))
+    image = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    shown = narrow_taps(auxiliary, {name: student.width(name) for name in student.body})
+    with torch.no_grad(), tapped(shown, shown.body) as targets:
+        targets.read(shown.model, image)
+    before = [parameter.detach().clone() for parameter in student.model.parameters()]
+    optimizer = torch.optim.SGD(student.model.parameters(), lr=0.1)
+    with tapped(student, [*student.body, "logits"]) as taps:
+        taps.read(student.model, image)
+        assert {name: taps[name].shape for name in student.body} == {n: targets[n].shape for n in student.body}
+        loss = sum((mse_loss(taps[name], targets[name]) for name in student.body), start=taps["logits"].square().mean())
+    loss.backward()
+    optimizer.step()
+    assert not any(torch.equal(old, new) for old, new in zip(before, student.model.parameters(), strict=True))
+    less, _ = prune(auxiliary, image[:1], 0.5)
+    assert [stage.width for stage in less.stages] == [stage.width for stage in student.stages]
+    assert _parameters(less) == _parameters(student)
+
+
+def test_the_layout_of_the_first_version_can_still_be_built() -> None:
+    old = _build("cnn-s", depth=5, layout=1)
+    found = feature_shapes(old, torch.zeros(1, 3, 32, 32))
+    assert [found[name] for name in old.body] == [(8, 15, 15), (16, 6, 6), *[(32, 2, 2)] * 3]
+    assert _parameters(old) == 33_674
+    assert _parameters(_build("cnn-s", depth=2, layout=1)) == 39_018
+    assert _kinds(_build("cnn-a", layout=1)) == _kinds(_build("cnn-a"))
+
+
+@pytest.mark.parametrize(("size", "depth"), [(21, 3), (3, 2), (21, 8)])
 def test_an_input_too_small_for_the_blocks_is_an_error(size: int, depth: int) -> None:
     with pytest.raises(CompressError, match=f"'cnn-s' cannot be built: an input of {size}x{size} pixels is too small"):
         _build("cnn-s", size=size, depth=depth)
@@ -141,12 +193,9 @@ def test_an_input_too_small_for_the_blocks_is_an_error(size: int, depth: int) ->
 
 def test_the_paper_kernels_start_at_48_pixels() -> None:
     assert [p.shape[-1] for p in _build("cnn-s", size=47).model.parameters() if p.ndim == 4] == [3, 3, 3]
-    assert [p.shape[-1] for p in _build("cnn-s", size=48, depth=4).model.parameters() if p.ndim == 4] == [
-        9,
-        5,
-        5,
-        3,
-    ]
+    for depth, kernels in ((2, [9, 5]), (3, [9, 5, 5]), (5, [9, 7, 5, 3, 3])):
+        network = _build("cnn-s", size=48, depth=depth)
+        assert [p.shape[-1] for p in network.model.parameters() if p.ndim == 4] == kernels
 
 
 @pytest.mark.parametrize(
@@ -155,7 +204,7 @@ def test_the_paper_kernels_start_at_48_pixels() -> None:
         (Architecture("resnet81", 10, 3, (32, 32)), "unknown network 'resnet81'. Did you mean 'resnet18'"),
         (
             Architecture("cnn-s", 10, 3, (32, 32), {"widht": 4}),
-            "'cnn-s': unknown option 'widht'; it takes: width, depth",
+            "'cnn-s': unknown option 'widht'; it takes: width, depth, layout",
         ),
         (Architecture("resnet18", 10, 3, (32, 32), {"width": 4}), "'resnet18': unknown option 'width'; it takes: none"),
         (Architecture("cnn-s", 10, 3, (32, 32), {"width": 0}), "width is 0; allowed are 1 to 1024"),
@@ -230,7 +279,7 @@ def test_a_network_with_a_width_can_be_widened() -> None:
     assert (width_of(student), width_of(replace(student, name="cnn-a"))) == (8, 16)
     wide = widened(student, 1.5)
     assert (wide.name, dict(wide.options), width_of(wide)) == ("cnn-s", {"depth": 2, "width": 12}, 12)
-    assert [stage.width for stage in build(wide).stages] == [12, 24, 96, 10]
+    assert [stage.width for stage in build(wide).stages] == [12, 24, 48, 10]
     assert width_of(widened(wide, 1 / (1 - 0.333))) == 18
     assert width_of(widened(wide, 0.5)) == 6
 
