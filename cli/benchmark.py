@@ -60,7 +60,7 @@ def benchmark(
     Examples:
         edgepress benchmark student.onnx --data digits
         edgepress benchmark student.onnx --against teacher.safetensors --data digits -o bench.json
-        edgepress benchmark weights.pt --arch resnet18 --data cifar10
+        edgepress benchmark weights.pt --arch torchvision:resnet18 --data cifar10
     """
     from benchmarks.bench import Protocol, compare
     from benchmarks.pages import terminal

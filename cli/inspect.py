@@ -33,7 +33,7 @@ def inspect(
     Examples:
         edgepress inspect student.safetensors
         edgepress inspect student.onnx --json
-        edgepress inspect weights.pt --arch resnet18 --data cifar10
+        edgepress inspect weights.pt --arch torchvision:resnet18 --data cifar10
     """
     from cli import parse, say
     from compress.data import DataOptions

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 
-from compress.errors import CompressError, PlanError, unknown_name
+from compress.errors import CompressError, unknown_name
 from compress.models.cnn import OPTIONS as CNN_OPTIONS
-from compress.models.cnn import WIDTH_A, WIDTH_S, cnn_a, cnn_s
+from compress.models.cnn import cnn_a, cnn_s
 from compress.models.resnet import LAYERS, resnet
 from compress.models.source import Architecture
 from compress.models.unet import PREFIX, unet
@@ -23,34 +22,16 @@ __all__ = [
     "known_name",
     "model_names",
     "outline",
-    "widened",
-    "width_of",
 ]
 
 TORCHVISION = "torchvision:"
-NEAR_WHOLE = 1e-2  # a ratio of 0.333 is meant for a third
 
 
-@dataclass(frozen=True)
-class Model:
-    """A network of our own.
-
-    Attributes:
-        builder: From the arguments to the network.
-        options: Those of its own that the arguments may have.
-        width: The option `width` where it is not given; 0 where the network has no such option.
-    """
-
-    builder: Callable[[Architecture], Staged]
-    options: tuple[str, ...] = ()
-    width: int = 0
-
-
-MODELS: dict[str, Model] = {
-    "cnn-s": Model(cnn_s, CNN_OPTIONS, WIDTH_S),
-    "cnn-a": Model(cnn_a, CNN_OPTIONS, WIDTH_A),
-    **{name: Model(resnet) for name in LAYERS},
-    **{PREFIX + name: Model(unet) for name in LAYERS},
+MODELS: dict[str, tuple[Callable[[Architecture], Staged], tuple[str, ...]]] = {
+    "cnn-s": (cnn_s, CNN_OPTIONS),
+    "cnn-a": (cnn_a, CNN_OPTIONS),
+    **dict.fromkeys(LAYERS, (resnet, ())),
+    **{PREFIX + name: (unet, ()) for name in LAYERS},
 }
 
 
@@ -85,35 +66,6 @@ def known_name(name: str) -> str:
         known = theirs if name.startswith(TORCHVISION) else model_names()
         raise CompressError(unknown_name("network", name, known))
     return whole
-
-
-def width_of(architecture: Architecture) -> int:
-    """How wide a network with a width to scale is at its first map; 0 for one that has none."""
-    model = MODELS.get(architecture.name)
-    return architecture.options.get("width", model.width) if model and model.width else 0
-
-
-def widened(architecture: Architecture, factor: float) -> Architecture:
-    """The same network `factor` times as wide at every stage but the logits.
-
-    Args:
-        architecture: Of a network with a width to scale, see `width_of`.
-        factor: Above 0; one that makes the width a whole number.
-
-    Raises:
-        PlanError: The network has no width, or the factor does not give a whole one.
-    """
-    width = width_of(architecture)
-    if not width:
-        able = ", ".join(name for name, model in MODELS.items() if model.width)
-        raise PlanError(f"network {architecture.name!r} has no width to scale; those that have one: {able}")
-    wide = round(width * factor)
-    if wide < 1 or abs(wide - width * factor) > NEAR_WHOLE:
-        raise PlanError(
-            f"network {architecture.name!r}: {factor:.4g} times a width of {width} is {width * factor:.4g}; give a "
-            "factor that makes a whole number of at least 1"
-        )
-    return replace(architecture, options={**architecture.options, "width": wide})
 
 
 def build(architecture: Architecture, *, seed: int = 0) -> Staged:
@@ -160,7 +112,7 @@ def _made(architecture: Architecture) -> Staged:
 
 def _builder(name: str) -> tuple[Callable[[Architecture], Staged], tuple[str, ...]]:
     if name in MODELS:
-        return MODELS[name].builder, MODELS[name].options
+        return MODELS[name]
     from compress.models.vision import vision
 
     return vision, ()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch.nn.functional import mse_loss
 
 from compress.edits import Cut
-from compress.errors import CompressError, PlanError
+from compress.errors import CompressError
 from compress.models import (
     MODELS,
     Architecture,
@@ -18,8 +16,6 @@ from compress.models import (
     known_name,
     model_names,
     outline,
-    widened,
-    width_of,
 )
 from compress.pruning import apply, narrow_taps, prune
 from compress.stages import Staged, feature_shapes, tapped
@@ -269,33 +265,6 @@ def test_the_two_networks_of_one_name_differ() -> None:
     assert _kinds(outline(Architecture("squeezenet1_1", 10, 3, (32, 32)))) == _kinds(
         outline(Architecture("torchvision:squeezenet1_1", 10, 3, (32, 32)))
     )
-
-
-# widths
-
-
-def test_a_network_with_a_width_can_be_widened() -> None:
-    student = Architecture("cnn-s", 10, 3, (32, 32), {"depth": 2})
-    assert (width_of(student), width_of(replace(student, name="cnn-a"))) == (8, 16)
-    wide = widened(student, 1.5)
-    assert (wide.name, dict(wide.options), width_of(wide)) == ("cnn-s", {"depth": 2, "width": 12}, 12)
-    assert [stage.width for stage in build(wide).stages] == [12, 24, 48, 10]
-    assert width_of(widened(wide, 1 / (1 - 0.333))) == 18
-    assert width_of(widened(wide, 0.5)) == 6
-
-
-@pytest.mark.parametrize("factor", [1.1, 0.05, 0.0, -1.0])
-def test_a_factor_that_gives_no_width_is_refused(factor: float) -> None:
-    with pytest.raises(PlanError, match=r"'cnn-s': .* times a width of 8 is .*; give a factor"):
-        widened(Architecture("cnn-s", 10, 3, (32, 32)), factor)
-
-
-@pytest.mark.parametrize("name", ["resnet10", "unet-resnet18", "torchvision:resnet18", "torchvision:vgg11"])
-def test_a_network_without_a_width_says_so(name: str) -> None:
-    architecture = Architecture(name, 10, 3, (32, 32))
-    assert width_of(architecture) == 0
-    with pytest.raises(PlanError, match=f"'{name}' has no width to scale; those that have one: cnn-s, cnn-a"):
-        widened(architecture, 2)
 
 
 # outlines
