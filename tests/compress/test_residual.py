@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from watch import same, state_of
 
+from compress.cost import MacCounter
 from compress.errors import CompressError
 from compress.models import Architecture, build, outline
 from compress.models.resnet import LAYERS, ConcatPool, resnet
@@ -65,6 +66,26 @@ def test_resnets_have_the_papers_parameters(name: str) -> None:
 def test_unets_have_the_papers_parameters(name: str) -> None:
     with torch.device("meta"):
         assert _parameters(unet(Architecture(name, 12, 3, (32, 32)))) == UNETS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "millions"),
+    [
+        ("resnet10", (32, 32), 18.4),
+        ("resnet14", (32, 32), 27.8),
+        ("resnet18", (64, 64), 148.3),
+        ("resnet20", (32, 32), 42.0),
+        ("resnet26", (32, 32), 56.2),
+        ("resnet34", (64, 64), 299.3),
+        ("unet-resnet10", (128, 96), 805),
+        ("unet-resnet34", (128, 96), 1485),
+    ],
+)
+def test_what_a_forward_pass_costs(name: str, size: tuple[int, int], millions: float) -> None:
+    model = outline(Architecture(name, 12 if name.startswith("unet") else 10, 3, size)).model.eval()
+    with torch.no_grad(), MacCounter() as counter:
+        model(torch.zeros(1, 3, *size, device="meta"))
+    assert counter.macs / 1e6 == pytest.approx(millions, abs=0.5 if millions > 500 else 0.05)
 
 
 @pytest.mark.parametrize("size", [224, 64, 32])
