@@ -41,7 +41,18 @@ METHODS = (
 )
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine", "constant", "one-cycle")
-AUGMENTATIONS = ("none", "flip", "crop")
+AUGMENTATIONS = (
+    "none",
+    "flip",
+    "crop",
+    "resized-crop",
+    "color",
+    "rand-augment",
+    "mixup",
+    "cutmix",
+    "indistill",
+    "stagewise",
+)
 RESIZES = ("crop", "stretch")
 KEEPS = ("last", "best", "best-loss")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -176,7 +187,7 @@ Augment = Annotated[
     typer.Option(
         "--augment",
         metavar="LIST",
-        help="none, flip, crop or flip,crop. [default: the data set's own]",
+        help=f"Some of {', '.join(AUGMENTATIONS)}, such as flip,crop. [default: the data set's own]",
         rich_help_panel=DATA,
     ),
 ]

@@ -159,10 +159,12 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 
 def _read_augment(text: str) -> tuple[str, ...]:
-    names = text.split(",")
+    from compress.data import AUGMENTATIONS
+
+    names, known = text.split(","), ("none", *AUGMENTATIONS)
     for name in names:
-        if name not in ("none", "flip", "crop"):
-            raise DataError(unknown_name("augmentation", name, ("none", "flip", "crop")))
+        if name not in known:
+            raise DataError(unknown_name("augmentation", name, known))
     if "none" in names and len(names) > 1:
         raise DataError(f"--augment {text}: none goes with nothing else; give none alone, or leave it out")
     return tuple(name for name in names if name != "none")

@@ -16,7 +16,14 @@ from compress.data.chance import Positions, hold_out, keep_fraction
 from compress.data.folder import LAYOUT, scan
 from compress.data.found import Listing, Masks, Part, Parts, Pixels
 from compress.data.known import DATASETS, FOLDER, read_source
-from compress.data.prepare import DataOptions, Defaults, fit_pixels, preprocessing
+from compress.data.prepare import (
+    AUGMENTATIONS,
+    OF_CLASSES_ALONE,
+    DataOptions,
+    Defaults,
+    fit_pixels,
+    preprocessing,
+)
 from compress.data.remembered import remember
 from compress.data.split import Dataset, MemorySplit, Split, StreamSplit
 from compress.errors import DataError, unknown_name
@@ -61,6 +68,7 @@ def load(
         raise DataError(f"data set {name!r}: its images have 1 or 3 channels; the network sees {see.channels}")
     parts = _settle(parts, options, see, memory_limit_bytes)
     augment = defaults.augment if options.augment is None else options.augment
+    _check_augmentation(name, parts, augment)
     fingerprint = _fingerprint(parts, see, augment)
     if defaults is FOLDER:
         remember(fingerprint, Path(name_or_path).expanduser().resolve())
@@ -68,7 +76,7 @@ def load(
         name=name,
         classes=parts.classes,
         see=see,
-        train=_split(parts.train, see, augment),
+        train=_split(parts.train, see, augment, classes=len(parts.classes)),
         val=None if parts.val is None else _split(parts.val, see),
         test=_split(parts.test, see),
         fingerprint=fingerprint,
@@ -93,7 +101,7 @@ def _find(name_or_path: str) -> tuple[str, Defaults, Parts]:
 def _first(name: str, parts: Parts, count: str) -> Parts:
     """The parts with their first classes alone."""
     whole = len(parts.classes)
-    if isinstance(parts.train.targets, Masks) or parts.train.targets.ndim > 1:
+    if _masked(parts.train):
         raise DataError(f"data set {name!r}: its targets are masks, which show all classes; leave out the number")
     if not (count.isascii() and count.isdigit() and 2 <= int(count) <= whole):
         raise DataError(f"data set {name!r}: got {count!r} classes; give a number from 2 to {whole}")
@@ -145,8 +153,25 @@ def _fitted(part: Part, see: Preprocessing) -> Pixels:
     return Pixels(torch.cat(chunks), part.targets, ready=True)
 
 
-def _split(part: Part, see: Preprocessing, augment: tuple[str, ...] = ()) -> Split:
-    return StreamSplit(part, see, augment) if isinstance(part, Listing) else MemorySplit(part, see, augment)
+def _split(part: Part, see: Preprocessing, augment: tuple[str, ...] = (), *, classes: int = 0) -> Split:
+    if isinstance(part, Listing):
+        return StreamSplit(part, see, augment, classes=classes)
+    return MemorySplit(part, see, augment, classes=classes)
+
+
+def _check_augmentation(name: str, parts: Parts, augment: tuple[str, ...]) -> None:
+    if not _masked(parts.train):
+        return
+    for one in augment:
+        if one in OF_CLASSES_ALONE:
+            fitting = ", ".join(other for other in AUGMENTATIONS if other not in OF_CLASSES_ALONE)
+            raise DataError(
+                f"data set {name!r}: its targets are masks, which {one} cannot follow; allowed are none, {fitting}"
+            )
+
+
+def _masked(part: Part) -> bool:
+    return isinstance(part.targets, Masks) or part.targets.ndim > 1
 
 
 def _fingerprint(parts: Parts, see: Preprocessing, augment: tuple[str, ...]) -> str:

@@ -16,9 +16,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from compress.data.chance import Draws, Positions
+from compress.data.augment import View
+from compress.data.chance import Positions
 from compress.data.found import VOID, Listing, Masks, Pixels
-from compress.data.prepare import Bytes, fit, fit_mask, vary
+from compress.data.prepare import Bytes, fit, fit_mask
 from compress.errors import DataError
 from compress.preprocessing import Preprocessing
 
@@ -115,28 +116,26 @@ def read_batches(
     listing: Listing,
     plan: Sequence[Positions],
     see: Preprocessing,
-    augment: tuple[str, ...] = (),
     *,
-    draws: Draws | None = None,
+    view: View | None = None,
     workers: int,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """For every batch of the plan its images, (B, C, H, W) uint8, and masks, (B, H, W) uint8, where it has such.
 
-    They are fitted and, with draws, augmented.
+    They are fitted and, with a view, augmented.
 
     Args:
         listing: The files.
         plan: The positions of every batch.
         see: How the network sees an image.
-        augment: What the draws are used for.
-        draws: One for each file of the list; None augments nothing.
+        view: The augmentation of all the files of the list; None augments nothing.
         workers: Processes that decode, ahead of the caller; 0 decodes in this one, when asked.
 
     Raises:
         DataError: A file cannot be decoded; it is named.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Reader(listing, see, augment, draws),
+        _Reader(listing, see, view),
         batch_sampler=plan,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=_unchanged,
@@ -192,23 +191,18 @@ class _Reader(Dataset[Any]):
     Arrays, not tensors, leave the workers: tensors would pass through shared memory, of which containers have little.
     """
 
-    def __init__(self, listing: Listing, see: Preprocessing, augment: tuple[str, ...], draws: Draws | None) -> None:
+    def __init__(self, listing: Listing, see: Preprocessing, view: View | None) -> None:
         self._listing = listing
         self._see = see
-        self._augment = augment
-        self._draws = draws
+        self._view = view
 
     def __getitems__(self, positions: Positions) -> tuple[Bytes, Bytes | None] | DataError:
+        view = self._view or View()
         try:
-            images, masks = self._read(positions)
+            images, masks = self._read(view.sources(positions))
         except DataError as error:
             return error
-        if self._draws is None:
-            return images, masks
-        draws = self._draws.of(positions)
-        if masks is not None:
-            masks = vary(masks[:, None], self._augment, draws, fill=VOID)[:, 0]
-        return vary(images, self._augment, draws), masks
+        return view.images(images, positions), None if masks is None else view.masks(masks, positions)
 
     def _read(self, positions: Positions) -> tuple[Bytes, Bytes | None]:
         read = [_read_image(self._listing.path(at), self._see) for at in positions]

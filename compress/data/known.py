@@ -238,7 +238,7 @@ def _pixels(images: Tensor, labels: Tensor) -> Pixels:
 
 
 FOLDER = Defaults(size=(64, 64), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD, augment=("flip", "crop"))
-OF_IMAGENET = Defaults(size=(64, 64), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD, augment=("flip", "crop"))
+OF_IMAGENET = Defaults(size=(64, 64), channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD, augment=("stagewise",))
 
 DATASETS = {
     "digits": Source(

@@ -7,17 +7,19 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageOps
 
-from compress.data.chance import Draws
 from compress.data.found import VOID
 from compress.errors import DataError, unknown_name
 from compress.preprocessing import LARGEST_SIDE, Preprocessing, Size
 
 Bytes = npt.NDArray[np.uint8]
 
-AUGMENTATIONS = ("flip", "crop")
+AUGMENTATIONS = (
+    *("flip", "crop", "resized-crop", "color", "rand-augment", "mixup", "cutmix"),
+    *("indistill", "stagewise"),  # the papers' own
+)
+OF_CLASSES_ALONE = ("rand-augment", "mixup", "cutmix")  # what has no meaning for masks
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
@@ -44,7 +46,7 @@ class DataOptions:
         std: One value a channel, above 0.
         resize: "crop" or "stretch", see `Preprocessing`.
         crop: Share of the image that is taken, in (0, 1], see `Preprocessing`.
-        augment: Some of "flip" and "crop"; () is none.
+        augment: Names of `AUGMENTATIONS`; () is none. One of "mixup" and "cutmix" at most.
         fraction: Share of each class of the training split that is kept, in (0, 1]; of all its images where these have
             masks.
         val_fraction: Share of each class of what was kept that is held out for validation, in [0, 1).
@@ -80,6 +82,8 @@ class DataOptions:
         for name in self.augment or ():
             if name not in AUGMENTATIONS:
                 raise DataError(unknown_name("augmentation", name, AUGMENTATIONS))
+        if {"mixup", "cutmix"} <= set(self.augment or ()):
+            raise DataError("augmentation: got mixup and cutmix; an image is mixed once, give one of them")
 
 
 def preprocessing(options: DataOptions, defaults: Defaults) -> Preprocessing:
@@ -149,27 +153,6 @@ def margin(size: Size) -> Size:
     """How far a random crop may move an image down and right: an eighth of its size (4 at 32), at least 1."""
     height, width = size
     return max(1, height // 8), max(1, width // 8)
-
-
-def vary(images: Bytes, augment: tuple[str, ...], draws: Draws, *, fill: int = 0) -> Bytes:
-    """(B, C, H, W), each image cropped and flipped by its own draw.
-
-    Args:
-        images: (B, C, H, W), from `fit`, or masks.
-        augment: Some of "flip" and "crop".
-        draws: B draws.
-        fill: What stands where a crop reaches beyond the image.
-    """
-    size = (images.shape[2], images.shape[3])
-    if "crop" in augment:
-        down, right = margin(size)
-        padded = np.pad(images, ((0, 0), (0, 0), (down, down), (right, right)), constant_values=fill)
-        windows = sliding_window_view(padded, size, axis=(2, 3))
-        images = windows[np.arange(len(images)), :, draws.corner[:, 0], draws.corner[:, 1]]
-    if "flip" in augment:
-        images = images.copy()
-        images[draws.flip] = images[draws.flip, ..., ::-1]
-    return np.ascontiguousarray(images)
 
 
 def _place(image: Image.Image, see: Preprocessing, resampling: Image.Resampling, *, border: int) -> Image.Image:

@@ -10,11 +10,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from compress.data.chance import Draws, Positions, draw_augmentation, plan_batches
+from compress.data.augment import View, draw_view
+from compress.data.chance import Positions, plan_batches
 from compress.data.decode import check_listing, read_batches, read_masks
 from compress.data.found import VOID as VOID
 from compress.data.found import Listing, Masks, Pixels
-from compress.data.prepare import fit_pixels, margin, vary
+from compress.data.prepare import fit_pixels
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale
 
@@ -26,7 +27,8 @@ class Batch(NamedTuple):
 
     Attributes:
         image: (B, C, H, W) uint8, of the size and channels that the network sees.
-        target: (B,) int64, the class; or (B, H, W) int64, the class of each pixel.
+        target: (B,) int64, the class; (B, classes) float32, the shares of mixed images; or (B, H, W) int64, the class
+            of each pixel or `VOID`.
         index: (B,) int64, the position in the split.
     """
 
@@ -81,53 +83,81 @@ class Split(Protocol):
         """
 
 
+def _batches(
+    self: _Read,
+    batch_size: int,
+    *,
+    order: int | None = None,
+    view: int | None = None,
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    even: bool = True,
+) -> Iterator[Batch]:
+    """The images of one pass, a batch at a time; see `Split.batches`."""
+    plan = plan_batches(len(self), batch_size, order=order, seed=seed, shard=shard, even=even)
+    drawn = None
+    if view is not None and self.augment:
+        drawn = draw_view(self.augment, self.see.size, len(self), seed=seed, epoch=view)
+    return _play(self, plan, drawn)
+
+
+def _play(split: _Read, plan: Sequence[Positions], view: View | None) -> Iterator[Batch]:
+    for positions, (images, masks) in zip(plan, split.read(plan, view), strict=True):
+        seen = view or View()
+        targets = seen.targets(split.targets, positions, split.classes) if masks is None else masks.long()
+        yield Batch(images, targets, torch.from_numpy(positions))
+
+
+class _Read(Protocol):
+    """What `_batches` needs of a split."""
+
+    @property
+    def targets(self) -> Tensor: ...
+    @property
+    def see(self) -> Preprocessing: ...
+    @property
+    def augment(self) -> tuple[str, ...]: ...
+    @property
+    def classes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def read(self, plan: Sequence[Positions], view: View | None) -> Iterator[tuple[Tensor, Tensor | None]]: ...
+
+
 class MemorySplit:
     """A `Split` of pixels.
 
     Args:
         pixels: The images; those that are not ready are fitted a batch at a time. Masks have the network's size.
         see: How the network sees an image.
-        augment: Some of "flip" and "crop", of the passes that have a view.
+        augment: Names of `AUGMENTATIONS`, for the passes that have a view.
+        classes: How many there are: what mixed targets need.
     """
 
-    def __init__(self, pixels: Pixels, see: Preprocessing, augment: tuple[str, ...] = ()) -> None:
+    def __init__(self, pixels: Pixels, see: Preprocessing, augment: tuple[str, ...] = (), *, classes: int = 0) -> None:
         self.targets = pixels.targets
         self.masks = pixels.targets.ndim > 1
         self.fixed = not augment
+        self.see = see
+        self.augment = augment
+        self.classes = classes
         self._pixels = pixels
-        self._see = see
-        self._augment = augment
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        order: int | None = None,
-        view: int | None = None,
-        seed: int = 0,
-        shard: tuple[int, int] = (0, 1),
-        even: bool = True,
-    ) -> Iterator[Batch]:
-        """The images of one pass, a batch at a time; see `Split.batches`."""
-        plan = plan_batches(len(self), batch_size, order=order, seed=seed, shard=shard, even=even)
-        draws = None if self.fixed else _draw(len(self), self._see, seed, view)
-        return (self._batch(positions, draws) for positions in plan)
+    batches = _batches
 
-    def _batch(self, positions: Positions, draws: Draws | None) -> Batch:
-        index = torch.from_numpy(positions)
-        images = self._pixels.images.index_select(0, index).numpy()
-        if not self._pixels.ready:
-            images = fit_pixels(images, self._see)
-        targets = self.targets.index_select(0, index)
-        if draws is not None:
-            images = vary(images, self._augment, draws.of(positions))
-            if targets.ndim > 1:
-                masks = vary(targets[:, None].numpy(), self._augment, draws.of(positions), fill=VOID)
-                targets = torch.from_numpy(masks[:, 0])
-        return Batch(torch.from_numpy(images), targets.long(), index)
+    def read(self, plan: Sequence[Positions], view: View | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """(images, masks or None) of every batch of the plan, in that view."""
+        view = view or View()
+        for positions in plan:
+            images = self._pixels.images.index_select(0, torch.from_numpy(view.sources(positions))).numpy()
+            if not self._pixels.ready:
+                images = fit_pixels(images, self.see)
+            masks = None
+            if self.masks:
+                masks = torch.from_numpy(view.masks(self.targets[torch.from_numpy(positions)].numpy(), positions))
+            yield torch.from_numpy(view.images(images, positions)), masks
 
 
 class StreamSplit:
@@ -136,7 +166,8 @@ class StreamSplit:
     Args:
         listing: The files.
         see: How the network sees an image.
-        augment: Some of "flip" and "crop", of the passes that have a view.
+        augment: Names of `AUGMENTATIONS`, for the passes that have a view.
+        classes: How many there are: what mixed targets need.
         workers: Processes that decode; 0 decodes in this one. Half of the processors by default: the rest trains.
 
     Raises:
@@ -145,46 +176,37 @@ class StreamSplit:
     """
 
     def __init__(
-        self, listing: Listing, see: Preprocessing, augment: tuple[str, ...] = (), *, workers: int = WORKERS
+        self,
+        listing: Listing,
+        see: Preprocessing,
+        augment: tuple[str, ...] = (),
+        *,
+        classes: int = 0,
+        workers: int = WORKERS,
     ) -> None:
         check_listing(listing)
         self.masks = isinstance(listing.targets, Masks)
         self.fixed = not augment
+        self.see = see
+        self.augment = augment
+        self.classes = classes
         self._listing = listing
-        self._see = see
-        self._augment = augment
         self._workers = workers
 
     @property
     def targets(self) -> Tensor:
         """(N,) int64 classes; or (N, H, W) uint8 masks, read anew whenever they are asked for."""
         targets = self._listing.targets
-        return read_masks(self._listing, self._see) if isinstance(targets, Masks) else targets
+        return read_masks(self._listing, self.see) if isinstance(targets, Masks) else targets
 
     def __len__(self) -> int:
         return len(self._listing.files)
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        order: int | None = None,
-        view: int | None = None,
-        seed: int = 0,
-        shard: tuple[int, int] = (0, 1),
-        even: bool = True,
-    ) -> Iterator[Batch]:
-        """The images of one pass, a batch at a time; see `Split.batches`."""
-        plan = plan_batches(len(self), batch_size, order=order, seed=seed, shard=shard, even=even)
-        draws = None if self.fixed else _draw(len(self), self._see, seed, view)
-        return self._play(plan, draws)
+    batches = _batches
 
-    def _play(self, plan: Sequence[Positions], draws: Draws | None) -> Iterator[Batch]:
-        decoded = read_batches(self._listing, plan, self._see, self._augment, draws=draws, workers=self._workers)
-        for positions, (images, masks) in zip(plan, decoded, strict=True):
-            index = torch.from_numpy(positions)
-            targets = self.targets.index_select(0, index) if masks is None else masks.long()
-            yield Batch(images, targets, index)
+    def read(self, plan: Sequence[Positions], view: View | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """(images, masks or None) of every batch of the plan, in that view."""
+        return read_batches(self._listing, plan, self.see, view=view, workers=self._workers)
 
 
 @dataclass(frozen=True)
@@ -220,7 +242,3 @@ class Dataset:
     def scale(self) -> Scale:
         """How a new network for the images should scale them."""
         return Scale(self.see.mean, self.see.std)
-
-
-def _draw(count: int, see: Preprocessing, seed: int, view: int | None) -> Draws | None:
-    return None if view is None else draw_augmentation(count, margin(see.size), seed=seed, epoch=view)
