@@ -143,10 +143,10 @@ def test_masks_follow_their_images(augment: tuple[str, ...], size: tuple[int, in
 
 
 def away_from_edges(masks: Tensor) -> Tensor:
-    """(B, H, W) bool: where all 9 x 9 pixels around have one value."""
+    """(B, H, W) bool: where all 9 x 9 pixels around are there and have one value."""
     values = masks[:, None].float()
     most, least = F.max_pool2d(values, 9, 1, 4), -F.max_pool2d(-values, 9, 1, 4)
-    return (most == least)[:, 0]
+    return F.pad((most == least)[:, 0, 4:-4, 4:-4], (4, 4, 4, 4))
 
 
 def test_light_leaves_masks_alone() -> None:
