@@ -74,9 +74,9 @@ def distill(
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "step",
-    warm_up: options.WarmUp = 0,
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
+    refined: options.Refined = options.PLAINLY,
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
@@ -100,13 +100,12 @@ def distill(
     from compress.jobs import Auxiliary, Distillation, Job, distil
     from compress.opening import Named, open_beside, open_pair
     from compress.recipes import read_method
-    from compress.training.engine import Run
     from compress.training.journal import Journal
 
     plan = read_method(method, parse.read_settings(knobs))
     _refuse_ignored(plan, auxiliary)
     small = parse.read_network(student, student_arch, width=width, depth=depth)
-    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, warm_up=warm_up)
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
     goal, journal = parse.read_task(task), Journal(output, resume, force, read)
     journal.check()
@@ -115,9 +114,9 @@ def distill(
     asked = parse.read_seen(asked, seen)
     source, images = open_pair(Named(str(teacher), arch or ""), data, asked)
     say.notes(images.notes)
-    job = Job(parse.command_line(), Run(goal or parse.task_for(images), seed, progress.every_s()), journal)
+    job = Job(parse.command_line(), parse.read_run(goal or parse.task_for(images), seed, refined), journal)
     learner = open_beside(f"--student {student}", small, images, seed=seed)
-    long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size)
+    long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size, refined=options.PLAINLY)
     between = Named(str(auxiliary), auxiliary_arch or "")
     made = open_beside(f"--auxiliary {auxiliary}", between, images, seed=seed) if auxiliary else None
     what = Distillation(learner, source, images, Auxiliary(made, long, ratio))

@@ -54,6 +54,7 @@ AUGMENTATIONS = (
     "stagewise",
 )
 RESIZES = ("crop", "stretch")
+PRECISIONS = ("fp32", "bf16")
 KEEPS = ("last", "best", "best-loss")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -227,6 +228,32 @@ WarmUp = Annotated[
     int,
     whole("--warm-up", 0, help="Epochs in which the rate rises to --lr; not of one-cycle.", group=TRAINING),
 ]
+LabelSmoothing = Annotated[
+    float,
+    number(
+        "--label-smoothing",
+        0,
+        1,
+        "[)",
+        help="Share of each label that goes to all classes alike, such as 0.1.",
+        group=TRAINING,
+    ),
+]
+Ema = Annotated[
+    float,
+    number(
+        "--ema",
+        0,
+        1,
+        "[)",
+        help="Keep the average of the weights over the steps, by this decay, such as 0.999; 0 keeps the last ones.",
+        group=TRAINING,
+    ),
+]
+Precision = Annotated[
+    str,
+    choice("--precision", PRECISIONS, help="fp32, or bf16 where the device has instructions for it.", group=TRAINING),
+]
 Keep = Annotated[
     str,
     choice(
@@ -269,7 +296,17 @@ class Seen:
     crop: Crop = None
 
 
-NO_CARD, AS_THE_DATA_SAY = Plain(), Seen()
+@dataclass(frozen=True)
+class Refined:
+    """What may be added to any training, an option each."""
+
+    warm_up: WarmUp = 0
+    label_smoothing: LabelSmoothing = 0.0
+    ema: Ema = 0.0
+    precision: Precision = "fp32"
+
+
+NO_CARD, AS_THE_DATA_SAY, PLAINLY = Plain(), Seen(), Refined()
 
 Weights = Annotated[
     str | None,

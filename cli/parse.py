@@ -14,12 +14,14 @@ from cli.typed import refuse
 from compress.errors import DataError, PlanError, unknown_name
 
 if TYPE_CHECKING:
-    from cli.options import Plain, Seen
+    from cli.options import Plain, Refined, Seen
     from compress.data import DataOptions, Dataset
     from compress.opening import Named
     from compress.phase import Fit, Keep
     from compress.preprocessing import Size
     from compress.tasks import Task
+    from compress.training.engine import Run
+    from compress.training.precision import Precision
 
 _OF_PLAIN = ("--arch", "--width", "--depth")
 _OF_SEEN = ("--size", "--mean", "--std", "--resize", "--crop")
@@ -42,7 +44,7 @@ def _bare(word: str) -> str:
 
 
 def read_fit(
-    epochs: int, rate: float, optimizer: str, schedule: str, *, batch_size: int, keep: str = "last", warm_up: int = 0
+    epochs: int, rate: float, optimizer: str, schedule: str, *, batch_size: int, keep: str = "last", refined: Refined
 ) -> Fit:
     """The schedule of a training run; PlanError for an unknown name."""
     from compress.phase import OPTIMIZERS, Fit
@@ -52,7 +54,21 @@ def read_fit(
         raise PlanError(unknown_name("optimizer", optimizer, OPTIMIZERS))
     if keep not in _KEEP:
         raise PlanError(unknown_name("--keep", keep, _KEEP))
-    return Fit(epochs, OPTIMIZERS[optimizer](rate), Schedule(schedule, epochs, warm_up), _KEEP[keep], batch_size)
+    course = Schedule(schedule, epochs, refined.warm_up)
+    return Fit(epochs, OPTIMIZERS[optimizer](rate), course, _KEEP[keep], batch_size, ema=refined.ema)
+
+
+def read_run(task: Task, seed: int, refined: Refined) -> Run:
+    """What stays the same over a training run; PlanError for an unknown name, or labels that the task has not."""
+    from cli import progress
+    from compress.tasks import smoothed
+    from compress.training.engine import Run
+    from compress.training.precision import PRECISIONS
+
+    if refined.precision not in PRECISIONS:
+        raise PlanError(unknown_name("--precision", refined.precision, PRECISIONS))
+    precision: Precision = refined.precision
+    return Run(smoothed(task, refined.label_smoothing), seed, progress.every_s(), precision)
 
 
 def read_network(name: str, arch: str | None = None, **options: int | None) -> Named:

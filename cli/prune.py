@@ -47,6 +47,9 @@ _OF_RECOVERY = (
     "--optimizer",
     "--schedule",
     "--warm-up",
+    "--label-smoothing",
+    "--ema",
+    "--precision",
     "--batch-size",
     "--keep",
     "--augment",
@@ -64,9 +67,9 @@ def prune(
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
-    warm_up: options.WarmUp = 0,
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
+    refined: options.Refined = options.PLAINLY,
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
@@ -88,7 +91,6 @@ def prune(
     from compress.jobs import Job, Recovery, cut, recovered
     from compress.opening import open_pair
     from compress.tasks import TASKS
-    from compress.training.engine import Run
     from compress.training.journal import Journal
 
     method = _method(recover, knobs)
@@ -97,13 +99,13 @@ def prune(
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
-    job = Job(parse.command_line(), Run(TASKS[before.card.task], seed, progress.every_s()), journal)
+    job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined), journal)
     small = cut(before, ratio, job.command)
     _say_share(before, small, ratio)
     recovery = None
     if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1
-        fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep, warm_up=warm_up)
+        fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
         recovery = Recovery(method, fit)
     stamp = progress.stamp(output)
     after = progress.follow(recovered(small, before, recovery, images, job), output)

@@ -26,12 +26,12 @@ def train(
     lr: options.Rate = 1e-3,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "step",
-    warm_up: options.WarmUp = 0,
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     weights: options.Weights = None,
     seen: options.Seen = options.AS_THE_DATA_SAY,
     channels: options.Channels = None,
+    refined: options.Refined = options.PLAINLY,
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
@@ -53,11 +53,10 @@ def train(
     from compress.jobs import train as run
     from compress.opening import open_new
     from compress.recipes import read_method
-    from compress.training.engine import Run
     from compress.training.journal import Journal
 
     goal = parse.read_task(task)
-    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, warm_up=warm_up)
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
     read = (Path(weights),) if weights else ()
     journal = Journal(output, resume, force, read)
     journal.check()
@@ -66,7 +65,7 @@ def train(
     begun = open_new(named, weights, data, parse.read_seen(asked, seen), seed=seed)
     say.notes((*begun.images.notes, *begun.notes))
     checkpoint, images = begun.checkpoint, begun.images
-    job = Job(parse.command_line(), Run(goal or parse.task_for(images), seed, progress.every_s()), journal)
+    job = Job(parse.command_line(), parse.read_run(goal or parse.task_for(images), seed, refined), journal)
     phases = read_method("no_teacher").phases(lesson(checkpoint, images, job), fit)
     before = progress.stamp(output)
     progress.say_result(progress.follow(run(checkpoint, phases, images, job), output), output, before)

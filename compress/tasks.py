@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -236,6 +237,27 @@ def decided_alike(outputs: Tensor, others: Tensor) -> Tensor:
     """
     alike = outputs.argmax(dim=1) == others.argmax(dim=1)
     return torch.stack([alike.sum(), torch.tensor(alike.numel(), device=alike.device)])
+
+
+def smoothed(task: Task, smoothing: float) -> Task:
+    """The task, its labels smoothed: each gives a share to all classes alike; 0 is the task itself.
+
+    Args:
+        task: One that uses labels.
+        smoothing: That share, in [0, 1).
+
+    Raises:
+        PlanError: It is out of its range, or the task has no labels to smooth.
+    """
+    if not smoothing:
+        return task
+    if not 0 < smoothing < 1:
+        raise PlanError(f"label smoothing is {smoothing}; allowed is 0 up to, not including, 1")
+    if not task.terms:
+        raise PlanError(f"label smoothing is {smoothing}, but the task {task.name} uses no labels; leave it out")
+    return replace(
+        task, terms=tuple(replace(term, loss=partial(term.loss, smoothing=smoothing)) for term in task.terms)
+    )
 
 
 CLASSIFICATION = Task(

@@ -23,6 +23,7 @@ from compress.phase import OPTIMIZERS
 from compress.recipes import RECIPES
 from compress.schedule import SCHEDULES
 from compress.tasks import TASKS
+from compress.training.precision import PRECISIONS
 
 Run = Callable[[str, Path], Result]
 
@@ -77,6 +78,7 @@ def test_the_names_that_are_completed_are_those_of_the_tables() -> None:
         (options.TASKS, TASKS),
         (options.OPTIMIZERS, OPTIMIZERS),
         (options.SCHEDULES, SCHEDULES),
+        (options.PRECISIONS, PRECISIONS),
     ):
         assert set(names) == set(table)
     assert set(options.NETWORKS) <= set(model_names())

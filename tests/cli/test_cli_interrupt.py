@@ -31,7 +31,7 @@ DISTIL = (
 )
 TRAIN = "train cnn-s --width 4 --data digits --size 24 --batch-size 32 --epochs 6 -o net.safetensors"
 ONE_BATCH = "train cnn-s --data digits --size 24 --fraction 0.2 --batch-size 500 --epochs 3 -o net.safetensors"
-TIMES = ("images_per_s", "seconds_left")
+TIMES = ("images_per_s", "seconds_left", "cpu_s")
 PATIENCE_S = 600
 
 

@@ -1,4 +1,5 @@
-"""Runs that are killed at random moments end with the same bytes: `python -m tests.endurance.kill --kills 60 --seed 0`.
+"""Runs that are killed at random moments end with the same bytes: `python -m tests.endurance.kill --kills 60 --seed 0
+[--json PATH]`.
 
 A small `train` and a small `distill` run once without interruption. Then each is started again and again, with
 `--resume`, and ended by SIGKILL: in turn at a random moment of its work, while a state is being written, while the
@@ -18,17 +19,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from benchmarks import script
+from benchmarks.pages import terminal
+from compress import evidence
+from compress.files import check_target
+
+SCHEMA = "edgepress-endurance-kills/1"
 ROOT = Path(__file__).parents[2]
 TEACHER = "train cnn-a --data digits --size 24 --fraction 0.2 --epochs 2 --batch-size 32 -o teacher.safetensors"
 KINDS = ("work", "state write", "work", "final save", "work", "state write", "start")
-TIMES = ("images_per_s", "seconds_left")
+TIMES = ("images_per_s", "seconds_left", "cpu_s")
 WRITE_S = 0.004
 POLL_S = 0.0002
 
@@ -63,29 +71,58 @@ WORKS = (
 )
 
 
-def main(
-    kills: Annotated[int, typer.Option(min=1, help="How many, over both commands.")] = 60,
-    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
-) -> None:
-    """Kill runs at random moments, resume them, and compare what they end with."""
-    folder = Path(tempfile.mkdtemp(prefix="edgepress-kill-"))
+def test(kills: int, seed: int) -> tuple[dict[str, Any], list[str]]:
+    """The result as JSON-able data, and a line for every difference.
+
+    Keys: `schema`, `machine`, `seed`, `kills`, `works` (the command, its kills, those of each kind, the runs that came
+    to their end and the differences) and `met` (there is no difference).
+
+    Args:
+        kills: How many, over all commands.
+        seed: Of the moments.
+    """
+    where, folder = evidence.describe(), Path(tempfile.mkdtemp(prefix="edgepress-kill-"))
     whole = folder / "whole"
     whole.mkdir()
     _finish(_start(TEACHER, whole))
-    chance = random.Random(seed)
-    ended, different = 0, []
+    chance, works, different = random.Random(seed), [], []
     for number, work in enumerate(WORKS):
-        timed = _timed(work, whole)
         share = kills // len(WORKS) + (number < kills % len(WORKS))
-        for life in _lives(timed, share, whole, chance):
-            ended += 1
-            different += _differences(work, whole, life)
+        lines = [_differences(work, whole, life) for life in _lives(_timed(work, whole), share, whole, chance)]
+        different += [line for of_life in lines for line in of_life]
+        works.append(
+            {
+                "command": f"edgepress {work.command}",
+                "kills": share,
+                "kinds": dict(Counter(KINDS[done % len(KINDS)] for done in range(share))),
+                "ended": len(lines),
+                "differences": sum(map(len, lines)),
+            }
+        )
+    if not different:
+        shutil.rmtree(folder)
+    found = {"schema": SCHEMA, "machine": where, "seed": seed, "kills": kills, "works": works, "met": not different}
+    return found, different
+
+
+def main(
+    kills: Annotated[int, typer.Option(min=1, help="How many, over both commands.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Kill runs at random moments, resume them, and compare what they end with."""
+    if json is not None:
+        check_target(json, force=force)
+    result, different = test(kills, seed)
+    ended = sum(work["ended"] for work in result["works"])
     typer.echo(f"{kills} kills, {ended} runs to their end, {len(different)} differences")
     for line in different:
         typer.echo(line, err=True)
+    if json is not None:
+        terminal.save(result, json, force=force)
     if different:
         raise typer.Exit(1)
-    shutil.rmtree(folder)
 
 
 def _lives(work: Work, kills: int, whole: Path, chance: random.Random) -> Iterator[Path]:
@@ -188,4 +225,4 @@ def _records(folder: Path, name: str) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script.run(main)
