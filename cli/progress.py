@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,7 +44,7 @@ def follow(training: Generator[EpochReport | Progress, None, Result], output: Pa
     from compress.training.engine import Progress
 
     shown = output.name
-    with _bar() as draw:
+    with _bar() as draw, closing(training):  # what it has in memory is written, whatever ends it early
         try:
             while True:
                 report = next(training)

@@ -20,6 +20,7 @@ from compress.data import DataOptions, Dataset, load
 from compress.errors import DivergedError
 from compress.evidence import weights_digest
 from compress.phase import INDEX, OPTIMIZERS, Fit, Phase, S, Term
+from compress.schedule import Schedule
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, features, tallied
 from compress.training.engine import Run, run
@@ -41,6 +42,21 @@ def _trained(student: Staged, data: Dataset, keep: str) -> dict[str, Any]:
         "losses": [report.losses for report in reports],
         "digest": weights_digest(student.model),
         "kept": [all(torch.equal(state[key], states[-1][key]) for key in state) for state in states[:-1]],
+    }
+
+
+def _averaged(data: Dataset) -> dict[str, Any]:
+    """A run of one-cycle whose averaged weights are validated and leave, through a loss with parameters."""
+    student = make_student()
+    fit = Fit(3, OPTIMIZERS["adam"](1e-2), Schedule("one-cycle", 3), "best loss", 16, ema=0.9)
+    plan = [Phase("p", (CE, HINT), fit)]
+    reports, states = watched(run(plan, student, data, Run(CLASSIFICATION, 4), teacher=make_guide()), student)
+    return {
+        "scores": [report.score for report in reports],
+        "cpu_s": [report.cpu_s for report in reports],
+        "learnt": reports[-1].losses["ce"] < reports[0].losses["ce"],
+        "digest": weights_digest(student.model),
+        "latest": [float(sum(value.double().sum() for value in state.values())) for state in states],
     }
 
 
@@ -83,6 +99,7 @@ def main(folder: Path) -> None:
         for keep in ("best score", "best loss")
     }
     found["evaluated"] = _evaluated(student, replace(data, test=data.val))
+    found["averaged"] = _averaged(data)
     found["diverged"] = {"said": _diverged(data, rank)}
     if rank == 0:
         torch.save(student.model.state_dict(), folder / "student.pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -53,6 +54,16 @@ def test_a_report_says_what_happened(digits: Dataset, varied_digits: Dataset, ma
     scored = list(run(phases, make_student(), varied_digits, Run(RETRIEVAL)))
     assert {report.metric for report in scored} == {"val_precision_1"}
     assert all(0 < report.score < 1 for report in scored)
+
+
+def test_the_cpu_seconds_of_all_epochs_are_those_of_the_run(digits: Dataset, make_fit: MakeFit, guide: Staged) -> None:
+    start = time.process_time()
+    reports = list(
+        run([Phase("p", (CE, kd(4.0, 1.0)), make_fit(3))], make_student(), digits, Run(CLASSIFICATION), teacher=guide)
+    )
+    spent = time.process_time() - start
+    assert all(report.cpu_s > 0 for report in reports)
+    assert 0.5 * spent < sum(report.cpu_s for report in reports) < spent + 0.1
 
 
 def test_a_long_epoch_gives_signs_of_progress_before_its_report(digits: Dataset, make_fit: MakeFit) -> None:

@@ -74,6 +74,14 @@ def test_both_report_and_keep_the_same(ranks: Ranks, keep: str) -> None:
     assert not first["kept"][0]
 
 
+def test_both_have_one_average_one_rate_and_one_count_of_cpu_seconds(ranks: Ranks) -> None:
+    first, second = (found["averaged"] for found in ranks.found)
+    assert first == second
+    assert first["learnt"]
+    assert len(set(first["latest"])) == 3
+    assert all(seconds > 0 for seconds in first["cpu_s"])
+
+
 def test_a_reported_loss_is_the_mean_over_the_images_of_both(ranks: Ranks, odd_digits: Dataset) -> None:
     (losses, *_), count = ranks.found[0]["best score"]["losses"], len(odd_digits.train)
     assert (count % 2, count // 2 % 16) == (0, 5)  # so that none is left out, and the last batch is smaller

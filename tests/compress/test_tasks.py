@@ -7,7 +7,8 @@ import torch
 
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
-from compress.errors import GateError
+from compress.errors import GateError, PlanError
+from compress.losses import cross_entropy_loss
 from compress.metrics import retrieval_scores, wilson_interval
 from compress.tasks import (
     CLASSIFICATION,
@@ -17,6 +18,7 @@ from compress.tasks import (
     Task,
     features,
     nearest_neighbour_hits,
+    smoothed,
     tallied,
 )
 
@@ -111,3 +113,21 @@ def test_the_tasks_by_name() -> None:
         ("retrieval", False, "precision_1", "embedding", 0),
         ("segmentation", True, "miou", "logits", 1),
     ]
+
+
+def test_smoothed_labels_give_a_share_to_every_class() -> None:
+    logits, labels = torch.randn(4, 10), torch.tensor([3, 1, 4, 1])
+    (term,) = smoothed(CLASSIFICATION, 0.1).terms
+    logs = logits.log_softmax(dim=1)
+    by_hand = -(0.9 * logs[range(4), labels] + 0.1 * logs.mean(dim=1)).mean()
+    torch.testing.assert_close(term.loss(logits, labels), by_hand)
+    assert smoothed(CLASSIFICATION, 0.0) == CLASSIFICATION
+    assert CLASSIFICATION.terms[0].loss is cross_entropy_loss
+
+
+@pytest.mark.parametrize("smoothing", [1.0, -0.1, float("nan")])
+def test_smoothing_out_of_range_or_without_labels_is_refused(smoothing: float) -> None:
+    with pytest.raises(PlanError, match=r"label smoothing is .*; allowed is 0 up to, not including, 1"):
+        smoothed(CLASSIFICATION, smoothing)
+    with pytest.raises(PlanError, match="the task retrieval uses no labels; leave it out"):
+        smoothed(RETRIEVAL, 0.1)
