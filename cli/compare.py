@@ -113,6 +113,9 @@ def compare(
     jobs: Annotated[int, options.whole("--jobs", 1, help="Runs at a time.")] = 1,
     threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of each run.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, and write nothing.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw pictures.", rich_help_panel=options.OUTPUT)
+    ] = True,
     force: options.Force = False,
     passed: Passed = AS_DISTILL_HAS_IT,
 ) -> None:
@@ -161,4 +164,4 @@ def compare(
         return
     with exclusive(output):
         open_folder(output, todo, force=force)
-        study.run_study(output, todo, scoring, study.program(threads), jobs=jobs)
+        study.run_study(output, todo, scoring, study.program(threads), jobs=jobs, pictures=figures)

@@ -15,7 +15,7 @@ import cli
 from cli import distill, say
 from cli.command import parameters_of
 from cli.progress import InterruptedRunError, duration
-from compress.errors import GateError, PlanError, unknown_name
+from compress.errors import GateError, MissingExtraError, PlanError, unknown_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -126,12 +126,13 @@ def list_trials(plan: Plan) -> None:
     say.result({"trials": plan.commands, **plan.facts}, f"{len(plan.trials)} runs; nothing was written")
 
 
-def run_study(folder: Path, plan: Plan, scoring: Scoring, begun: Program, *, jobs: int) -> None:
+def run_study(folder: Path, plan: Plan, scoring: Scoring, begun: Program, *, jobs: int, pictures: bool) -> None:
     """Run what is not finished yet in the open folder of a study, and print the table.
 
     Raises:
         InterruptedRunError: Ctrl-C.
         TrialsFailedError: A run has no result; the others are there.
+        MissingExtraError: There is nothing to draw pictures with; all else is there.
     """
     from contextlib import closing
 
@@ -159,23 +160,40 @@ def run_study(folder: Path, plan: Plan, scoring: Scoring, begun: Program, *, job
                     document()
     except KeyboardInterrupt as error:
         raise InterruptedRunError(f"interrupted; repeat the command to go on with the study in {folder}") from error
-    _say_study(folder, document())
+    _say_study(folder, document(), pictures=pictures)
 
 
-def _say_study(folder: Path, document: Mapping[str, Any]) -> None:
+def _say_study(folder: Path, document: Mapping[str, Any], *, pictures: bool) -> None:
+    """Print the table and what was written, pictures among it; raises what is wrong with the study."""
     from benchmarks.studies.folder import DOCUMENT, SHEET, TABLE
     from benchmarks.studies.table import headings, table_cells
 
     head, *body = table_cells(document)
     written = [folder / DOCUMENT, folder / SHEET, folder / TABLE]
+    missing: MissingExtraError | None = None
+    try:
+        written += _drawn_figures(folder, document) if pictures else []
+    except MissingExtraError as error:
+        missing = error
     say.result(document, *headings(document), _drawn(head, body), "written:", *(f"  {path}" for path in written))
     failed = [row for row in document["rows"] if row["reason"]]
+    for row in failed:
+        say.warning(f"{row['name']}: {row['reason']}")
     if failed:
-        for row in failed:
-            say.warning(f"{row['name']}: {row['reason']}")
         raise TrialsFailedError(
             f"{len(failed)} of {len(document['grid'])} runs failed; repeat the command to try them again"
         )
+    if missing is not None:
+        raise MissingExtraError(f"{missing}; or leave them out with --no-figures") from missing
+
+
+def _drawn_figures(folder: Path, document: Mapping[str, Any]) -> list[Path]:
+    from benchmarks.pages.figures import draw
+    from benchmarks.studies.folder import FIGURES
+    from benchmarks.studies.gather import epochs
+
+    curves = {row["name"]: epochs(folder, row["name"]) for row in document["rows"]}
+    return draw(document, curves, folder / FIGURES)
 
 
 def _drawn(head: Sequence[str], body: Sequence[Sequence[str]]) -> Table:

@@ -32,6 +32,12 @@ class ExportError(CompressError):
     """A network cannot be written in an edge format, or an exported file cannot be read."""
 
 
+class MissingExtraError(CompressError):
+    """An optional dependency is missing; the message says how to install it."""
+
+    exit_code = 4
+
+
 class GateError(CompressError):
     """A result was made but does not hold what it must: parity, budget, a finite loss."""
 

@@ -21,7 +21,7 @@ from compress.errors import OutputError
 from compress.evidence import weights_digest
 from compress.training.journal import Journal
 
-DOCUMENT, SHEET, TABLE = "study.json", "study.csv", "table.md"
+DOCUMENT, SHEET, TABLE, FIGURES = "study.json", "study.csv", "table.md", "figures"
 SHOWN = 3
 
 
