@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,12 +142,13 @@ def _label(cell: Cell) -> str:
 
 def _methods(document: Document, cells: Sequence[Cell], scores: Sequence[str], looks: Mapping[str, Look]) -> Figure:
     """A row for each place of the grid: every seed a dot, their mean a line across them."""
-    figure, panels = _new(1, len(scores), 0.9 + 0.24 * len(cells), sharey=True)
+    heights = _heights(cells)
+    figure, panels = _new(1, len(scores), 0.9 + 0.24 * heights[-1], sharey=True)
     for axes, score in zip(panels, scores, strict=True):
         axes.grid(visible=True, axis="x")
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"{METRICS.get(score, score)}, %")
-        for number, cell in enumerate(cells):
+        for number, cell in zip(heights, cells, strict=True):
             look, values = looks[_label(cell)], _values(document, cell, score)
             axes.plot(values, [number] * len(values), "o", color=look.colour, alpha=0.6, markeredgewidth=0)
             if values:
@@ -157,9 +159,18 @@ def _methods(document: Document, cells: Sequence[Cell], scores: Sequence[str], l
                 )
         axes.margins(x=0.15)
     varied = [key for key in ("student", "depth", "fraction", "ratio") if len({cell[key] for cell in cells}) > 1]
-    panels[0].set_yticks(range(len(cells)), [_name(cell, varied) for cell in cells])
+    panels[0].set_yticks(heights, [_name(cell, varied) for cell in cells])
     panels[0].invert_yaxis()
     return figure
+
+
+def _heights(cells: Sequence[Cell]) -> list[float]:
+    """Where each row stands: those of one student, depth and fraction close together."""
+    found = [0.0]
+    for before, cell in pairwise(cells):
+        same = all(before[key] == cell[key] for key in ("student", "depth", "fraction"))
+        found.append(found[-1] + (1.0 if same else 1.6))
+    return found
 
 
 def _name(cell: Cell, varied: Sequence[str]) -> str:
@@ -275,14 +286,22 @@ def _runs(document: Document, curves: Curves) -> dict[tuple[str, float, int | No
 
 def _losses(names: Mapping[str, list[str]], curves: Curves, looks: Mapping[str, Look], title: str) -> Figure:
     """A panel for each method: the sum of its terms by epoch, on a logarithmic scale, in spans that are its phases."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
     columns = min(2, len(names))
     rows = math.ceil(len(names) / columns)
     figure, axes_of = _new(rows, columns, 0.4 + 1.75 * rows)
-    figure.suptitle(f"{title}: the sum of what each phase minimises", fontsize=9, x=0.01, ha="left")
+    figure.suptitle(
+        f"{title}: what each phase minimises, the sum of its terms before their weights", fontsize=9, x=0.01, ha="left"
+    )
     for axes, (label, runs) in zip(axes_of, names.items(), strict=False):
         look = looks[label.partition(", ratio")[0]]
         axes.set_title(label, color=look.colour)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         for run in runs:
             for phase in _phases(curves[run]):
                 at = [record["epoch"] for record in phase]
