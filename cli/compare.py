@@ -160,7 +160,7 @@ def compare(
     scoring = study.scoring_of(score, task, data, passed)
     todo = plan(grid, guide, command_line(), note=note)
     if dry_run:
-        study.list_trials(todo)
+        study.list_trials(todo, grid, guide, passed, jobs=jobs)
         return
     with exclusive(output):
         open_folder(output, todo, force=force)

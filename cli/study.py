@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from benchmarks.studies.folder import Plan
     from benchmarks.studies.gather import Scoring
-    from benchmarks.studies.grid import AuxiliaryOf, Made, Way
+    from benchmarks.studies.grid import AuxiliaryOf, Grid, Made, Way
+    from benchmarks.studies.probe import Probe
     from benchmarks.studies.run import Outcome, Program
     from compress.checkpoint import Checkpoint
 
@@ -119,11 +120,44 @@ def program(threads: int) -> Program:
     return Program((sys.executable, "-P", "-m", "cli.main"), environment)
 
 
-def list_trials(plan: Plan) -> None:
-    """Print what a study would run."""
+def list_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed, *, jobs: int) -> None:
+    """Print what a study would run, and how long that would take: each plan is tried for a few batches.
+
+    Raises:
+        PlanError: None of its plans can be run.
+    """
+    from benchmarks.studies.probe import estimates
+
+    with say.doing("a few batches of each plan"):
+        found = estimates(grid, plan.trials, _probe(teacher, passed))
     for trial in plan.trials:
-        say.line(trial.command)
-    say.result({"trials": plan.commands, **plan.facts}, f"{len(plan.trials)} runs; nothing was written")
+        one = found[trial.name]
+        say.line(f"{'cannot run' if one.cpu_s is None else duration(one.cpu_s):>10}  {trial.command}")
+    reasons = dict.fromkeys(one.reason for one in found.values() if one.reason)
+    for reason in reasons:
+        say.warning(reason)
+    known = [one.cpu_s for one in found.values() if one.cpu_s is not None]
+    if not known:
+        raise PlanError("none of the runs can be run")
+    hours = sum(known) / 3600
+    facts = {"trials": plan.commands, "cpu_s": {name: one.cpu_s for name, one in found.items()}, **plan.facts}
+    total = f"{len(plan.trials)} runs, about {hours:.2g} CPU hours; {hours / jobs:.2g} hours with --jobs {jobs}"
+    say.result(facts, f"{total} on as many idle cores; nothing was written")
+
+
+def _probe(teacher: Checkpoint, passed: Passed) -> Probe:
+    from dataclasses import fields
+
+    from benchmarks.studies.probe import Probe
+    from cli import options, parse
+    from compress.phase import OPTIMIZERS, Fit
+
+    if passed.optimizer not in OPTIMIZERS:
+        raise PlanError(unknown_name("optimizer", passed.optimizer, OPTIMIZERS))
+    seen = options.Seen(**{one.name: getattr(passed, one.name) for one in fields(options.Seen)})
+    asked = parse.read_data_options(None, 1.0, passed.val_fraction, augment=passed.augment, seed=0)
+    fit = Fit(1, OPTIMIZERS[passed.optimizer](passed.lr), (1.0,), batch_size=passed.batch_size)
+    return Probe(teacher, parse.read_seen(asked, seen), fit, passed.width)
 
 
 def run_study(folder: Path, plan: Plan, scoring: Scoring, begun: Program, *, jobs: int, pictures: bool) -> None:

@@ -32,6 +32,7 @@ class Way:
         settings: Its knobs, "knob=value" each.
         guide: Whom the student listens to: nobody, teacher or auxiliary.
         task: What it is trained for; "" for what the study is about.
+        by_labels: It has nothing to train on but the labels.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Way:
     settings: tuple[str, ...]
     guide: str
     task: str = ""
+    by_labels: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -160,7 +162,7 @@ def read_way(text: str) -> Way:
         if not (knob and sign and value):
             raise PlanError(f"--methods {text}: knobs are given as {name}:knob=value:knob=value")
     recipe = read_method(name, {knob: value for knob, _, value in pairs}).recipe
-    return Way(text, name, tuple(settings), recipe.guide, task)
+    return Way(text, name, tuple(settings), recipe.guide, task, "labels" in recipe.needs)
 
 
 def read_epochs(text: str, ways: Sequence[Way]) -> dict[str, int]:
@@ -286,8 +288,8 @@ class _Start:
         return steps
 
     def _task(self, way: Way) -> str:
-        """What a method is trained for: without a guide, retrieval has nothing to train on but the labels."""
-        if way.task or way.guide != "nobody" or self.grid.task != RETRIEVAL.name:
+        """What a method is trained for: one that cannot do without labels learns to classify, also for retrieval."""
+        if way.task or not way.by_labels or self.grid.task != RETRIEVAL.name:
             return way.task or self.grid.task
         return CLASSIFICATION.name
 

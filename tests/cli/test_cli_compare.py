@@ -136,9 +136,39 @@ def test_a_study_only_grows(studied: tuple[Path, Result], refused: Any) -> None:
 def test_a_dry_run_writes_nothing(studied: tuple[Path, Result], succeeds: Run) -> None:
     folder = studied[0]
     before = sorted(path.name for path in folder.iterdir())
-    said = succeeds(f"{STUDY.replace('-o study', '-o other')} --dry-run", folder).stdout
+    asked = STUDY.replace("-o study", "-o other").replace("pkt,pkt:beta=1e308", "stagewise,indistill:a=0")
+    result = succeeds(f"{asked} --epochs 4,stagewise=3 --auxiliary-epochs 2 --seeds 3 --dry-run --jobs 2", folder)
     assert sorted(path.name for path in folder.iterdir()) == before
-    assert said.count("edgepress distill") == 6
+    lines = [line for line in result.stdout.splitlines() if "edgepress distill" in line]
+    assert len(lines) == 3 * (3 + 1 + 2)
+    assert ["cannot run" in line for line in lines] == ["--method stagewise" in line for line in lines]
+    assert "18 runs, about" in result.stdout
+    assert "CPU hours" in result.stdout
+    assert result.stderr.count("shapes must be equal") == 1
+
+
+@pytest.mark.extra("plots", "matplotlib")
+def test_pictures_are_drawn(studied: tuple[Path, Result]) -> None:
+    figures = studied[0] / "study" / "figures"
+    assert {path.name for path in figures.iterdir()} == {
+        f"{name}.{kind}" for name in ("methods", "losses-cnn-s-d2-f0.2") for kind in ("png", "svg")
+    }
+    assert (figures / "methods.png").read_bytes().startswith(b"\x89PNG")
+    drawn = (figures / "methods.svg").read_text("utf-8")
+    assert "no_teacher" in drawn
+    assert "top-1, %" in drawn
+
+
+def test_without_matplotlib_the_tables_are_there(
+    studied: tuple[Path, Result], edgepress: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # what an import of it finds where it is not installed
+    shutil.copytree(studied[0] / "study" / "trials", studied[0] / "plain" / "trials")
+    line = STUDY.replace(",pkt:beta=1e308", "").replace("-o study", "-o plain --force")
+    result = edgepress(line, studied[0])
+    assert result.exit_code == 4
+    assert "pip install 'edgepress[plots]'" in result.stderr
+    assert (studied[0] / "plain" / "table.md").is_file()
 
 
 def test_ctrl_c_stops_the_runs(teacher_path: Path, process: Start, tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""How long a study will take: each of its plans run for a few batches, and what they took scaled to all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.studies.grid import Grid, Trial, read_way
+from compress.card import Card
+from compress.checkpoint import Checkpoint, load
+from compress.data import DataOptions, Dataset
+from compress.errors import CompressError
+from compress.models import Architecture, build, known_name
+from compress.opening import Named, data_for
+from compress.phase import Fit, Lesson, Phase
+from compress.recipes import Method, read_method
+from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
+from compress.training.course import EpochReport, Run
+from compress.training.engine import run
+
+STEPS = 3  # batches of each of the two epochs that a phase is run for
+EPOCHS = 2  # the first pays for what comes once
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is thought to take.
+
+    Attributes:
+        cpu_s: CPU seconds; None where its plan cannot be run.
+        reason: Why it cannot.
+    """
+
+    cpu_s: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the plans are run with.
+
+    Attributes:
+        teacher: The network of the study.
+        options: How its data are read; the fraction and the seed are not looked at.
+        fit: Optimizer and batch size of every run.
+        width: Of students by name; None leaves it to the network.
+    """
+
+    teacher: Checkpoint
+    options: DataOptions
+    fit: Fit
+    width: int | None = None
+
+
+def estimates(grid: Grid, trials: Sequence[Trial], probe: Probe) -> dict[str, Estimate]:
+    """Run to what it will take. Runs that differ in seed or fraction only are tried once.
+
+    Args:
+        grid: The study.
+        trials: Its runs.
+        probe: What to try them with.
+
+    Raises:
+        CompressError: The data cannot be had, or do not fit the teacher.
+    """
+    whole = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=1.0))
+    part = min(1.0, STEPS * probe.fit.batch_size / len(whole.train))
+    few = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=part))
+    _estimate(grid, trials[0], probe, few, 1, 0.0)  # what is imported and set up at the first step of all
+    start_s = time.process_time()  # and by every run anew, which reads the data, too
+    found: dict[tuple[object, ...], dict[float, Estimate]] = {}
+    told: dict[str, Estimate] = {}
+    for trial in trials:
+        key = (trial.student, trial.depth, trial.method, trial.ratio, trial.epochs, trial.task)
+        known = found.setdefault(key, {})
+        if trial.fraction not in known:
+            images = round(trial.fraction * len(whole.train))
+            known[trial.fraction] = _estimate(grid, trial, probe, few, images, start_s)
+        told[trial.name] = known[trial.fraction]
+    return told
+
+
+def _estimate(grid: Grid, trial: Trial, probe: Probe, few: Dataset, images: int, start_s: float) -> Estimate:
+    try:
+        task = TASKS[trial.task] if trial.task else (SEGMENTATION if few.masks else CLASSIFICATION)
+        student, guide, method = _cast(grid, trial, probe)
+        fit = replace(probe.fit.over(trial.epochs), keep="last")
+        lesson = Lesson(student.network, guide.network, task, images, len(few.classes), trial.seed)
+        shown = method.shown(guide.network, student.network, seed=trial.seed)
+        phases = method.phases(replace(lesson, teacher=shown), fit)
+        taken = _training_s(phases, student, few, replace(lesson, teacher=shown))
+        epochs_s = sum(taken[_kind(p)][0] + (p.fit.epochs - 1) * taken[_kind(p)][1] for p in phases)
+        passes = trial.epochs * (0 if few.val is None else len(few.val) / len(few.test)) + 1
+        return Estimate(start_s + epochs_s * images / len(few.train) + passes * _testing_s(task, student, few))
+    except CompressError as error:
+        return Estimate(None, str(error))
+
+
+def _kind(phase: Phase) -> tuple[object, ...]:
+    """What phases have in common that take the same time an epoch."""
+    return (phase.train, phase.norms, tuple((term.loss, term.args) for term in phase.terms))
+
+
+def _training_s(
+    phases: Sequence[Phase], student: Checkpoint, few: Dataset, lesson: Lesson
+) -> Mapping[tuple[object, ...], list[float]]:
+    """Kind of phase to the CPU seconds of its first and of a later epoch on the few images."""
+    kinds = {_kind(phase): phase for phase in phases}
+    short = [
+        replace(
+            phase,
+            fit=replace(phase.fit, epochs=EPOCHS, schedule=(1.0,) * EPOCHS, keep="last"),
+            terms=tuple(replace(term, weight=term.weight_at(0)) for term in phase.terms),
+        )
+        for phase in kinds.values()
+    ]
+    reports = run(short, student.network, replace(few, val=None), Run(lesson.task), teacher=lesson.teacher)
+    seconds = [report.cpu_s for report in reports if isinstance(report, EpochReport)]
+    return {kind: seconds[EPOCHS * number : EPOCHS * (number + 1)] for number, kind in enumerate(kinds)}
+
+
+def _testing_s(task: Task, student: Checkpoint, few: Dataset) -> float:
+    """CPU seconds of scoring the whole test split, of which a part the size of the training images is run."""
+    begun = time.process_time()
+    task.evaluate(student.network, replace(few, test=few.train))
+    return (time.process_time() - begun) * len(few.test) / len(few.train)
+
+
+def _cast(grid: Grid, trial: Trial, probe: Probe) -> tuple[Checkpoint, Checkpoint, Method]:
+    """Untrained, unless they are there already: the student and whom it listens to; and its method."""
+    card = probe.teacher.card
+    sizes = {"width": probe.width, "depth": trial.depth}
+    student = _new(trial.student, {key: value for key, value in sizes.items() if value is not None}, card)
+    way = read_way("pkt" if trial.needs else "no_teacher") if trial.step else read_way(trial.method)
+    method = read_method(way.name, dict(word.split("=", 1) for word in way.settings))
+    if isinstance(grid.auxiliary, str):
+        return student, load(Path(grid.auxiliary)) if way.guide == "auxiliary" else probe.teacher, method
+    if not trial.step and way.guide != "auxiliary":
+        return student, probe.teacher, method
+    name, *words = grid.auxiliary.network(trial.student, trial.depth, 0.5 if trial.ratio is None else trial.ratio)
+    options = {key.removeprefix("--"): int(value) for key, value in zip(words[::2], words[1::2], strict=True)}
+    between = _new(name, options, card)
+    return (between, probe.teacher, method) if trial.step else (student, between, method)
+
+
+def _new(name: str, options: Mapping[str, int], card: Card) -> Checkpoint:
+    """A new network for the teacher's images, or the one in a file."""
+    if Named(name).is_file:
+        return load(Path(name))
+    see, classes = card.preprocessing, card.classes
+    architecture = Architecture(known_name(name), len(classes), see.channels, see.size, options)
+    return Checkpoint(build(architecture), Card(architecture, see, classes))
