@@ -51,7 +51,6 @@ def predict(
     masks, that of the pixels.
 
     Examples:
-        edgepress predict photo.jpg -m student.onnx
         edgepress predict *.png -m student.safetensors --top 3 --json
         edgepress predict photo.jpg -m weights.pt --arch torchvision:resnet18 --data photos/
         edgepress predict street.jpg -m unet.onnx -o masks/

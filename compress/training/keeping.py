@@ -40,7 +40,6 @@ def keeping(journal: Journal | None) -> Iterator[Keep]:
 
     def keep(state: State, *, now: bool) -> None:
         nonlocal pending, written, took
-        journal.note(state)
         start = time.perf_counter()
         if now or start - written > PATIENCE * took:
             journal.write(state)
@@ -48,6 +47,7 @@ def keeping(journal: Journal | None) -> Iterator[Keep]:
             took = written - start
         else:
             pending = _copied(state)
+        journal.note(state)  # last: metrics without a state would be those of a run that nobody can go on with
 
     try:
         yield keep

@@ -91,7 +91,7 @@ def _diverged(data: Dataset, rank: int) -> str:
 def main(folder: Path) -> None:
     """Writes what this process found."""
     rank = PartialState(cpu=True).process_index
-    data = load("digits", DataOptions(size=(24, 24), fraction=0.12, val_fraction=0.13, augment=("crop",)))
+    data = load("digits", DataOptions(size=(24, 24), fraction=0.17, val_fraction=0.4, augment=("crop",)))
     assert data.val is not None
     student = make_student()
     found = {

@@ -110,7 +110,7 @@ def test_retrieval_uses_no_labels(student: Staged, teacher: Staged, name: str) -
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - set(WITHOUT_LABELS)))
 def test_a_recipe_that_needs_labels_says_so(student: Staged, teacher: Staged, name: str) -> None:
-    with pytest.raises(PlanError, match=f"{name}: task 'retrieval' has no loss of its own; take --task classif"):
+    with pytest.raises(PlanError, match=f"{name}: task 'retrieval' has no loss of its own; take the task classif"):
         _plan(student, teacher, name, task=RETRIEVAL)
 
 
