@@ -49,9 +49,9 @@ def train(
         edgepress train cnn-s --data photos/ --size 96 --epochs 30 --keep best --val-fraction 0.1 -o net.safetensors
     """
     from cli import parse, progress, say
+    from compress.initial import open_new
     from compress.jobs import Job, lesson
     from compress.jobs import train as run
-    from compress.opening import open_new
     from compress.recipes import read_method
     from compress.training.journal import Journal
 

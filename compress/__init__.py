@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from compress.data import DataOptions, Dataset
     from compress.data import load as load_data
     from compress.errors import CompressError
+    from compress.initial import open_initial
     from compress.jobs import Auxiliary, Distillation, Job, Recovery, cut, distil, recovered, train
     from compress.models import Architecture, build, model_names
-    from compress.opening import Named, new_network, open_beside, open_initial, open_network, open_pair
+    from compress.opening import Named, new_network, open_beside, open_network, open_pair
     from compress.phase import Fit, Phase
     from compress.preprocessing import Preprocessing
     from compress.recipes import RECIPES, Method, read_method
@@ -58,7 +59,7 @@ _HOMES: dict[str, str] = {
     "model_names": "compress.models",
     "new_network": "compress.opening",
     "open_beside": "compress.opening",
-    "open_initial": "compress.opening",
+    "open_initial": "compress.initial",
     "open_network": "compress.opening",
     "open_pair": "compress.opening",
     "read_method": "compress.recipes",

@@ -36,9 +36,7 @@ def student() -> Checkpoint:
 
 
 def saved(checkpoint: Checkpoint, path: Path, *data: str, fingerprint: str = "") -> Path:
-    steps = tuple(
-        {"command": "edgepress train", "data": {"name": name, "fingerprint": fingerprint}} for name in data
-    )
+    steps = tuple({"command": "edgepress train", "data": {"name": name, "fingerprint": fingerprint}} for name in data)
     return save(replace(checkpoint, card=replace(checkpoint.card, lineage=steps)), path)
 
 
