@@ -23,6 +23,7 @@ from compress.recipes import RECIPES
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = ("", "sh", "bash", "shell", "console")
+VALUES = {"all", "random", "release"}  # of knobs, that the table names beside the defaults
 EVERYWHERE = {"device", "as_json", "quiet", "verbose"}
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -69,6 +70,12 @@ def test_the_readme_s_command_can_be_typed(words: list[str]) -> None:
 
 def test_the_readme_shows_every_command() -> None:
     assert {words[0] for words in TYPED} == set(COMMANDS)
+
+
+def test_the_readme_s_table_names_every_method_with_its_knobs() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\|(.*)\|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    named = {name: set(re.findall(r"`([a-z_]+)(?:=[\w.-]+)?`", knobs)) - VALUES for name, knobs in rows}
+    assert named == {name: set(recipe.knobs) for name, recipe in RECIPES.items()}
 
 
 def test_a_line_with_a_wrong_option_would_be_found() -> None:
