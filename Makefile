@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/edgepress demo --output demo --force
 
 test: $(READY)
-	$(PYTEST) -m "not slow and not extra"
+	$(PYTEST) -m "not slow"
 
 test-all: $(READY)
 	$(PYTEST)
