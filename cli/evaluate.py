@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cli import options
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-CLASS = "iou_"  # of the metric of one class
 
 
 def evaluate(
@@ -42,16 +36,4 @@ def evaluate(
     metrics = goal.evaluate(opened.network, images)
     facts = {"data": images.name, "task": goal.name, "images": len(images.test), "metrics": metrics}
     heading = f"{file}: {goal.name} on the {len(images.test):,} test images of {images.name}"
-    whole = {name: value for name, value in metrics.items() if not name.startswith(CLASS)}
-    say.result(facts, heading, *progress.metric_lines(whole), *_by_class(images.classes, metrics))
-
-
-def _by_class(classes: Sequence[str], metrics: Mapping[str, float]) -> list[Table]:
-    """A table of the intersection over union of each class, where it was measured."""
-    from cli import say
-
-    found = [metrics.get(f"{CLASS}{name}") for name in classes]
-    if all(iou is None for iou in found):
-        return []
-    cells = ["neither there nor predicted" if iou is None else f"{100 * iou:.2f}" for iou in found]
-    return [say.table(("class", "IoU %"), zip(classes, cells, strict=True))]
+    say.result(facts, heading, *progress.told(metrics, images.classes))

@@ -12,12 +12,16 @@ from compress.errors import CompressError
 from compress.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+    from rich.table import Table
 
     from compress.checkpoint import Checkpoint
     from compress.training.engine import EpochReport, Progress
 
 Result = TypeVar("Result")
+
+CLASS = "iou_"  # begins the metric of one class
 
 
 class InterruptedRunError(CompressError):
@@ -127,7 +131,7 @@ def say_result(checkpoint: Checkpoint, output: Path, before: tuple[int, int] | N
         before: The file's `stamp` before the command.
     """
     metrics = checkpoint.card.lineage[-1].get("metrics", {})
-    say.result({"output": output, "metrics": metrics}, *metric_lines(metrics), written(output, before))
+    say.result({"output": output, "metrics": metrics}, *told(metrics, checkpoint.card.classes), written(output, before))
 
 
 def written(output: Path, before: tuple[int, int] | None) -> str:
@@ -136,8 +140,17 @@ def written(output: Path, before: tuple[int, int] | None) -> str:
     return f"already finished: {output}; there was nothing to resume" if finished else f"written: {output}"
 
 
-def metric_lines(metrics: Mapping[str, float]) -> list[str]:
-    """The test metrics in percent, one a line, with their interval where there is one."""
+def told(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str | Table]:
+    """The test metrics in percent, one a line, with their interval if there is one; those of classes in a table."""
+    whole = {name: value for name, value in metrics.items() if not name.startswith(CLASS)}
+    found = {name: metrics.get(f"{CLASS}{name}") for name in classes}
+    if len(whole) == len(metrics):
+        return [*_lines(whole)]
+    cells = {name: "neither there nor predicted" if iou is None else f"{100 * iou:.2f}" for name, iou in found.items()}
+    return [*_lines(whole), say.table(("class", "IoU %"), cells.items())]
+
+
+def _lines(metrics: Mapping[str, float]) -> list[str]:
     lines = []
     for name, value in metrics.items():
         if f"{name}_low" in metrics:
