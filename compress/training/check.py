@@ -50,6 +50,7 @@ def check_plan(phases: Sequence[Phase], student: Staged, teacher: Staged | None,
             with _named(reading):
                 stages = dict.fromkeys(stage for phase in reading for stage in phase.stages(side))  # type: ignore[arg-type]
                 read = _read(side, network, stages, batch.image)
+                _check_answer(side, read.get("logits"), data)
                 given |= {ref(stage): feature for stage, feature in read.items()}
     tried: list[object] = []
     for phase in phases:
@@ -112,6 +113,14 @@ def _read(side: str, network: Staged, stages: Iterable[str], image: Tensor) -> d
         if not torch.isfinite(feature).all():
             raise PlanError(f"the {side} gives NaN or infinite values at stage {name!r}; take one that was trained")
     return features
+
+
+def _check_answer(side: str, logits: Tensor | None, data: Dataset) -> None:
+    """Nothing, unless a network names pixels where the data name images, or the reverse."""
+    if logits is not None and (logits.ndim == 4) != data.masks:
+        gives, has = "a class for every pixel", "one class an image"
+        gives, has, fitting = (has, gives, "a U-Net") if data.masks else (gives, has, "a classifier")
+        raise PlanError(f"the {side} gives {gives}, and data set {data.name!r} has {has}; take {fitting}")
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from boxes import boxes, boxes_network
 from torch import Tensor, nn
 from watch import same, state_of
 
@@ -188,3 +189,14 @@ def test_best_is_accepted_with_a_validation_split(pupil: Staged) -> None:
     check_plan(best, pupil, None, data)
     with pytest.raises(PlanError, match="hold one out"):
         check_plan(best, pupil, None, replace(data, val=None))
+
+
+def test_a_network_that_names_images_cannot_learn_masks_nor_the_reverse(digits: Dataset) -> None:
+    masked = boxes()
+    classifier = build(Architecture("cnn-s", 3, 1, masked.see.size, {"width": 4, "depth": 1}), seed=1)
+    with pytest.raises(
+        PlanError, match=r"student gives one class an image, and data set 'boxes' has a class for every"
+    ):
+        check_plan([GOOD], classifier, None, masked)
+    with pytest.raises(PlanError, match=r"student gives a class for every pixel, and data set 'digits' has one class"):
+        check_plan([GOOD], boxes_network(4, seed=1), None, digits)
