@@ -77,6 +77,7 @@ def distill(
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     refined: options.Refined = options.PLAINLY,
+    replayed: options.Replayed = options.NOT_REPLAYED,
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
@@ -106,6 +107,7 @@ def distill(
     _refuse_ignored(plan, auxiliary)
     small = parse.read_network(student, student_arch, width=width, depth=depth)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
+    fit = parse.replaying(fit, replayed)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
     goal, journal = parse.read_task(task), Journal(output, resume, force, read)
     journal.check()
@@ -114,7 +116,8 @@ def distill(
     asked = parse.read_seen(asked, seen)
     source, images = open_pair(Named(str(teacher), arch or ""), data, asked)
     say.notes(images.notes)
-    job = Job(parse.command_line(), parse.read_run(goal or parse.task_for(images), seed, refined), journal)
+    goal = goal or parse.task_for(images)
+    job = Job(parse.command_line(), parse.read_run(goal, seed, refined, replayed), journal)
     learner = open_beside(f"--student {student}", small, images, seed=seed)
     long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size, refined=options.PLAINLY)
     between = Named(str(auxiliary), auxiliary_arch or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,18 @@ def number(flag: str, low: float, high: float, ends: str, *, help: str, group: s
         return value
 
     return typer.Option(flag, metavar="X", parser=parse, help=help, rich_help_panel=group)
+
+
+def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a number of bytes, such as 500MB or 2GB, and else says what came and what is allowed."""
+
+    def parse(text: str) -> int:
+        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(i?)B?", str(text).strip(), re.ASCII | re.IGNORECASE)
+        if found is None or (found[3] and not found[2]):
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a size such as 500MB, 2GB or 1.5GiB, or 0")
+        return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+
+    return typer.Option(flag, metavar="SIZE", parser=parse, help=help, rich_help_panel=group, show_default=usual)
 
 
 def choice(flag: str, names: tuple[str, ...], *, help: str, group: str | None = None) -> Any:
@@ -254,6 +267,24 @@ Precision = Annotated[
     str,
     choice("--precision", PRECISIONS, help="fp32, or bf16 where the device has instructions for it.", group=TRAINING),
 ]
+Views = Annotated[
+    int,
+    whole(
+        "--views",
+        0,
+        help="Replay so many augmented views in turn, whose features are kept; 0 augments every epoch anew.",
+        group=TRAINING,
+    ),
+]
+Cache = Annotated[
+    int,
+    size(
+        "--cache",
+        "1GB",
+        help="Memory for features that return, such as 2GB; up to 8 times as much goes to disk. 0 keeps none.",
+        group=TRAINING,
+    ),
+]
 Keep = Annotated[
     str,
     choice(
@@ -306,7 +337,15 @@ class Refined:
     precision: Precision = "fp32"
 
 
-NO_CARD, AS_THE_DATA_SAY, PLAINLY = Plain(), Seen(), Refined()
+@dataclass(frozen=True)
+class Replayed:
+    """What a teacher's training may do to compute nothing twice, an option each."""
+
+    views: Views = 0
+    cache: Cache = 10**9
+
+
+NO_CARD, AS_THE_DATA_SAY, PLAINLY, NOT_REPLAYED = Plain(), Seen(), Refined(), Replayed()
 
 Weights = Annotated[
     str | None,

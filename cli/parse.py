@@ -14,7 +14,7 @@ from cli.typed import refuse
 from compress.errors import DataError, PlanError, unknown_name
 
 if TYPE_CHECKING:
-    from cli.options import Plain, Refined, Seen
+    from cli.options import Plain, Refined, Replayed, Seen
     from compress.data import DataOptions, Dataset
     from compress.opening import Named
     from compress.phase import Fit, Keep
@@ -58,7 +58,12 @@ def read_fit(
     return Fit(epochs, OPTIMIZERS[optimizer](rate), course, _KEEP[keep], batch_size, ema=refined.ema)
 
 
-def read_run(task: Task, seed: int, refined: Refined) -> Run:
+def replaying(fit: Fit, replayed: Replayed) -> Fit:
+    """The same fit, whose epochs see as many views of the images as was asked for."""
+    return replace(fit, views=replayed.views)
+
+
+def read_run(task: Task, seed: int, refined: Refined, replayed: Replayed | None = None) -> Run:
     """What stays the same over a training run; PlanError for an unknown name, or labels that the task has not."""
     from cli import progress
     from compress.tasks import smoothed
@@ -68,7 +73,8 @@ def read_run(task: Task, seed: int, refined: Refined) -> Run:
     if refined.precision not in PRECISIONS:
         raise PlanError(unknown_name("--precision", refined.precision, PRECISIONS))
     precision: Precision = refined.precision
-    return Run(smoothed(task, refined.label_smoothing), seed, progress.every_s(), precision)
+    made = Run(smoothed(task, refined.label_smoothing), seed, progress.every_s(), precision)
+    return replace(made, cache_bytes=replayed.cache) if replayed else made
 
 
 def read_network(name: str, arch: str | None = None, **options: int | None) -> Named:

@@ -50,6 +50,8 @@ _OF_RECOVERY = (
     "--label-smoothing",
     "--ema",
     "--precision",
+    "--views",
+    "--cache",
     "--batch-size",
     "--keep",
     "--augment",
@@ -70,6 +72,7 @@ def prune(
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     refined: options.Refined = options.PLAINLY,
+    replayed: options.Replayed = options.NOT_REPLAYED,
     augment: options.Augment = None,
     fraction: options.Fraction = 1.0,
     val_fraction: options.ValFraction = 0.0,
@@ -99,14 +102,14 @@ def prune(
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
-    job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined), journal)
+    job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     small = cut(before, ratio, job.command)
     _say_share(before, small, ratio)
     recovery = None
     if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1
         fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
-        recovery = Recovery(method, fit)
+        recovery = Recovery(method, parse.replaying(fit, replayed))
     stamp = progress.stamp(output)
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     costs = _costs({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 OF_THE_GRID = frozenset(
     ("teacher", "data", "output", "student", "method", "knobs", "auxiliary", "auxiliary_epochs", "ratio", "epochs")
 ) | frozenset(("fraction", "depth", "seed", "task", "arch", "auxiliary_arch", "student_arch", "resume", "force"))
-NOT_THE_AUXILIARYS = frozenset(("schedule", "warm_up", "label_smoothing", "ema", "keep", "width"))
+NOT_THE_AUXILIARYS = frozenset(("schedule", "warm_up", "label_smoothing", "ema", "views", "keep", "width"))
 ROOT = Path(cli.__file__).parents[1]
 
 Number = TypeVar("Number", int, float)

@@ -84,6 +84,17 @@ def append(path: Path, content: bytes) -> None:
         raise OutputError(f"{path}: not written: {error.strerror or error}") from error
 
 
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """The path of a file beside another one, for the time of the `with`; `sweep` removes what a killed process left.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    with _beside(_place(path)) as file:
+        yield file
+
+
 def sweep(path: Path) -> None:
     """Remove what killed writers of `path` left beside it; to be called by who has it to itself (see `exclusive`)."""
     place = _place(path)

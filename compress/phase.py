@@ -132,6 +132,8 @@ class Fit:
         batch_size: Images a step.
         ema: Decay of the average of the weights over the steps of the phase, in [0, 1); 0 keeps none. With one it is
             the averaged weights that are validated and leave the phase.
+        views: 0 augments the images anew in every epoch; otherwise the epochs replay so many augmentations in turn,
+            and what does not learn need not be computed again when one returns. 1 or more.
     """
 
     epochs: int
@@ -140,6 +142,7 @@ class Fit:
     keep: Keep = "last"
     batch_size: int = 128
     ema: float = 0.0
+    views: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -150,6 +153,12 @@ class Fit:
             raise ValueError(f"batch size: got {self.batch_size}; at least 2 is needed (batch-norm, pairwise losses)")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema: got {self.ema}; allowed is 0 for none, or a decay below 1 such as 0.999")
+        if self.views < 0:
+            raise ValueError(f"views: got {self.views}; 0 is a new one in every epoch, else how many to replay")
+
+    def view(self, number: int) -> int:
+        """Which augmentation an epoch sees, by its number over all phases, from 0."""
+        return number % self.views if self.views else number
 
     def rate(self, epoch: int, share: float = 0.0) -> float:
         """The learning rate at a step.
@@ -245,6 +254,7 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
             "batch_size": phase.fit.batch_size,
             "train": list(phase.train) if phase.train is not None else None,
             **({"ema": phase.fit.ema} if phase.fit.ema else {}),
+            **({"views": phase.fit.views} if phase.fit.views else {}),
             **({"norms": phase.norms} if phase.norms != "as trained" else {}),
         }
         for phase in phases

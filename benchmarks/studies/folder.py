@@ -23,6 +23,7 @@ from compress.training.journal import Journal
 
 DOCUMENT, SHEET, TABLE, FIGURES = "study.json", "study.csv", "table.md", "figures"
 SHOWN = 3
+IDLE = ("cache",)  # options that change no result
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,9 @@ def _check_grown(folder: Path, before: Mapping[str, Any], plan: Plan) -> None:
 
 
 def _options(command: str) -> list[str]:
-    """The options of a command, each with its value."""
-    return [f"--{part.strip()}" for part in f" {command}".split(" --")[1:]]
+    """The options of a command that decide what comes out, each with its value."""
+    parts = (part.strip() for part in f" {command}".split(" --")[1:])
+    return [f"--{part}" for part in parts if part.split(" ")[0] not in IDLE]
 
 
 def _told(options: set[str]) -> str:

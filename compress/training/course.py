@@ -14,6 +14,7 @@ from compress.data import Dataset
 from compress.processes import total
 from compress.stages import Staged
 from compress.tasks import Task
+from compress.training.cache import MEMORY_BYTES, Room
 from compress.training.journal import Journal
 from compress.training.precision import Precision
 
@@ -34,6 +35,7 @@ class EpochReport:
         seconds_left: What the rest of the plan will take at the pace of this epoch.
         cpu_s: CPU seconds of all processes of the run since the report before: with the validation, the writing of a
             state, and whatever had to come first, such as a table of the teacher's answers.
+        features: "cached" where no image was looked at, "teacher cached" where the student alone did, else "live".
     """
 
     output: str
@@ -46,6 +48,7 @@ class EpochReport:
     images_per_s: float
     seconds_left: float
     cpu_s: float
+    features: str = "live"
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,15 @@ class Run:
         seed: Of shuffling, augmentation and whatever else is random.
         every_s: Seconds between two signs of progress inside an epoch.
         precision: Of both networks while the student learns. Losses, weights and validation are in float32 always.
+        cache_bytes: Memory for what need not be computed twice, see `compress.training.cache`; 0 computes everything
+            anew. It changes nothing but the last digits.
     """
 
     task: Task
     seed: int = 0
     every_s: float = math.inf
     precision: Precision = "fp32"
+    cache_bytes: int = MEMORY_BYTES
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,8 @@ class Course:
         accelerator: Of this process.
         epochs: Of all phases.
         clock: What the epochs cost.
+        room: Where tables of what need not be computed twice lie.
+        at_a_time: Images that go through a network at once to make them: no more than where something learns.
     """
 
     student: Staged
@@ -119,6 +127,8 @@ class Course:
     accelerator: Accelerator
     epochs: int
     clock: Clock
+    room: Room
+    at_a_time: int
 
     @property
     def output(self) -> str:

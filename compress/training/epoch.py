@@ -3,32 +3,54 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from compress.data import Batch
+from compress.data.chance import plan_batches
 from compress.errors import DivergedError
 from compress.phase import Phase, S
 from compress.processes import total
 from compress.tasks import tallied
 from compress.training.course import Course, EpochReport, Progress
-from compress.training.features import Features, student_features
+from compress.training.features import Guide, Pupil, Side
 from compress.training.journal import State
 from compress.training.learner import Learner, consider, remember, seed_of
 from compress.training.modes import training_mode
 from compress.training.precision import computing, in_full
 from compress.training.validation import phase_loss
 
+NO_IMAGES = torch.empty(0, dtype=torch.uint8)
+
 
 @dataclass(frozen=True)
 class Guides:
     """The teacher, as the training and the validation split ask it."""
 
-    train: Features
-    val: Features
+    train: Guide
+    val: Guide
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both networks, as they are asked in an epoch."""
+
+    student: Side
+    teacher: Side
+
+    @property
+    def look(self) -> bool:
+        """Whether one of them looks at the images."""
+        return self.student.looks or self.teacher.looks
+
+    @property
+    def kind(self) -> str:
+        """What a report says of them where there is a teacher."""
+        return "cached" if not self.look else "live" if self.teacher.looks else "teacher cached"
 
 
 @dataclass(frozen=True)
@@ -40,6 +62,7 @@ class Work:
         phase: What is to be done.
         learner: Who does it.
         guides: Who is asked.
+        pupil: Who answers.
         reads: The student's stages that are read.
     """
 
@@ -47,6 +70,7 @@ class Work:
     phase: Phase
     learner: Learner
     guides: Guides
+    pupil: Pupil
     reads: tuple[str, ...]
 
 
@@ -67,13 +91,12 @@ def run_epoch(work: Work, state: State, epoch: int) -> Generator[Progress, None,
     """
     course, phase, learner, start = work.course, work.phase, work.learner, time.perf_counter()
     run, student, number = course.run, course.student, state.done
-    with (
-        torch.random.fork_rng(),
-        training_mode(student, phase),
-        student_features(learner.model, student, work.reads, whole=not course.alone) as features,
-    ):
+    device, view = course.accelerator.device, phase.fit.view(number)
+    with torch.random.fork_rng(), training_mode(student, phase), ExitStack() as stack:
+        with computing(run.precision, device):
+            sides = Sides(stack.enter_context(work.pupil.at(view)), work.guides.train.at(view))
         torch.manual_seed(seed_of(run.seed, number))
-        losses, tally = yield from _train(work, features, number, epoch)
+        losses, tally = yield from _train(work, sides, number, epoch)
     learner.agree()
     images, seconds = len(course.data.train), time.perf_counter() - start
     _check_weights(work, number)
@@ -91,6 +114,7 @@ def run_epoch(work: Work, state: State, epoch: int) -> Generator[Progress, None,
         images_per_s=images / seconds,
         seconds_left=left,
         cpu_s=course.clock.lap(),
+        features=sides.kind if phase.stages("teacher") or not sides.look else "live",
     )
     remember(state, learner, report, last=epoch + 1 == phase.fit.epochs)
     return report
@@ -106,12 +130,16 @@ def _judge(work: Work, tally: Tensor, state: State, epoch: int) -> tuple[str, fl
     if phase.fit.keep == "best score":
         consider(state, learner, score)
     if phase.fit.keep == "best loss":
-        consider(state, learner, -phase_loss(phase, epoch, learner.losses, course.student, (work.guides.val, val)))
+        consider(
+            state,
+            learner,
+            -phase_loss(phase, epoch, learner.losses, course.student, (work.guides.val.at(None).features, val)),
+        )
     return f"val_{task.metric}", score
 
 
 def _train(
-    work: Work, features: Features, number: int, epoch: int
+    work: Work, sides: Sides, number: int, epoch: int
 ) -> Generator[Progress, None, tuple[dict[str, float], Tensor]]:
     """Signs of progress, and over all processes the mean of each loss and the tally of the epoch, if it is scored."""
     course, phase, run = work.course, work.phase, work.course.run
@@ -119,23 +147,22 @@ def _train(
     sums: list[Tensor] = []
     tallies: list[Tensor] = []
     weights = torch.tensor([term.weight_at(epoch) for term in phase.terms], device=device)
-    seen, shard = 0, (course.accelerator.process_index, course.accelerator.num_processes)
-    for batch in course.data.train.batches(phase.fit.batch_size, order=number, view=number, seed=run.seed, shard=shard):
-        batch = _on(batch, device)
+    seen, processes = 0, course.accelerator.num_processes
+    for batch in _batches(work, sides, number):
         with computing(run.precision, device):
-            given = {**features(batch), **work.guides.train(batch)}
+            given = {**sides.student.features(batch), **sides.teacher.features(batch)}
         given = in_full(given)
         values = torch.stack([work.learner.losses[t.name](*(given[ref] for ref in t.args)) for t in phase.terms])
         loss = (values * weights).sum()
         _check_loss(work, loss, values, number)
-        _step(work, loss, phase.fit.rate(epoch, seen * shard[1] / images))
+        _step(work, loss, phase.fit.rate(epoch, seen * processes / images))
         sums.append(values.detach() * len(batch.target))
         if run.task.output in work.reads:
             tallies.append(run.task.tally(given[S(run.task.output)].detach(), batch.target))
         seen += len(batch.target)
         if time.perf_counter() - signed > run.every_s:
             signed = time.perf_counter()
-            yield Progress(course.output, phase.name, number + 1, course.epochs, seen * shard[1], images)
+            yield Progress(course.output, phase.name, number + 1, course.epochs, seen * processes, images)
     count = total(torch.tensor(float(seen)))
     means = (total(torch.stack(sums).sum(dim=0)) / count).tolist()
     tally = total(torch.stack(tallies).sum(dim=0)) if tallies else torch.empty(0)
@@ -151,6 +178,22 @@ def _step(work: Work, loss: Tensor, rate: float) -> None:
     learner.optimizer.step()
     if learner.average:
         learner.average.follow()
+
+
+def _batches(work: Work, sides: Sides, number: int) -> Iterator[Batch]:
+    """The batches of an epoch on the device, without their images where nobody looks at them."""
+    course, fit = work.course, work.phase.fit
+    device, seed, split = course.accelerator.device, course.run.seed, course.data.train
+    shard = (course.accelerator.process_index, course.accelerator.num_processes)
+    targets = sides.student.targets
+    if sides.look or targets is None:
+        for batch in split.batches(fit.batch_size, order=number, view=fit.view(number), seed=seed, shard=shard):
+            yield _on(batch, device)
+        return
+    for positions in plan_batches(len(split), fit.batch_size, order=number, seed=seed, shard=shard, even=True):
+        index = torch.from_numpy(positions).to(device)
+        target = targets[index]
+        yield Batch(NO_IMAGES, target if target.is_floating_point() else target.long(), index)
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

@@ -31,6 +31,10 @@ DISTIL = (
 )
 TRAIN = "train cnn-s --width 4 --data digits --size 24 --batch-size 32 --epochs 6 -o net.safetensors"
 ONE_BATCH = "train cnn-s --data digits --size 24 --fraction 0.2 --batch-size 500 --epochs 3 -o net.safetensors"
+REPLAY = (
+    "distill teacher.safetensors --data digits --fraction 0.5 --augment flip --batch-size 32 --student cnn-s --width 4 "
+    "--method attention --epochs 6 --views 2 --cache 100kB -o student.safetensors"
+)
 TIMES = ("images_per_s", "seconds_left", "cpu_s")
 PATIENCE_S = 600
 
@@ -102,6 +106,23 @@ def test_a_killed_run_ends_with_the_same_bytes(
     lines = succeeds(f"{DISTIL} --resume", folder).stdout.splitlines()
     assert_same_run(folder, uninterrupted, "student.auxiliary", "student")
     assert len([line for line in lines if "images/s" in line]) <= 14 - 9
+
+
+def test_a_killed_run_that_keeps_features_in_files_ends_with_the_same_bytes(
+    folder: Path, process: Start, succeeds: Run
+) -> None:
+    whole = REPLAY.replace("student", "whole")
+    succeeds(whole, folder)
+    run = process(REPLAY, folder)
+    wait_for(run, 3)
+    kill(run)
+    succeeds(f"{REPLAY} --resume", folder)
+    first, second = (load(folder / f"{name}.safetensors").network.model.state_dict() for name in ("student", "whole"))
+    assert all(torch.equal(first[key], second[key]) for key in first | second)
+    kept = records(folder / "student.metrics.jsonl")
+    assert {line["features"] for line in kept} == {"teacher cached"}
+    assert [line["losses"] for line in kept] == [line["losses"] for line in records(folder / "whole.metrics.jsonl")]
+    assert not list(folder.glob(".*"))
 
 
 def test_a_killed_run_is_known_whatever_the_order_of_its_options(

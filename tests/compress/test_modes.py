@@ -58,8 +58,8 @@ def test_a_teacher_is_read_in_eval_mode_whatever_mode_it_comes_in(make: Callable
     batch = next(digits.train.batches(16))
 
     def said() -> torch.Tensor:
-        with teacher_features(guide, ("logits",), digits.train, 1) as ask:
-            return next(iter(ask(batch).values()))
+        with teacher_features(guide, ("logits",)) as teacher:
+            return next(iter(teacher.ask(batch).values()))
 
     guide.model.eval()
     first = said()
