@@ -33,7 +33,7 @@ TRAIN = "train cnn-s --width 4 --data digits --size 24 --batch-size 32 --epochs 
 ONE_BATCH = "train cnn-s --data digits --size 24 --fraction 0.2 --batch-size 500 --epochs 3 -o net.safetensors"
 REPLAY = (
     "distill teacher.safetensors --data digits --fraction 0.5 --augment flip --batch-size 32 --student cnn-s --width 4 "
-    "--method attention --epochs 6 --views 2 --cache 100kB -o student.safetensors"
+    "--method attention --epochs 6 --views 2 --cache 8MB -o student.safetensors"
 )
 TIMES = ("images_per_s", "seconds_left", "cpu_s")
 PATIENCE_S = 600
@@ -111,7 +111,7 @@ def test_a_killed_run_ends_with_the_same_bytes(
 def test_a_killed_run_that_keeps_features_in_files_ends_with_the_same_bytes(
     folder: Path, process: Start, succeeds: Run
 ) -> None:
-    whole = REPLAY.replace("student", "whole")
+    whole = REPLAY.replace("-o student", "-o whole")
     succeeds(whole, folder)
     run = process(REPLAY, folder)
     wait_for(run, 3)
