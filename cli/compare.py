@@ -110,6 +110,15 @@ def compare(
             "--note", metavar="TEXT", help="What a reader of the tables should know.", rich_help_panel=options.OUTPUT
         ),
     ] = "",
+    paper: Annotated[
+        Path | None,
+        typer.Option(
+            "--paper",
+            metavar="FILE",
+            help='Published values to show beside ours, as JSON: [{"method": "pkt", "scores": {"top1": 0.9}}].',
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     jobs: Annotated[int, options.whole("--jobs", 1, help="Runs at a time.")] = 1,
     threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of each run.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, and write nothing.")] = False,
@@ -122,15 +131,17 @@ def compare(
     """Compare methods on one teacher and data set.
 
     A study is a grid of runs, each an `edgepress distill` of its own. What is interrupted goes on when the command is
-    repeated; one that asks for more adds it.
+    repeated; one that asks for more adds it. Where methods have epochs of their own, the baseline is run with as many,
+    too: the table then says how each method does at equal epochs.
 
     Examples:
         edgepress compare teacher.safetensors --methods no_teacher,pkt --seeds 3 --data digits -o study
         edgepress compare t.safetensors --methods pkt,indistill:last=okd --fractions 0.1,0.2 --data digits -o study
         edgepress compare t.safetensors --methods no_teacher,okd --epochs 10,okd=20 --data digits -o s --dry-run
     """
-    from benchmarks.studies.folder import open_folder, plan
+    from benchmarks.studies.folder import Told, open_folder, plan
     from benchmarks.studies.grid import Grid, read_epochs
+    from benchmarks.studies.published import read_published
     from cli import study
     from cli.parse import command_line
     from cli.typed import refuse
@@ -140,6 +151,7 @@ def compare(
     ways, base = study.read_ways(methods, baseline)
     if auxiliary is not None:
         refuse(("--auxiliary-epochs", "--ratio"), "the auxiliary is finished already; leave it out")
+        load(auxiliary)
     guide = load(teacher)
     grid = Grid(
         output,
@@ -158,7 +170,8 @@ def compare(
         auxiliary=str(auxiliary) if auxiliary else study.how_auxiliaries_are_made(guide, auxiliary_epochs, passed),
     )
     scoring = study.scoring_of(score, task, data, passed)
-    todo = plan(grid, guide, command_line(), note=note)
+    published = read_published(paper) if paper else []
+    todo = plan(grid, guide, Told(command_line(), note, study.training_of(passed, threads), published))
     if dry_run:
         study.list_trials(todo, grid, guide, passed, jobs=jobs)
         return

@@ -64,6 +64,12 @@ def words_of(passed: Passed, *, without: frozenset[str] = frozenset()) -> tuple[
     return tuple(words)
 
 
+def training_of(passed: Passed, threads: int) -> dict[str, Any]:
+    """What a reader should know of how every run is trained, whether it was asked for or is the default."""
+    known = {name: getattr(passed, name) for name in ("optimizer", "lr", "schedule", "batch_size")}
+    return {**known, "augmentation": passed.augment or "of the data set", "keep": passed.keep, "threads": threads}
+
+
 def read_numbers(option: str, text: str, kind: type[Number]) -> tuple[Number, ...]:
     """The numbers of "0.1,0.2"; PlanError for a word that is none, or one that comes twice."""
     try:
@@ -189,7 +195,7 @@ def run_study(folder: Path, plan: Plan, scoring: Scoring, begun: Program, *, job
                 pace.ended(outcome)
                 if not outcome.trial.step or outcome.reason:
                     rows[outcome.trial.name] = gather(outcome.trial, folder, scoring, outcome.reason)
-                say.line(_line(outcome, rows.get(outcome.trial.name), pace))
+                say.line(_line(outcome, rows.get(outcome.trial.name), pace, plan.facts["task"]))
                 if outcome.seconds or outcome.reason:
                     document()
     except KeyboardInterrupt as error:
@@ -285,8 +291,9 @@ def _flag(parameter: inspect.Parameter) -> str:
     return next(word for word in map(str, (option.default, *option.param_decls)) if word.startswith("--"))
 
 
-def _line(outcome: Outcome, row: Mapping[str, Any] | None, pace: Pace) -> str:
+def _line(outcome: Outcome, row: Mapping[str, Any] | None, pace: Pace, task: str) -> str:
     from benchmarks.studies.gather import cost, scores
+    from benchmarks.studies.table import METRICS, known_by
 
     name = outcome.trial.name
     if outcome.reason:
@@ -294,9 +301,12 @@ def _line(outcome: Outcome, row: Mapping[str, Any] | None, pace: Pace) -> str:
     elif row is None:
         said = "made"
     else:
-        name_of, value = next(iter(scores(row).items()))
+        known = scores(row)
+        shown = known_by(task, list(known))[0]
         spent = cost(row, "cpu_s")
-        said = f"{name_of} {100 * value:.2f} %" + ("" if spent is None else f", {spent:,.0f} CPU-s")
+        said = f"{METRICS.get(shown, shown)} {100 * known[shown]:.2f} %" + (
+            "" if spent is None else f", {spent:,.0f} CPU-s"
+        )
     return f"{pace.over}/{pace.all} {name}: {said}{pace.left()}"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.pages import terminal
+from benchmarks.pages.curves import Curves, losses_figure
+from benchmarks.pages.look import COLOURS, DOTS, GREY, LEGEND_LETTERS, MARKERS, STYLE, Look, new_panels
 from benchmarks.studies.table import METRICS, about
 from compress.errors import MissingExtraError
 from compress.files import write_whole
@@ -17,55 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Panels = Sequence[Axes]
+    from benchmarks.pages.look import Panels
 
 FORMATS = ("png", "svg")
-WIDTH = 7.2  # inches: the width of a page
-DOTS = 160  # an inch
-# Okabe and Ito's colours, which are told apart whatever eyes one has, without their yellow; the baseline is grey
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#777777"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "edgepress",
-}
 VARIED = {
     "fraction": "share of the training images, %",
     "ratio": "share of the auxiliary's filters dropped, %",
     "depth": "depth, blocks",
+    "size": "checkpoint on disk",
     "parameters": "parameters",
 }
 SHARES = ("fraction", "ratio")
 
 Cell = Mapping[str, Any]
 Document = Mapping[str, Any]
-Curves = Mapping[str, Sequence[Mapping[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a method looks in every picture of a study."""
-
-    colour: str
-    marker: str
-    dashed: bool
-
-    @property
-    def line(self) -> str:
-        """Its line style."""
-        return "--" if self.dashed else "-"
 
 
 def draw(document: Document, curves: Curves, folder: Path) -> list[Path]:
@@ -114,7 +81,7 @@ def _figures(document: Document, curves: Curves) -> Iterable[tuple[str, Figure]]
     for (student, fraction, depth), names in _runs(document, curves).items():
         deep = "" if depth is None else f"-d{depth}"
         about_it = f"losses-{Path(student).stem}{deep}-f{fraction}"
-        yield about_it, _losses(names, curves, looks, f"{student}{deep}, {100 * fraction:g} % of the data")
+        yield about_it, losses_figure(names, curves, looks, f"{student}{deep}, {100 * fraction:g} % of the data")
 
 
 def _looks(document: Document) -> dict[str, Look]:
@@ -143,7 +110,7 @@ def _label(cell: Cell) -> str:
 def _methods(document: Document, cells: Sequence[Cell], scores: Sequence[str], looks: Mapping[str, Look]) -> Figure:
     """A row for each place of the grid: every seed a dot, their mean a line across them."""
     heights = _heights(cells)
-    figure, panels = _new(1, len(scores), 0.9 + 0.24 * heights[-1], sharey=True)
+    figure, panels = new_panels(1, len(scores), 0.9 + 0.24 * heights[-1], sharey=True)
     for axes, score in zip(panels, scores, strict=True):
         axes.grid(visible=True, axis="x")
         axes.grid(visible=False, axis="y")
@@ -155,9 +122,9 @@ def _methods(document: Document, cells: Sequence[Cell], scores: Sequence[str], l
                 mean = sum(values) / len(values)
                 axes.plot([mean, mean], [number - 0.3, number + 0.3], color=look.colour, linewidth=2)
                 axes.annotate(
-                    f"{mean:.1f}", (max(values), number), xytext=(6, 0), textcoords="offset points", va="center"
+                    f"{mean:.2f}", (max(values), number), xytext=(6, 0), textcoords="offset points", va="center"
                 )
-        axes.margins(x=0.15)
+        axes.margins(x=0.2)
     varied = [key for key in ("student", "depth", "fraction", "ratio") if len({cell[key] for cell in cells}) > 1]
     panels[0].set_yticks(heights, [_name(cell, varied) for cell in cells])
     panels[0].invert_yaxis()
@@ -192,21 +159,35 @@ def _values(document: Document, cell: Cell, score: str) -> list[float]:
 def _panels(cells: Sequence[Cell], scores: Sequence[str], name: str) -> list[tuple[str, str, list[Cell]]]:
     """(title, score, cells) for each picture of a score against one thing, all else being equal."""
     others = [key for key in ("student", "depth", "fraction", "ratio") if key != name]
-    if name == "parameters":
-        others = ["fraction"]
+    if name == "size":
+        cells, others = _sized(cells), ["fraction"]
+    if name == "parameters":  # where no size is known
+        cells, others = [cell for cell in cells if cell["size_bytes"] is None], ["fraction"]
     if name == "ratio":
         cells = [cell for cell in cells if cell["ratio"] is not None]
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        if cell[name] is not None:
+        if cell.get(name) is not None:
             groups.setdefault(tuple(cell[key] for key in others), []).append(cell)
     told = [key for number, key in enumerate(others) if len({place[number] for place in groups}) > 1]
     return [
         (_title(dict(zip(others, place, strict=True)), told), score, group)
         for place, group in groups.items()
-        if len({cell[name] for cell in group}) > 1
+        if len({cell["parameters" if name == "size" else name] for cell in group}) > 1
         for score in scores
     ]
+
+
+def _sized(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells with the size in bytes of their checkpoint's file: the same for all of as many parameters.
+
+    Files of one network differ in a few bytes, those of the words that made them.
+    """
+    sizes: dict[float, float] = {}
+    for cell in cells:
+        if cell["parameters"] is not None and cell["size_bytes"] is not None:
+            sizes.setdefault(cell["parameters"], cell["size_bytes"])
+    return [{**cell, "size": sizes.get(cell["parameters"])} for cell in cells]
 
 
 def _title(place: Mapping[str, Any], told: Sequence[str]) -> str:
@@ -216,29 +197,62 @@ def _title(place: Mapping[str, Any], told: Sequence[str]) -> str:
 
 
 def _against(name: str, panels: Sequence[tuple[str, str, list[Cell]]], looks: Mapping[str, Look]) -> Figure:
-    """A panel for each: a line for each method, with the standard deviation over the seeds, and its name at its end."""
+    """A panel for each: a line for each method, with the standard deviation over the seeds."""
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, axes_of = _new(rows, columns, 2.9 * rows if columns > 1 else 3.4)
+    figure, axes_of = new_panels(rows, columns, 2.9 * rows if columns > 1 else 3.4)
     for axes, (title, score, cells) in zip(axes_of, panels, strict=False):
         axes.set_title(title)
         axes.set_xlabel(VARIED[name])
         axes.set_ylabel(f"{METRICS.get(score, score)}, %")
-        if name in ("fraction", "parameters"):
+        if name in ("fraction", "size", "parameters"):
             axes.set_xscale("log")
         ends = []
-        for label, line in _lines(name, score, cells).items():
+        lines = _lines(name, score, cells)
+        for label, line in lines.items():
             look = looks[label]
             at, mean, sd = zip(*line, strict=True)
-            axes.errorbar(at, mean, yerr=sd, color=look.colour, marker=look.marker, linestyle=look.line, capsize=2)
+            axes.errorbar(
+                at, mean, yerr=sd, color=look.colour, marker=look.marker, linestyle=look.line, capsize=2, label=label
+            )
             ends.append((mean[-1], at[-1], label, look.colour))
-        ticks = sorted({one for label in _lines(name, score, cells).values() for one, _, _ in label})
-        axes.set_xticks(ticks, [_amount(tick) if name == "parameters" else f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        _name_ends(axes, ends)
+        _set_ticks(axes, name, sorted({one for line in lines.values() for one, _, _ in line}))
+        if columns == 1:
+            _name_ends(axes, ends)
     for axes in axes_of[len(panels) :]:
         axes.set_visible(False)
+    if columns > 1:
+        _name_below(figure, axes_of[: len(panels)])
     return figure
+
+
+def _name_below(figure: Figure, panels: Panels) -> None:
+    """The names of the lines of all panels, each once, below them."""
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    longest = max(map(len, handles))
+    columns = max(1, min(len(handles), int(LEGEND_LETTERS / (longest + 6))))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def _set_ticks(axes: Axes, name: str, values: Sequence[float]) -> None:
+    """A tick at each of the values, but for those that would stand in the way of the one before."""
+    axes.minorticks_off()
+    scale = math.log if axes.get_xscale() == "log" else float
+    least = 0.09 * (scale(values[-1]) - scale(values[0]))
+    kept: list[float] = []
+    for value in values:
+        if not kept or scale(value) - scale(kept[-1]) >= least:
+            kept.append(value)
+    axes.set_xticks(kept, [_amount(name, value) for value in kept])
+
+
+def _amount(name: str, value: float) -> str:
+    if name in ("size", "parameters"):
+        return terminal.amount(value, "B" if name == "size" else "")
+    return f"{value:g}"
 
 
 def _lines(name: str, score: str, cells: Sequence[Cell]) -> dict[str, list[tuple[float, float, float]]]:
@@ -253,21 +267,20 @@ def _lines(name: str, score: str, cells: Sequence[Cell]) -> dict[str, list[tuple
 
 
 def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Each line's name at its end, none over another."""
+    """Each line's name at its end, none over another and none above the panel."""
+    axes.margins(x=0.08)
     low, high = axes.get_ylim()
     step = 0.062 * (high - low)
-    placed = -math.inf
-    for height, at, label, colour in sorted(ends):
-        placed = max(height, placed + step)
-        axes.annotate(label, (at, placed), xytext=(7, 0), textcoords="offset points", color=colour, va="center")
-    axes.margins(x=0.08)
-
-
-def _amount(value: float) -> str:
-    for factor, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g} {letter}"
-    return f"{value:g}"
+    heights: list[float] = []
+    for height, *_ in sorted(ends):
+        heights.append(max(height, heights[-1] + step) if heights else height)
+    ceiling = high
+    for number in reversed(range(len(heights))):
+        heights[number] = min(heights[number], ceiling)
+        ceiling = heights[number] - step
+    for placed, (_, at, label, colour) in zip(heights, sorted(ends), strict=True):
+        beside: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(label, (at, placed), **beside, color=colour, va="center")
 
 
 # losses by phase
@@ -282,61 +295,3 @@ def _runs(document: Document, curves: Curves) -> dict[tuple[str, float, int | No
             place = found.setdefault((row["student"], row["fraction"], row["depth"]), {})
             place.setdefault(_label(row) + ratio, []).append(row["name"])
     return found
-
-
-def _losses(names: Mapping[str, list[str]], curves: Curves, looks: Mapping[str, Look], title: str) -> Figure:
-    """A panel for each method: the sum of its terms by epoch, on a logarithmic scale, in spans that are its phases."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-
-    columns = min(2, len(names))
-    rows = math.ceil(len(names) / columns)
-    figure, axes_of = _new(rows, columns, 0.4 + 1.75 * rows)
-    figure.suptitle(
-        f"{title}: what each phase minimises, the sum of its terms before their weights", fontsize=9, x=0.01, ha="left"
-    )
-    for axes, (label, runs) in zip(axes_of, names.items(), strict=False):
-        look = looks[label.partition(", ratio")[0]]
-        axes.set_title(label, color=look.colour)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
-        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-        for run in runs:
-            for phase in _phases(curves[run]):
-                at = [record["epoch"] for record in phase]
-                total = [sum(record["losses"].values()) for record in phase]
-                single = "o" if len(phase) == 1 else None
-                axes.plot(at, total, color=look.colour, alpha=0.9 if run == runs[0] else 0.35, marker=single)
-        _mark_phases(axes, [(phase[0]["phase"], phase[0]["epoch"]) for phase in _phases(curves[runs[0]])])
-    for axes in axes_of[max(0, len(names) - columns) : len(names)]:
-        axes.set_xlabel("epoch")
-    for axes in axes_of[len(names) :]:
-        axes.set_visible(False)
-    return figure
-
-
-def _phases(records: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    found: list[list[Mapping[str, Any]]] = []
-    for record in records:
-        if not found or found[-1][0]["phase"] != record["phase"]:
-            found.append([])
-        found[-1].append(record)
-    return found
-
-
-def _mark_phases(axes: Axes, begins: Sequence[tuple[str, int]]) -> None:
-    """A thin line where a phase begins and its name beside it; where there are more than fit, the lines alone."""
-    for number, (name, epoch) in enumerate(begins):
-        if number:
-            axes.axvline(epoch - 0.5, color="#aaaaaa", linewidth=0.7)
-        if 1 < len(begins) <= 12:
-            axes.text(epoch - 0.3, 0.98, name, transform=axes.get_xaxis_transform(), fontsize=7, color=GREY, va="top")
-
-
-def _new(rows: int, columns: int, height: float, *, sharey: bool = False) -> tuple[Figure, Panels]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
-    return figure, [axes for row in panels for axes in row]

@@ -7,13 +7,13 @@ import io
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import terminal
 from benchmarks.studies import table
-from benchmarks.studies.gather import SCORES
+from benchmarks.studies.gather import SCORES, cpu_seconds
 from benchmarks.studies.grid import TRIALS, Grid, Trial, log_of, output_of, trials
 from compress import evidence
 from compress.checkpoint import Checkpoint
@@ -33,7 +33,7 @@ class Plan:
     Attributes:
         trials: All of them.
         facts: What else its document says: `command`, `data`, `teacher` (with `weights`, a digest), `baseline`,
-            `settings` (words that every command gets), `machine`.
+            `settings` (words that every command gets), `training`, `note`, `machine`, `paper`.
     """
 
     trials: Sequence[Trial]
@@ -45,34 +45,54 @@ class Plan:
         return {trial.name: trial.command for trial in self.trials}
 
 
-def plan(grid: Grid, teacher: Checkpoint, command: str, *, note: str = "") -> Plan:
+@dataclass(frozen=True)
+class Told:
+    """What a study's document is told, beside what is measured.
+
+    Attributes:
+        command: What was typed.
+        note: What a reader should know of its settings.
+        training: Setting to value, of those that every run has.
+        paper: Published values for its rows, see `benchmarks.studies.published`.
+    """
+
+    command: str
+    note: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    paper: Sequence[Mapping[str, Any]] = ()
+
+
+def plan(grid: Grid, teacher: Checkpoint, told: Told) -> Plan:
     """What a study is about to do.
 
     Args:
         grid: What it compares.
         teacher: The network in the grid's file.
-        command: What was typed.
-        note: What a reader should know of its settings.
+        told: What else its document says.
 
     Raises:
         PlanError: See `benchmarks.studies.grid.trials`.
     """
+    see = teacher.card.preprocessing
     step = teacher.card.lineage[-1] if teacher.card.lineage else {}
     facts = {
-        "command": command,
+        "command": told.command,
         "data": Path(grid.data).name or grid.data,
         "teacher": {
             "file": Path(grid.teacher).name,
             "name": teacher.card.architecture.name,
             "weights": weights_digest(teacher.network.model),
+            "input": [see.channels, *see.size],
             "command": step.get("command"),
             "metrics": step.get("metrics", {}),
         },
         "baseline": grid.baseline,
         "task": grid.task,
         "settings": shlex.join(grid.options),
-        "note": note,
+        "training": dict(told.training),
+        "note": told.note,
         "machine": evidence.describe(),
+        **({"paper": list(told.paper)} if told.paper else {}),
     }
     return Plan(trials(grid), facts)
 
@@ -108,6 +128,7 @@ def write_study(folder: Path, plan: Plan, rows: Sequence[Mapping[str, Any]], cel
         "schema": table.SCHEMA,
         **plan.facts,
         "grid": plan.commands,
+        "steps": {trial.name: cpu_seconds(folder, trial.name) for trial in plan.trials if trial.step},
         "splits": _splits(rows),
         "summary": list(cells),
         "rows": list(rows),

@@ -4,17 +4,19 @@ The document of schema "edgepress-study/2" (every score is a fraction between 0 
 
     command   what was typed; "" where the runs were made one by one
     data      name of the data set
-    teacher   file, name, weights (a digest), command and metrics of the network that teaches
+    teacher   file, name, weights (a digest), input (channels, height, width), command and metrics of who teaches
     baseline  label of the method that the others are held against
     task      what for; "" where that was left to the commands
     settings  the options that every run had
+    training  optional: setting to value, of those that every run has, such as its batch size
     note      what a reader should know of them
     machine   see compress.evidence.describe
     grid      run to its command
+    steps     optional: run that only makes what others need, such as an auxiliary, to its CPU seconds
     splits    for each fraction and seed: the fingerprints of the training data; equal: there is one, for all methods
     summary   see benchmarks.studies.summary.cells
     rows      see benchmarks.studies.gather.gather
-    paper     optional: task to method to score to the published value
+    paper     optional: published values for its rows, see benchmarks.studies.published
     shipped   optional: a document of schema "edgepress-benchmark/1" or "/2" (benchmarks.pages.terminal)
 """
 
@@ -29,6 +31,7 @@ import typer
 
 from benchmarks import script
 from benchmarks.pages import terminal
+from benchmarks.studies.published import check_published, published_for, sources
 from compress.errors import DataError
 
 SCHEMA = "edgepress-study/2"
@@ -52,8 +55,10 @@ METRICS = {
 }
 FIRST = {"retrieval": ("map_e_paper", "map_c_paper")}  # what a study of a task is about, where it is not the first
 UNKNOWN = "–"
-SPREAD = "percent on the test split, mean ± standard deviation over the seeds"
-PAIRED = "difference paired by seed, with its 95 % interval"
+PERCENT = "percent on the test split"
+SPREAD = "mean ± standard deviation over the seeds"
+PAIRED = "differences paired by seed, with their 95 % interval"
+ONE_SEED = "one seed, which says nothing of the spread"
 KEYS = ("data", "teacher", "baseline", "task", "settings", "note", "machine", "grid", "summary", "rows")
 
 Cell = Mapping[str, Any]
@@ -61,13 +66,13 @@ Document = Mapping[str, Any]
 
 
 def headings(document: Document) -> list[str]:
-    """What the table is about, and what all of its rows have in common."""
+    """What the table is about, what all of its rows have in common, and what its numbers are."""
     cells, note = document["summary"], document["note"]
     same = [f"{HEADS[key]} {_value(key, cells[0][key])}" for key in _places(cells, differ=False)] if cells else []
     settings = [document["settings"]] if document["settings"] else []
-    about = f"{document['teacher']['name']} teaches on {document['data']}: {'; '.join([', '.join(same), *settings])}"
-    paired = any(cell["differences"] for cell in cells)
-    return [about, *([note] if note else []), f"{SPREAD}; {PAIRED}" if paired else SPREAD]
+    common = "; ".join(filter(None, [", ".join(same), *settings]))
+    about = f"{document['teacher']['name']} teaches on {document['data']}" + (f": {common}" if common else "")
+    return [about, *([note] if note else []), f"{PERCENT}; {_spread_text(cells)}"]
 
 
 def table_cells(document: Document, *, whole: bool = False) -> list[list[str]]:
@@ -76,25 +81,24 @@ def table_cells(document: Document, *, whole: bool = False) -> list[list[str]]:
     Args:
         document: Of a study.
         whole: All the scores that have a name, the published values, and the ends of intervals; otherwise, for a narrow
-            page, what the study is about, and half of each interval on a line of its own.
+            page, what the study is about, and half of each interval on a line of its own; "base" is the baseline.
     """
     cells, baseline = document["summary"], document["baseline"]
     places, scores = _places(cells, differ=True), scores_of(document)
     scores = [name for name in scores if name in METRICS] or scores if whole else about(document)
     equal = any(cell["control"] for cell in cells)
-    paper: Mapping[str, Any] = document.get("paper", {}) if whole else {}
-    published = {key for methods in paper.values() for known in methods.values() for key in known}
+    known = [published_for(cell, document.get("paper", [])) if whole else {} for cell in cells]
+    published = {name for one in known for name in one}
     head = ["method", *(HEADS[key] for key in places), "seeds"]
     for name in scores:
         head += [METRICS.get(name, name), *(["*paper*"] if name in published else [])]
         if name in about(document):
-            head += [f"vs {baseline}", *(["vs, equal epochs"] if equal else [])]
+            head += [f"vs {baseline}" if whole else "vs base", *(["at equal epochs"] if equal else [])]
     body = []
-    for cell in cells:
+    for cell, paper in zip(cells, known, strict=True):
         line = [_method(cell), *(_value(key, cell[key]) for key in places), _seeds(cell)]
-        known = paper.get(cell["task"], {}).get(cell["method"], {})
         for name in scores:
-            line += [_score(cell["scores"].get(name)), *([_published(known.get(name))] if name in published else [])]
+            line += [_score(cell["scores"].get(name)), *([_published(paper.get(name))] if name in published else [])]
             if name in about(document):
                 line += [_difference(cell["differences"].get(name), whole)]
                 line += [_difference(cell["differences_equal_epochs"].get(name), whole)] if equal else []
@@ -110,8 +114,12 @@ def scores_of(document: Document) -> list[str]:
 
 def about(document: Document) -> list[str]:
     """The scores that a study is about: one, or those that its task is known by."""
-    there = scores_of(document)
-    return [name for name in FIRST.get(document["task"], ()) if name in there] or there[:1]
+    return known_by(document["task"], scores_of(document))
+
+
+def known_by(task: str, there: Sequence[str]) -> list[str]:
+    """Of the scores that are there those that a task is known by, or the first one."""
+    return [name for name in FIRST.get(task, ()) if name in there] or list(there[:1])
 
 
 def markdown(document: Document) -> str:
@@ -121,10 +129,12 @@ def markdown(document: Document) -> str:
         DataError: It is not a study of this schema, or a row is not as it should be.
     """
     _check(document)
-    parts = [_introduction(document)]
+    about, *rest = headings(document)
+    parts = [f"{about}.", *rest[:-1]]
     if document["summary"]:
         head, *body = table_cells(document, whole=True)
         parts.append(_table(head, body, left=1 + ("task" in head)))
+    parts.append("\n".join(f"- {name}: {text}." for name, text in _facts(document) if text))
     failed = [f"- {row['name']}: {row['reason']}" for row in document["rows"] if row["reason"]]
     if failed:
         parts.append("\n".join(["Without a result:", "", *failed]))
@@ -149,18 +159,23 @@ def replace_section(page: str, section: str) -> str:
 
 def main(
     results: Annotated[Path, typer.Argument(help="JSON of a study.")],
-    page: Annotated[Path, typer.Argument(help="Markdown page whose marked section is rewritten.")],
+    page: Annotated[Path, typer.Argument(help="Markdown page whose marked section is rewritten; made if missing.")],
 ) -> None:
-    """Rewrite the results section of a page from the JSON of a study."""
-    section = markdown(read_study(results))
-    if not page.is_file():
-        raise DataError(f"{page} is not a file; give the page that holds the markers")
+    """Write the results of a study into a page: between its two markers, or as a new page where there is none."""
+    study = read_study(results)
+    section = markdown(study)
+    before = page.read_text(encoding="utf-8") if page.exists() else _new_page(study)
     try:
-        text = replace_section(page.read_text(encoding="utf-8"), section)
+        text = replace_section(before, section)
     except DataError as error:
         raise DataError(f"{page}: {error}") from error
     terminal.write_text(page, text, force=True)
     typer.echo(f"{page}: results section written from {results}")
+
+
+def _new_page(study: Document) -> str:
+    """A page that holds nothing but its title and the markers."""
+    return f"# {study['teacher']['name']} teaches on {study['data']}\n\n{BEGIN}\n{END}\n"
 
 
 def read_study(path: Path) -> dict[str, Any]:
@@ -190,23 +205,65 @@ def _check(document: Document) -> None:
         for name, spread in cell["scores"].items():
             if not 0 <= spread["least"] <= spread["most"] <= 1:
                 raise DataError(f"{cell['method']}: {name} is {spread}; scores are fractions between 0 and 1")
+    check_published(document.get("paper", []))
     shipped = document.get("shipped")
     if shipped and shipped.get("schema") not in terminal.READABLE:
         allowed = " or ".join(map(repr, terminal.READABLE))
         raise DataError(f"shipped: got schema {shipped.get('schema')!r}; a benchmark has {allowed}")
 
 
-def _introduction(document: Document) -> str:
-    teacher, machine = document["teacher"], document["machine"]
-    scored = [f"{METRICS[name]} {100 * value:.2f} %" for name, value in teacher["metrics"].items() if name in METRICS]
-    facts, *rest = headings(document)
-    said = f"The teacher: {', '.join(scored)}." if scored else ""
-    where = f"Machine: {machine.get('cpu')}, torch {machine.get('torch')}."
-    published = " *paper*: the published value." if document.get("paper") else ""
-    letters = " e, c: Euclidean, cosine, counted as in the published tables unless marked exact."
-    retrieval = letters if any("map" in name for name in scores_of(document)) else ""
-    spread = f"{rest[-1][0].upper()}{rest[-1][1:]}.{published}{retrieval}"
-    return " ".join(filter(None, [f"{facts}.", *rest[:-1], said, where, spread]))
+def _facts(document: Document) -> Iterable[tuple[str, str]]:
+    """(name, what is said of it) of what a reader needs to know beside the table."""
+    cells, teacher, machine = document["summary"], document["teacher"], document["machine"]
+    retrieval = any("map" in name for name in scores_of(document))
+    letters = "e, c: Euclidean, cosine, counted as in the published tables unless marked exact" if retrieval else ""
+    paper = document.get("paper", [])
+    origin = f" ({'; '.join(sources(paper))})" if sources(paper) else ""
+    published = f"*paper*: the published value{origin}" if paper else ""
+    yield "Scores", "; ".join(filter(None, [PERCENT, _spread_text(cells), published, letters]))
+    metrics = [f"{METRICS[name]} {100 * value:.2f} %" for name, value in teacher["metrics"].items() if name in METRICS]
+    yield "Teacher", ", ".join([teacher["name"], *metrics])
+    yield "Data", "; ".join(filter(None, [document["data"], _input(teacher), *_images(document)]))
+    training = document.get("training", {})
+    yield "Training", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in training.items())
+    seeds = sorted({seed for cell in cells for seed in (*cell["seeds"], *cell["failed"])})
+    yield "Seeds", ", ".join(map(str, seeds))
+    cores = f"{machine['cores_usable']} cores" if machine.get("cores_usable") else ""
+    versions = (f"{name} {machine[name]}" for name in ("edgepress", "torch", "python") if machine.get(name))
+    yield "Machine", ", ".join(filter(None, [machine.get("cpu"), cores, *versions]))
+    steps = [seconds for seconds in document.get("steps", {}).values() if seconds is not None]
+    more = f"; those of the auxiliaries, {sum(steps):,.0f} in all, are not among them" if steps else ""
+    known = any(cell["cpu_s"] is not None for cell in cells)
+    yield "CPU-s", f"CPU seconds of the epochs of one run, mean over the seeds{more}" if known else ""
+
+
+def _input(teacher: Mapping[str, Any]) -> str:
+    """Such as "images of 32x32 pixels, 1 channel"."""
+    if not teacher.get("input"):
+        return ""
+    channels, height, width = teacher["input"]
+    return f"images of {height}x{width} pixels, {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _images(document: Document) -> Iterable[str]:
+    """How many images the runs were trained on, and whether those of one fraction and seed saw the same."""
+    counts = {cell["fraction"]: cell["train_images"] for cell in document["summary"] if cell["train_images"]}
+    shares = (f"{count:,} training images ({100 * fraction:g} %)" for fraction, count in sorted(counts.items()))
+    yield from shares
+    splits = document.get("splits", [])
+    odd = [f"{100 * split['fraction']:g} %, seed {split['seed']}" for split in splits if not split["equal"]]
+    if odd:
+        yield f"NOT the same images for every method: {', '.join(odd)}"
+    elif splits:
+        yield "the same images for every method"
+
+
+def _spread_text(cells: Sequence[Cell]) -> str:
+    """What is said of the spread: nothing that the table does not show."""
+    if all(len(cell["seeds"]) < 2 for cell in cells):
+        return ONE_SEED
+    found = (one for cell in cells for one in cell["differences"].values())
+    return f"{SPREAD}; {PAIRED}" if any(one["low"] is not None for one in found) else SPREAD
 
 
 def _commands(document: Document) -> Iterable[str]:
@@ -232,7 +289,7 @@ def _value(key: str, value: Any) -> str:
 
 
 def _seeds(cell: Cell) -> str:
-    return f"{len(cell['seeds'])}" + (f", {len(cell['failed'])} failed" if cell["failed"] else "")
+    return f"{len(cell['seeds'])}" + (f" ({len(cell['failed'])} failed)" if cell["failed"] else "")
 
 
 def _score(spread: Mapping[str, Any] | None) -> str:

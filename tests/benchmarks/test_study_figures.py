@@ -15,10 +15,20 @@ from compress.evidence import Record
 pytestmark = pytest.mark.extra("plots", "matplotlib")
 
 
-def _row(method: str, seed: int, *, fraction: float = 0.1, depth: int | None = None, ratio: float | None = None) -> Any:
+def _row(
+    method: str,
+    seed: int,
+    *,
+    fraction: float = 0.1,
+    depth: int | None = None,
+    ratio: float | None = None,
+    sized: bool = True,
+) -> Any:
     place = {"student": "cnn-s", "depth": depth, "fraction": fraction, "ratio": ratio, "method": method, "seed": seed}
     place |= {"name": f"{method}{fraction}{depth}{ratio}{seed}", "task": "", "epochs": 4, "control": "", "reason": ""}
-    known = [Record("top1", 0.5 + fraction / 4 + seed / 100), Record("parameters", 1000 * (depth or 1))]
+    parameters = 1000 * (depth or 1)
+    known = [Record("top1", 0.5 + fraction / 4 + seed / 100), Record("parameters", parameters)]
+    known += [Record("size_bytes", 4 * parameters + len(method))] if sized else []
     return place | {"records": [one.to_dict() for one in known]}
 
 
@@ -49,7 +59,35 @@ def test_what_is_varied_is_drawn_against(tmp_path: Path) -> None:
 def test_depth_rate_and_size(tmp_path: Path) -> None:
     rows = [_row("base", 0, depth=depth) for depth in (2, 3)]
     rows += [_row("indistill", 0, depth=depth, ratio=ratio) for depth in (2, 3) for ratio in (0.5, 0.75)]
-    assert _drawn(draw(_study(rows), {}, tmp_path)) == ["methods", "ratio", "depth", "parameters"]
+    assert _drawn(draw(_study(rows), {}, tmp_path)) == ["methods", "ratio", "depth", "size"]
+    text = (tmp_path / "size.svg").read_text("utf-8")
+    assert all(said in text for said in ("checkpoint on disk", "8 kB", "12 kB"))
+
+
+def test_parameters_stand_in_for_a_size_that_is_not_known(tmp_path: Path) -> None:
+    rows = [_row("base", 0, depth=depth, sized=False) for depth in (2, 3)]
+    assert _drawn(draw(_study(rows), {}, tmp_path)) == ["methods", "depth", "parameters"]
+    text = (tmp_path / "parameters.svg").read_text("utf-8")
+    assert all(said in text for said in ("parameters", "2 k", "3 k"))
+
+
+def test_files_of_one_network_have_one_size(tmp_path: Path) -> None:
+    """They differ by what is written of how they were made, which is no picture."""
+    assert _drawn(draw(_study([_row("base", 0), _row("indistill", 0)]), {}, tmp_path)) == ["methods"]
+
+
+def test_every_line_is_named_though_they_end_at_the_top(tmp_path: Path) -> None:
+    methods = ("base", "pkt", "okd", "attention", "fsp")
+    draw(_study([_row(method, 0, fraction=share) for method in methods for share in (0.1, 0.2)]), {}, tmp_path)
+    text = (tmp_path / "fraction.svg").read_text("utf-8")
+    assert all(f">{method}<" in text for method in methods)
+
+
+def test_epochs_that_are_a_phase_each_for_a_new_optimizer_are_one(tmp_path: Path) -> None:
+    row = _row("indistill", 0)
+    draw(_study([row]), {row["name"]: _epochs("map1.1", "map1.2", "embedding.1", "embedding.2")}, tmp_path)
+    text = (tmp_path / "losses-cnn-s-f0.1.svg").read_text("utf-8")
+    assert [text.count(name) for name in (">map1<", ">embedding<", "map1.1")] == [1, 1, 0]
 
 
 def test_phases_are_marked_by_their_names(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""How the pictures of a study look: their sizes, colours and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Panels = Sequence[Axes]
+
+WIDTH = 7.2  # inches: the width of a page
+DOTS = 160  # an inch
+LETTERS, LEGEND_LETTERS = 105, 90  # of the small type, and of a legend's, that fit across the page
+# Okabe and Ito's colours, which are told apart whatever eyes one has, without their yellow; the baseline is grey
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#777777"
+MARKERS = ("s", "^", "D", "v", "P", "X")
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edgepress",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method looks in every picture of a study."""
+
+    colour: str
+    marker: str
+    dashed: bool
+
+    @property
+    def line(self) -> str:
+        """Its line style."""
+        return "--" if self.dashed else "-"
+
+
+def new_panels(rows: int, columns: int, height: float, *, sharey: bool = False) -> tuple[Figure, Panels]:
+    """A figure of the page's width, and its panels row by row.
+
+    Args:
+        rows: Of panels.
+        columns: Likewise.
+        height: Of the figure, in inches.
+        sharey: All have one vertical axis.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    return figure, [axes for row in panels for axes in row]
