@@ -116,7 +116,8 @@ def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
             raise typer.BadParameter(f"got {str(text)!r:.60}; give a size such as 500MB, 2GB or 1.5GiB, or 0")
         return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
 
-    return typer.Option(flag, metavar="SIZE", parser=parse, help=help, rich_help_panel=group, show_default=usual)
+    told = f"{help} [default: {usual}]"
+    return typer.Option(flag, metavar="SIZE", parser=parse, help=told, rich_help_panel=group, show_default=False)
 
 
 def choice(flag: str, names: tuple[str, ...], *, help: str, group: str | None = None) -> Any:
