@@ -28,7 +28,7 @@ def losses_figure(names: Mapping[str, list[str]], curves: Curves, looks: Mapping
         f"{title}: the sum of each phase's losses before their weights{pale}", fontsize=9, x=0.01, ha="left"
     )
     for axes, (label, runs) in zip(axes_of, names.items(), strict=False):
-        look = looks[label.partition(", ratio")[0]]
+        look = looks[label]
         axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
         for run in runs:

@@ -30,6 +30,8 @@ VARIED = {
     "parameters": "parameters",
 }
 SHARES = ("fraction", "ratio")
+RATIO = ", ratio "  # between a method and its ratio
+DASHES = ("-", "--", ":", "-.")
 
 Cell = Mapping[str, Any]
 Document = Mapping[str, Any]
@@ -81,7 +83,8 @@ def _figures(document: Document, curves: Curves) -> Iterable[tuple[str, Figure]]
     for (student, fraction, depth), names in _runs(document, curves).items():
         deep = "" if depth is None else f"-d{depth}"
         about_it = f"losses-{Path(student).stem}{deep}-f{fraction}"
-        yield about_it, losses_figure(names, curves, looks, f"{student}{deep}, {100 * fraction:g} % of the data")
+        seen = {label: looks[_method_of(label)] for label in names}
+        yield about_it, losses_figure(names, curves, seen, f"{student}{deep}, {100 * fraction:g} % of the data")
 
 
 def _looks(document: Document) -> dict[str, Look]:
@@ -141,8 +144,10 @@ def _heights(cells: Sequence[Cell]) -> list[float]:
 
 
 def _name(cell: Cell, varied: Sequence[str]) -> str:
-    places = [f"{100 * cell[key]:g} %" if key in SHARES else f"{cell[key]}" for key in varied if cell[key] is not None]
-    return "  ".join([_label(cell), *places])
+    words = {"depth": "depth {}", "ratio": "ratio {:g}"}
+    shown = {key: 100 * cell[key] if key == "fraction" else cell[key] for key in varied if cell[key] is not None}
+    places = [words.get(key, "{:g} %" if key == "fraction" else "{}").format(value) for key, value in shown.items()]
+    return ", ".join([_label(cell), *places])
 
 
 def _values(document: Document, cell: Cell, score: str) -> list[float]:
@@ -157,23 +162,22 @@ def _values(document: Document, cell: Cell, score: str) -> list[float]:
 
 
 def _panels(cells: Sequence[Cell], scores: Sequence[str], name: str) -> list[tuple[str, str, list[Cell]]]:
-    """(title, score, cells) for each picture of a score against one thing, all else being equal."""
-    others = [key for key in ("student", "depth", "fraction", "ratio") if key != name]
+    """(title, score, cells) for each picture of a score against one thing, all else but the ratio being equal."""
+    others = [key for key in ("student", "depth", "fraction") if key != name]
     if name == "size":
         cells, others = _sized(cells), ["fraction"]
     if name == "parameters":  # where no size is known
         cells, others = [cell for cell in cells if cell["size_bytes"] is None], ["fraction"]
-    if name == "ratio":
-        cells = [cell for cell in cells if cell["ratio"] is not None]
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        if cell.get(name) is not None:
+        if cell.get(name) is not None or name == "ratio":
             groups.setdefault(tuple(cell[key] for key in others), []).append(cell)
     told = [key for number, key in enumerate(others) if len({place[number] for place in groups}) > 1]
+    counted = "parameters" if name == "size" else name
     return [
         (_title(dict(zip(others, place, strict=True)), told), score, group)
         for place, group in groups.items()
-        if len({cell["parameters" if name == "size" else name] for cell in group}) > 1
+        if len({cell[counted] for cell in group} - {None}) > 1
         for score in scores
     ]
 
@@ -191,7 +195,7 @@ def _sized(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _title(place: Mapping[str, Any], told: Sequence[str]) -> str:
-    words = {"student": "{}", "depth": "depth {}", "fraction": "{} of the data", "ratio": "ratio {}"}
+    words = {"student": "{}", "depth": "depth {}", "fraction": "{} of the data"}
     shown = {key: f"{100 * place[key]:g} %" if key == "fraction" else place[key] for key in told}
     return ", ".join(words[key].format(value) for key, value in shown.items() if value is not None)
 
@@ -200,23 +204,20 @@ def _against(name: str, panels: Sequence[tuple[str, str, list[Cell]]], looks: Ma
     """A panel for each: a line for each method, with the standard deviation over the seeds."""
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, axes_of = new_panels(rows, columns, 2.9 * rows if columns > 1 else 3.4)
+    alike = len({score for _, score, _ in panels}) == 1
+    figure, axes_of = new_panels(rows, columns, 2.9 * rows if columns > 1 else 3.4, sharey=alike)
     for axes, (title, score, cells) in zip(axes_of, panels, strict=False):
         axes.set_title(title)
         axes.set_xlabel(VARIED[name])
         axes.set_ylabel(f"{METRICS.get(score, score)}, %")
         if name in ("fraction", "size", "parameters"):
             axes.set_xscale("log")
-        ends = []
-        lines = _lines(name, score, cells)
-        for label, line in lines.items():
-            look = looks[label]
+        ends, ticks = [], sorted({_place(name, cell) for cell in cells if cell[name] is not None})
+        for label, line in _lines(name, score, cells, ticks).items():
             at, mean, sd = zip(*line, strict=True)
-            axes.errorbar(
-                at, mean, yerr=sd, color=look.colour, marker=look.marker, linestyle=look.line, capsize=2, label=label
-            )
-            ends.append((mean[-1], at[-1], label, look.colour))
-        _set_ticks(axes, name, sorted({one for line in lines.values() for one, _, _ in line}))
+            axes.errorbar(at, mean, yerr=sd, **_drawn_as(label, looks, cells), label=label)
+            ends.append((mean[-1], at[-1], label, looks[_method_of(label)].colour))
+        _set_ticks(axes, name, ticks)
         if columns == 1:
             _name_ends(axes, ends)
     for axes in axes_of[len(panels) :]:
@@ -255,15 +256,39 @@ def _amount(name: str, value: float) -> str:
     return f"{value:g}"
 
 
-def _lines(name: str, score: str, cells: Sequence[Cell]) -> dict[str, list[tuple[float, float, float]]]:
-    """Method to (what was varied, mean, standard deviation) in percent, in order."""
+def _place(name: str, cell: Cell) -> float:
+    return float(100 * cell[name] if name in SHARES else cell[name])
+
+
+def _lines(
+    name: str, score: str, cells: Sequence[Cell], ticks: Sequence[float]
+) -> dict[str, list[tuple[float, float, float]]]:
+    """Method to (what was varied, mean, standard deviation) in percent, in order.
+
+    One that has an auxiliary is a line for each ratio; against the ratio, one that has none is level.
+    """
+    several = name != "ratio" and len({cell["ratio"] for cell in cells} - {None}) > 1
     found: dict[str, list[tuple[float, float, float]]] = {}
     for cell in cells:
         spread = cell["scores"].get(score)
         if spread is not None:
-            at = 100 * cell[name] if name in SHARES else cell[name]
-            found.setdefault(_label(cell), []).append((at, 100 * spread["mean"], 100 * (spread["sd"] or 0.0)))
+            of = f"{RATIO}{cell['ratio']:g}" if several and cell["ratio"] is not None else ""
+            places = ticks if cell[name] is None else [_place(name, cell)]
+            points = [(at, 100 * spread["mean"], 100 * (spread["sd"] or 0.0)) for at in places]
+            found.setdefault(_label(cell) + of, []).extend(points)
     return {label: sorted(points) for label, points in found.items()}
+
+
+def _method_of(label: str) -> str:
+    return label.partition(RATIO)[0]
+
+
+def _drawn_as(label: str, looks: Mapping[str, Look], cells: Sequence[Cell]) -> dict[str, Any]:
+    """How a line is drawn: in its method's colour, dashed by its ratio where it is of one."""
+    look, ratio = looks[_method_of(label)], label.partition(RATIO)[2]
+    ratios = sorted({cell["ratio"] for cell in cells} - {None})
+    dashes = DASHES[[f"{one:g}" for one in ratios].index(ratio) % len(DASHES)] if ratio else look.line
+    return {"color": look.colour, "marker": look.marker, "linestyle": dashes, "capsize": 2}
 
 
 def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
@@ -291,7 +316,7 @@ def _runs(document: Document, curves: Curves) -> dict[tuple[str, float, int | No
     found: dict[tuple[str, float, int | None], dict[str, list[str]]] = {}
     for row in document["rows"]:
         if curves.get(row["name"]):
-            ratio = "" if row["ratio"] is None else f", ratio {row['ratio']:g}"
+            ratio = "" if row["ratio"] is None else f"{RATIO}{row['ratio']:g}"
             place = found.setdefault((row["student"], row["fraction"], row["depth"]), {})
             place.setdefault(_label(row) + ratio, []).append(row["name"])
     return found

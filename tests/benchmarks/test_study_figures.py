@@ -64,6 +64,17 @@ def test_depth_rate_and_size(tmp_path: Path) -> None:
     assert all(said in text for said in ("checkpoint on disk", "8 kB", "12 kB"))
 
 
+def test_methods_without_an_auxiliary_are_beside_each_ratio(tmp_path: Path) -> None:
+    rows = [_row("base", 0, depth=depth) for depth in (2, 3)]
+    rows += [_row("indistill", 0, depth=depth, ratio=ratio) for depth in (2, 3) for ratio in (0.5, 0.75)]
+    draw(_study(rows), {}, tmp_path)
+    by_ratio = (tmp_path / "ratio.svg").read_text("utf-8")
+    assert all(by_ratio.count(f">{said}<") == 1 for said in ("base", "indistill", "depth 2", "depth 3"))
+    by_depth = (tmp_path / "depth.svg").read_text("utf-8")
+    names = ("base", "indistill, ratio 0.5", "indistill, ratio 0.75", "depth, blocks")
+    assert all(by_depth.count(f">{said}<") == 1 for said in names)
+
+
 def test_parameters_stand_in_for_a_size_that_is_not_known(tmp_path: Path) -> None:
     rows = [_row("base", 0, depth=depth, sized=False) for depth in (2, 3)]
     assert _drawn(draw(_study(rows), {}, tmp_path)) == ["methods", "depth", "parameters"]
