@@ -145,10 +145,11 @@ def list_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed, *, 
     known = [one.cpu_s for one in found.values() if one.cpu_s is not None]
     if not known:
         raise PlanError("none of the runs can be run")
-    hours = sum(known) / 3600
+    seconds, controls = sum(known), sum(bool(trial.control) for trial in plan.trials)
     facts = {"trials": plan.commands, "cpu_s": {name: one.cpu_s for name, one in found.items()}, **plan.facts}
-    total = f"{len(plan.trials)} runs, about {hours:.2g} CPU hours; {hours / jobs:.2g} hours with --jobs {jobs}"
-    say.result(facts, f"{total} on as many idle cores; nothing was written")
+    equal = f" ({controls} of them {grid.baseline} with the epochs of others)" if controls else ""
+    took = f"about {duration(seconds)} of CPU time; {duration(seconds / jobs)} with --jobs {jobs} on as many idle cores"
+    say.result(facts, f"{len(plan.trials)} runs{equal}, {took}; nothing was written")
 
 
 def _probe(teacher: Checkpoint, passed: Passed) -> Probe:

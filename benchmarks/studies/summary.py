@@ -30,7 +30,7 @@ def cells(rows: Iterable[Row], baseline: str) -> list[Cell]:
         baseline: Label of the method that the others are held against.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
+    for row in _with_tasks(list(rows)):
         groups.setdefault(tuple(row[key] for key in PLACE), []).append(row)
     found = [_cell(place, runs) for place, runs in groups.items()]
     runs_of = {place: _scores(runs) for place, runs in groups.items()}
@@ -62,6 +62,13 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, 
     sd = statistics.stdev(values)
     half = sd / math.sqrt(len(values)) * student_quantile((1 + LEVEL) / 2, len(values) - 1)
     return {"mean": mean, "low": mean - half, "high": mean + half, "sd": sd, "n": len(values)}
+
+
+def _with_tasks(rows: Sequence[Row]) -> list[Row]:
+    """The rows; one that failed before its task was known has that of the other seeds."""
+    rest = [key for key in PLACE if key != "task"]
+    known = {tuple(row[key] for key in rest): row["task"] for row in rows if row["task"]}
+    return [{**row, "task": row["task"] or known.get(tuple(row[key] for key in rest), "")} for row in rows]
 
 
 def _cell(place: tuple[Any, ...], runs: Sequence[Row]) -> Cell:

@@ -1,4 +1,4 @@
-"""When what an epoch left goes to the disk: its metrics at once, its state by time, and whatever ends the run."""
+"""When what an epoch left goes to the disk: its state by time, and whatever ends the run; its metrics at once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def keeping(journal: Journal | None) -> Iterator[Keep]:
             took = written - start
         else:
             pending = _copied(state)
-        journal.note(state)  # last: metrics without a state would be those of a run that nobody can go on with
+        journal.note(state)  # behind its state, by which a run that is killed in between goes on
 
     try:
         yield keep

@@ -51,3 +51,9 @@ def test_a_control_is_what_a_method_of_other_epochs_is_held_against() -> None:
     assert pkt["differences_equal_epochs"]["top1"]["mean"] == pytest.approx(0.1)
     assert control["differences"]["top1"]["mean"] == pytest.approx(0.2)
     assert base["differences_equal_epochs"] == control["differences_equal_epochs"] == {}
+
+
+def test_a_run_that_failed_before_its_task_was_known_stands_with_its_other_seeds() -> None:
+    rows = [_row("pkt", 0, None), {**_row("pkt", 1, 0.9), "task": "classification"}]
+    (cell,) = cells(rows, "pkt")
+    assert (cell["task"], cell["seeds"], cell["failed"]) == ("classification", [1], [0])

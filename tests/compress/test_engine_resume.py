@@ -121,6 +121,25 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_bits(
     assert same(state_of(student), state_of(whole))
 
 
+@pytest.mark.parametrize(("stopped", "left"), [("write", [1, 2]), ("note", [2])])
+def test_a_run_stopped_while_its_first_epoch_is_kept_goes_on(
+    digits: Dataset, tmp_path: Path, make_fit: MakeFit, monkeypatch: pytest.MonkeyPatch, stopped: str, left: list[int]
+) -> None:
+    journal = Journal(tmp_path / "student.safetensors", resume=True)
+    phases = [Phase("p", (CE,), make_fit(2))]
+
+    def epochs() -> list[int]:
+        reports = run(phases, make_student(), digits, Run(CLASSIFICATION), journal=journal)
+        return [report.epoch for report in reports if isinstance(report, EpochReport)]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, stopped, lambda _journal, _state: _interrupt(torch.zeros(())))
+        with pytest.raises(KeyboardInterrupt):
+            epochs()
+    assert epochs() == left
+    assert _epochs_noted(journal) == [1, 2]
+
+
 @pytest.fixture
 def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state is written in the first epoch of a run and at the end of a phase, and else only where the run ends."""
