@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,4 +26,6 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
             "must be equal: narrow the teacher to the student's channels, take networks whose maps agree, or a loss "
             "with an adapter (hints) or of relations (attention, pkt)"
         )
+    if student.ndim == 4 and student.is_contiguous(memory_format=torch.channels_last):
+        student, teacher = student.permute(0, 2, 3, 1), teacher.permute(0, 2, 3, 1)  # torch's gradient is contiguous
     return F.mse_loss(student, teacher)

@@ -212,9 +212,14 @@ def _check_loss(work: Work, loss: Tensor, values: Tensor, number: int) -> None:
 
 def _check_weights(work: Work, number: int) -> None:
     modules = (work.learner.student, *work.learner.modules.values())
-    bad = [key for module in modules for key, value in module.state_dict().items() if not torch.isfinite(value).all()]
+    bad = [key for module in modules for key, value in module.state_dict().items() if not _is_finite(value)]
     if total(torch.tensor(float(len(bad)))) > 0:
         _diverged(work, number, f"{bad[0] if bad else 'a weight of another process'} is no longer finite")
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Whether all of a tensor is; its ends are found in one pass, and are NaN where anything in it is."""
+    return not value.numel() or all(bool(torch.isfinite(end)) for end in torch.aminmax(value))
 
 
 def _diverged(work: Work, number: int, what: str) -> None:
