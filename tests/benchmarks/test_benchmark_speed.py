@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import epochs, startup, verdicts
+from benchmarks.speed import epochs, stages, startup, verdicts
 from compress.errors import DataError, OutputError
+from compress.phase import OPTIMIZERS, Fit
 
 
 def test_epochs_document() -> None:
@@ -23,6 +24,18 @@ def test_epochs_document() -> None:
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
+def test_stages_document() -> None:
+    fit = Fit(2, OPTIMIZERS["adam"](1e-3), (1.0, 1.0), batch_size=32, views=1)
+    result = stages.compare("digits", fit, fraction=0.06, side=32, rounds=2)
+    assert result["schema"] == "edgepress-speed-stages/1"
+    assert list(result["phases"]) == ["stem", "layer1", "layer2", "layer3", "layer4", "task"]
+    assert result["ratio"]["low"] <= result["ratio"]["value"] <= result["ratio"]["high"]
+    assert result["met"] is (result["ratio"]["value"] >= result["goal"])
+    for kind in ("plain_s", "cached_s"):
+        assert 0 < max(phase[kind] for phase in result["phases"].values()) < result[kind]
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
 def test_startup_document(tmp_path: Path) -> None:
     target = tmp_path / "startup.json"
     startup.main(target, rounds=2)
@@ -34,7 +47,9 @@ def test_startup_document(tmp_path: Path) -> None:
     assert result["met"] is (more["median"] <= result["goal_s"])
 
 
-@pytest.mark.parametrize("main", [startup.main, lambda json: epochs.main("digits", json)])
+@pytest.mark.parametrize(
+    "main", [startup.main, lambda json: epochs.main("digits", json), lambda json: stages.main("digits", json)]
+)
 def test_an_existing_result_is_kept(tmp_path: Path, main) -> None:
     target = tmp_path / "result.json"
     target.write_text("kept", encoding="utf-8")
