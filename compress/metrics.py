@@ -14,12 +14,15 @@ from torch import Tensor
 PAPER_CHUNK = 128
 TOP = 100
 TENTHS = tuple(range(11))
-BATCH_CELLS = 2**22
+BATCH_CELLS = 2**23
+BLOCK = 2048  # items whose distances to a batch of queries stay in the processor's cache
 ROUNDING = 1e-12
 LARGEST = torch.finfo(torch.float32).max
-BINS = 2**16
+BINS = 2**17
 
 Row = np.ndarray[Any, np.dtype[np.float32]]
+Counts = np.ndarray[Any, np.dtype[np.intp]]
+Distance = Callable[[Tensor, slice], Tensor]
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -91,8 +94,8 @@ def retrieval_scores(
     queries, database = queries.detach().cpu().double(), database.detach().cpu().double()[order]
     groups = list(_groups(query_labels, labels))
     return {
-        **_mean_scores("e", _euclidean, queries, database, groups=groups),
-        **_mean_scores("c", _cosine_distance, _unit(queries), _unit(database), groups=groups),
+        **_mean_scores("e", _euclidean(database), queries, len(database), groups=groups),
+        **_mean_scores("c", _cosine_distance(_unit(database)), _unit(queries), len(database), groups=groups),
     }
 
 
@@ -118,27 +121,30 @@ def _groups(query_labels: Tensor, sorted_labels: Tensor) -> Iterator[tuple[Tenso
 
 
 def _mean_scores(
-    key: str,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    queries: Tensor,
-    database: Tensor,
-    *,
-    groups: Iterable[tuple[Tensor, slice]],
+    key: str, distance: Distance, queries: Tensor, items: int, *, groups: Iterable[tuple[Tensor, slice]]
 ) -> dict[str, float]:
     full = len(queries) // PAPER_CHUNK * PAPER_CHUNK
     rows = []
     for positions, relevant in groups:
-        far = distance(queries[positions], database)
-        near, ranks = _ranked(far, relevant)
+        near, ranks = _ranked(_far(distance, queries[positions], items), relevant)
         chunk = torch.where(positions < full, PAPER_CHUNK, len(queries) - full)
         precision = torch.arange(1, near.shape[1] + 1) / ranks.double()
-        top = min(TOP, len(database))
+        top = min(TOP, items)
         precision_top = (ranks <= top).sum(dim=1).double() / top
         exact = _interpolated(precision), precision_top
         paper = _paper_map(near, ranks, precision, chunk), _paper_top(ranks, precision, chunk, precision_top)
         rows.append(torch.stack([*exact, *paper], dim=1))
     names = (f"map_{key}_exact", f"precision100_{key}_exact", f"map_{key}_paper", f"precision100_{key}_paper")
     return dict(zip(names, torch.cat(rows).mean(dim=0).tolist(), strict=True))
+
+
+def _far(distance: Distance, queries: Tensor, items: int) -> Tensor:
+    """Distances (Q, N) of all items in float32, computed in float64 a block of items at a time."""
+    far = torch.empty(len(queries), items)
+    for start in range(0, items, BLOCK):
+        block = slice(start, min(start + BLOCK, items))
+        far[:, block] = distance(queries, block)
+    return far
 
 
 def _ranked(far: Tensor, relevant: slice) -> tuple[Tensor, Tensor]:
@@ -148,29 +154,32 @@ def _ranked(far: Tensor, relevant: slice) -> tuple[Tensor, Tensor]:
         far: Distances (Q, N) to all items, float32, finite.
         relevant: Columns of the relevant ones, R at least 1.
     """
-    rows = [_ranked_row(row, row[relevant]) for row in far.numpy()]
+    rows = [_ranked_row(row, relevant) for row in far.numpy()]
     near, ranks = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
     return near, ranks
 
 
-def _ranked_row(row: Row, relevant: Row) -> tuple[Row, np.ndarray[Any, np.dtype[np.intp]]]:
-    """`_ranked` of one query, which sorts only those items that share one of many bins with a relevant one.
+def _ranked_row(row: Row, relevant: slice) -> tuple[Row, Counts]:
+    """`_ranked` of one query, which sorts the relevant items and those that share one of many bins with one of them.
 
     The other bins are counted: an item's bin never decreases with its distance.
     """
-    near = np.sort(relevant)
+    near, others = np.sort(row[relevant]), np.concatenate([row[: relevant.start], row[relevant.stop :]])
     narrowest = np.finfo(np.float32).tiny * BINS
     scale = np.float32(BINS) / np.maximum(near[-1] - near[0], narrowest)
-    bins, own = (_bins(distances, near[0], scale) for distances in (row, near))
+    bins, own = (_bins(distances, near[0], scale) for distances in (others, near))
     shared = np.zeros(BINS + 2, dtype=np.bool_)
     shared[own] = True
     counts = np.bincount(bins, minlength=BINS + 2)
     counts[own] = 0
-    sharing = np.sort(row[shared[bins]])
-    return near, counts.cumsum()[own] + sharing.searchsorted(near, side="right")
+    sharing = others[shared[bins]]
+    sharing.sort()
+    ends = np.append(np.flatnonzero(near[1:] != near[:-1]) + 1, len(near))  # of runs of equally far ones
+    ranks = np.repeat(ends, np.diff(ends, prepend=0)) + counts.cumsum()[own]
+    return near, ranks + sharing.searchsorted(near, side="right")
 
 
-def _bins(distances: Row, first: np.float32, scale: np.float32) -> np.ndarray[Any, np.dtype[np.intp]]:
+def _bins(distances: Row, first: np.float32, scale: np.float32) -> Counts:
     with np.errstate(over="ignore"):
         places = (distances - first) * scale
     return np.clip(places, 0, BINS + 1, out=places).astype(np.intp)
@@ -213,13 +222,18 @@ def _paper_top(ranks: Tensor, precision: Tensor, chunk: Tensor, precision_top: T
     return torch.maximum(precision_top, precision.where(beyond, 0.0).amax(dim=1))
 
 
-def _euclidean(queries: Tensor, database: Tensor) -> Tensor:
-    """Squared distances in float32, which order like the distances; what is below rounding is 0."""
-    own, others = (queries * queries).sum(dim=1, keepdim=True), (database * database).sum(dim=1)
-    distance2 = torch.addmm(others, queries, database.T, alpha=-2).add_(own)
-    if distance2.amin() <= ROUNDING * (own.amax() + others.amax()):
-        distance2.masked_fill_(distance2 <= ROUNDING * (own + others), 0.0)
-    return distance2.float().clamp_max_(LARGEST)
+def _euclidean(database: Tensor) -> Distance:
+    """Squared distances to blocks of items, which order like the distances; what is below rounding is 0."""
+    squares = (database * database).sum(dim=1)
+
+    def distance(queries: Tensor, block: slice) -> Tensor:
+        own, others = (queries * queries).sum(dim=1, keepdim=True), squares[block]
+        distance2 = torch.addmm(others, queries, database[block].T, alpha=-2).add_(own)
+        if distance2.amin() <= ROUNDING * (own.amax() + others.amax()):
+            distance2.masked_fill_(distance2 <= ROUNDING * (own + others), 0.0)
+        return distance2.clamp_max_(LARGEST)
+
+    return distance
 
 
 def _unit(features: Tensor) -> Tensor:
@@ -227,7 +241,11 @@ def _unit(features: Tensor) -> Tensor:
     return torch.where(norm > 0, features / norm, 0.0)
 
 
-def _cosine_distance(queries: Tensor, database: Tensor) -> Tensor:
-    """1 - cosine of unit or zero vectors in float32; what is below rounding is 0."""
-    distance = torch.addmm(queries.new_ones(1), queries, database.T, alpha=-1).float()
-    return torch.threshold_(distance, ROUNDING, 0.0)
+def _cosine_distance(database: Tensor) -> Distance:
+    """1 - cosine of unit or zero vectors and blocks of such items; what is below rounding is 0."""
+
+    def distance(queries: Tensor, block: slice) -> Tensor:
+        apart = torch.addmm(queries.new_ones(1), queries, database[block].T, alpha=-1)
+        return torch.threshold_(apart, ROUNDING, 0.0)
+
+    return distance
