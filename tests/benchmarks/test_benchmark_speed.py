@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import epochs, stages, startup, verdicts
+from benchmarks.speed import epochs, retrieval, stages, startup, verdicts
 from compress.errors import DataError, OutputError
 from compress.phase import OPTIMIZERS, Fit
 
@@ -36,6 +36,17 @@ def test_stages_document() -> None:
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
+def test_retrieval_document() -> None:
+    result = retrieval.compare(queries=40, database=300, rounds=2)
+    assert result["schema"] == "edgepress-speed-retrieval/1"
+    assert list(result["widths"]) == ["64", "128"]
+    for one in result["widths"].values():
+        assert one["cpu_s"]["low"] <= one["cpu_s"]["median"] <= one["cpu_s"]["high"]
+        assert one["peak_mb"] >= 0
+        assert len(one["scores"]) == 8
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
 def test_startup_document(tmp_path: Path) -> None:
     target = tmp_path / "startup.json"
     startup.main(target, rounds=2)
@@ -47,9 +58,15 @@ def test_startup_document(tmp_path: Path) -> None:
     assert result["met"] is (more["median"] <= result["goal_s"])
 
 
-@pytest.mark.parametrize(
-    "main", [startup.main, lambda json: epochs.main("digits", json), lambda json: stages.main("digits", json)]
-)
+MAINS = [
+    startup.main,
+    retrieval.main,
+    lambda json: epochs.main("digits", json),
+    lambda json: stages.main("digits", json),
+]
+
+
+@pytest.mark.parametrize("main", MAINS)
 def test_an_existing_result_is_kept(tmp_path: Path, main) -> None:
     target = tmp_path / "result.json"
     target.write_text("kept", encoding="utf-8")
