@@ -103,7 +103,7 @@ def open_folder(folder: Path, plan: Plan, *, force: bool = False) -> None:
     Args:
         folder: Made where there is none.
         plan: What is to be done; it may add to what the folder's study did.
-        force: Forget what another study left: its trials are removed.
+        force: Forget what another study left: its trials and pictures are removed.
 
     Raises:
         OutputError: Another study lies there, or something else.
@@ -112,6 +112,8 @@ def open_folder(folder: Path, plan: Plan, *, force: bool = False) -> None:
     if before is not None and force:
         for name in before["grid"]:
             _remove(folder, name)
+        for path in (folder / FIGURES).glob("*.*"):
+            path.unlink()
         (folder / DOCUMENT).unlink()
     elif before is not None:
         _check_grown(folder, before, plan)
