@@ -10,7 +10,10 @@ import pytest
 
 from benchmarks.studies.published import published_for, read_published, sources
 from compress.errors import DataError
+from compress.models import MODELS
+from compress.recipes import RECIPES
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 ENTRIES: list[dict[str, Any]] = [
     {"method": "pkt", "scores": {"top1": 0.9}, "source": "Table 1"},
     {"method": "pkt", "fraction": 0.1, "scores": {"top1": 0.8}, "source": "Table 1"},
@@ -66,3 +69,12 @@ def test_what_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
         path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=f"paper.json.*{said}"):
         read_published(path)
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "papers").glob("*.json")), ids=lambda path: path.stem)
+def test_the_papers_tables_are_published_values_of_methods_that_there_are(path: Path) -> None:
+    entries = read_published(path)
+    assert len(entries) >= 100
+    assert {entry["method"] for entry in entries} <= set(RECIPES)
+    assert {entry["student"] for entry in entries} <= set(MODELS)
+    assert all(0 < value < 1 for entry in entries for value in entry["scores"].values())
