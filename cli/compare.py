@@ -175,6 +175,7 @@ def compare(
     if dry_run:
         study.list_trials(todo, grid, guide, passed, jobs=jobs)
         return
+    study.check_trials(todo, grid, guide, passed)
     with exclusive(output):
         open_folder(output, todo, force=force)
         study.run_study(output, todo, scoring, study.program(threads), jobs=jobs, pictures=figures)

@@ -126,6 +126,23 @@ def program(threads: int) -> Program:
     return Program((sys.executable, "-P", "-m", "cli.main"), environment)
 
 
+def check_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed) -> None:
+    """Nothing, once every run of a study has a plan that can be run.
+
+    Raises:
+        PlanError: One has not; says which and why.
+    """
+    from benchmarks.studies.probe import obstacles
+
+    with say.doing("the plans"):
+        found = obstacles(grid, plan.trials, _probe(teacher, passed))
+    for name, reason in found.items():
+        raise PlanError(
+            f"{len(found)} of {len(plan.trials)} runs cannot be run, the first of them {name}: {reason}; leave it out "
+            "(--dry-run shows all); nothing was begun"
+        )
+
+
 def list_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed, *, jobs: int) -> None:
     """Print what a study would run, and how long that would take: each plan is tried for a few batches.
 
@@ -149,7 +166,8 @@ def list_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed, *, 
     facts = {"trials": plan.commands, "cpu_s": {name: one.cpu_s for name, one in found.items()}, **plan.facts}
     equal = f" ({controls} of them {grid.baseline} with the epochs of others)" if controls else ""
     took = f"about {duration(seconds)} of CPU time; {duration(seconds / jobs)} with --jobs {jobs} on as many idle cores"
-    say.result(facts, f"{len(plan.trials)} runs{equal}, {took}; nothing was written")
+    runs = f"{len(known)} runs" if len(known) == len(found) else f"{len(known)} of {len(found)} runs can be run"
+    say.result(facts, f"{runs}{equal}, {took}; nothing was written")
 
 
 def _probe(teacher: Checkpoint, passed: Passed) -> Probe:
@@ -222,7 +240,8 @@ def _say_study(folder: Path, document: Mapping[str, Any], *, pictures: bool) -> 
         say.warning(f"{row['name']}: {row['reason']}")
     if failed:
         raise TrialsFailedError(
-            f"{len(failed)} of {len(document['grid'])} runs failed; repeat the command to try them again"
+            f"{len(failed)} of {len(document['grid'])} runs failed; repeat the command to try them again, or leave "
+            "them out"
         )
     if missing is not None:
         raise MissingExtraError(f"{missing}; or leave them out with --no-figures") from missing

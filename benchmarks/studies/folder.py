@@ -102,7 +102,7 @@ def open_folder(folder: Path, plan: Plan, *, force: bool = False) -> None:
 
     Args:
         folder: Made where there is none.
-        plan: What is to be done; it may add to what the folder's study did.
+        plan: What is to be done; it may add to what the folder's study did, and leave out what has no result.
         force: Forget what another study left: its trials and pictures are removed.
 
     Raises:
@@ -117,6 +117,8 @@ def open_folder(folder: Path, plan: Plan, *, force: bool = False) -> None:
         (folder / DOCUMENT).unlink()
     elif before is not None:
         _check_grown(folder, before, plan)
+        for name in before["grid"].keys() - plan.commands.keys():
+            _remove(folder, name)
     elif folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; give the name of a folder")
     elif not force and folder.is_dir() and any(folder.iterdir()):
@@ -203,7 +205,7 @@ def _check_grown(folder: Path, before: Mapping[str, Any], plan: Plan) -> None:
                 f"{folder}: holds a study whose run {name} had {_told(theirs - ours)}, where this one has "
                 f"{_told(ours - theirs)}; repeat its options, {anew}"
             )
-    dropped = [name for name in before["grid"] if name not in commands]
+    dropped = [name for name in before["grid"] if name not in commands and output_of(folder, name).exists()]
     if dropped:
         more = f" and {len(dropped) - SHOWN} more" if len(dropped) > SHOWN else ""
         raise OutputError(

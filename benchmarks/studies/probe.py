@@ -1,4 +1,4 @@
-"""How long a study will take: each of its plans run for a few batches, and what they took scaled to all of them."""
+"""Whether the plans of a study can be run, and how long they take: each is run for a few batches, scaled to all."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from compress.opening import Named, data_for
 from compress.phase import Fit, Lesson, Phase
 from compress.recipes import Method, read_method
 from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
+from compress.training.check import check_plan
 from compress.training.course import EpochReport, Run
 from compress.training.engine import run
 
@@ -54,6 +55,46 @@ class Probe:
     width: int | None = None
 
 
+def obstacles(grid: Grid, trials: Sequence[Trial], probe: Probe) -> dict[str, str]:
+    """Run to why it cannot be run; of those that can there is nothing. Nothing is trained.
+
+    Args:
+        grid: The study.
+        trials: Its runs.
+        probe: What they are run with.
+
+    Raises:
+        CompressError: The data cannot be had, or do not fit the teacher.
+    """
+    few = _few(grid, probe)
+    known: dict[tuple[object, ...], str] = {}
+    for trial in trials:
+        if _alike(trial) not in known:
+            known[_alike(trial)] = _obstacle(grid, trial, probe, few)
+    return {trial.name: known[_alike(trial)] for trial in trials if known[_alike(trial)]}
+
+
+def _obstacle(grid: Grid, trial: Trial, probe: Probe, few: Dataset) -> str:
+    try:
+        student, lesson, phases = _planned(grid, trial, probe, few, len(few.train))
+        check_plan(phases, student.network, lesson.teacher, few)
+    except CompressError as error:
+        return str(error)
+    return ""
+
+
+def _alike(trial: Trial) -> tuple[object, ...]:
+    """What runs have in common whose plans are the same, whatever they see of the data."""
+    return (trial.student, trial.depth, trial.method, trial.ratio, trial.epochs, trial.task)
+
+
+def _few(grid: Grid, probe: Probe) -> Dataset:
+    """The data, with as many training images as the batches need that a plan is tried on."""
+    whole = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=1.0))
+    part = min(1.0, STEPS * probe.fit.batch_size / len(whole.train))
+    return data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=part))
+
+
 def estimates(grid: Grid, trials: Sequence[Trial], probe: Probe) -> dict[str, Estimate]:
     """Run to what it will take. Runs that differ in seed or fraction only are tried once.
 
@@ -65,16 +106,13 @@ def estimates(grid: Grid, trials: Sequence[Trial], probe: Probe) -> dict[str, Es
     Raises:
         CompressError: The data cannot be had, or do not fit the teacher.
     """
-    whole = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=1.0))
-    part = min(1.0, STEPS * probe.fit.batch_size / len(whole.train))
-    few = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=part))
+    whole, few = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=1.0)), _few(grid, probe)
     _estimate(grid, trials[0], probe, few, 1, 0.0)  # what is imported and set up at the first step of all
     start_s = time.process_time()  # and by every run anew, which reads the data, too
     found: dict[tuple[object, ...], dict[float, Estimate]] = {}
     told: dict[str, Estimate] = {}
     for trial in trials:
-        key = (trial.student, trial.depth, trial.method, trial.ratio, trial.epochs, trial.task)
-        known = found.setdefault(key, {})
+        known = found.setdefault(_alike(trial), {})
         if trial.fraction not in known:
             images = round(trial.fraction * len(whole.train))
             known[trial.fraction] = _estimate(grid, trial, probe, few, images, start_s)
@@ -84,18 +122,24 @@ def estimates(grid: Grid, trials: Sequence[Trial], probe: Probe) -> dict[str, Es
 
 def _estimate(grid: Grid, trial: Trial, probe: Probe, few: Dataset, images: int, start_s: float) -> Estimate:
     try:
-        task = TASKS[trial.task] if trial.task else (SEGMENTATION if few.masks else CLASSIFICATION)
-        student, guide, method = _cast(grid, trial, probe)
-        fit = replace(probe.fit.over(trial.epochs), keep="last")
-        lesson = Lesson(student.network, guide.network, task, images, len(few.classes), trial.seed)
-        shown = method.shown(guide.network, student.network, seed=trial.seed)
-        phases = method.phases(replace(lesson, teacher=shown), fit)
-        taken = _training_s(phases, student, few, replace(lesson, teacher=shown))
+        student, lesson, phases = _planned(grid, trial, probe, few, images)
+        taken = _training_s(phases, student, few, lesson)
         epochs_s = sum(taken[_kind(p)][0] + (p.fit.epochs - 1) * taken[_kind(p)][1] for p in phases)
         passes = trial.epochs * (0 if few.val is None else len(few.val) / len(few.test)) + 1
-        return Estimate(start_s + epochs_s * images / len(few.train) + passes * _testing_s(task, student, few))
+        return Estimate(start_s + epochs_s * images / len(few.train) + passes * _testing_s(lesson.task, student, few))
     except CompressError as error:
         return Estimate(None, str(error))
+
+
+def _planned(
+    grid: Grid, trial: Trial, probe: Probe, few: Dataset, images: int
+) -> tuple[Checkpoint, Lesson, list[Phase]]:
+    """The student of a run, its lesson and its plan."""
+    task = TASKS[trial.task] if trial.task else (SEGMENTATION if few.masks else CLASSIFICATION)
+    student, guide, method = _cast(grid, trial, probe)
+    shown = method.shown(guide.network, student.network, seed=trial.seed)
+    lesson = Lesson(student.network, shown, task, images, len(few.classes), trial.seed)
+    return student, lesson, method.phases(lesson, replace(probe.fit.over(trial.epochs), keep="last"))
 
 
 def _kind(phase: Phase) -> tuple[object, ...]:

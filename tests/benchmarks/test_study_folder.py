@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.studies.folder import DOCUMENT, FIGURES, Plan, open_folder
-from benchmarks.studies.grid import TRIALS, Trial, output_of
+from benchmarks.studies.grid import TRIALS, Trial, log_of, output_of
 from benchmarks.studies.table import SCHEMA
 from compress.errors import OutputError
 
@@ -36,6 +36,15 @@ def _files(folder: Path) -> list[str]:
 
 def test_a_study_that_grows_keeps_what_is_there(folder: Path) -> None:
     open_folder(folder, _plan("old", "new"))
+    assert _files(folder) == ["methods.png", "mine.txt", "old.safetensors", "study.json"]
+
+
+def test_a_run_without_a_result_may_be_left_out(folder: Path) -> None:
+    document = json.loads((folder / DOCUMENT).read_text("utf-8"))
+    document["grid"] |= _plan("failed").commands
+    (folder / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+    log_of(folder, "failed").write_text("why")
+    open_folder(folder, _plan("old"))
     assert _files(folder) == ["methods.png", "mine.txt", "old.safetensors", "study.json"]
 
 

@@ -27,7 +27,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 ROOT = Path(__file__).parents[2]
 STUDY = (
-    "compare teacher.safetensors --methods no_teacher,pkt,stagewise --fractions 0.2 --epochs 1 "
+    "compare teacher.safetensors --methods no_teacher,pkt,pkt:beta=1e308 --fractions 0.2 --epochs 1 "
     "--student cnn-s --width 4 --depth 2 --batch-size 32 --lr 3e-3 --data digits -o study"
 )
 PATIENCE_S = 600
@@ -72,8 +72,8 @@ def test_a_run_that_fails_is_a_row_and_the_others_go_on(studied: tuple[Path, Res
     assert "1 of 3 runs failed" in result.stderr
     reasons = {row["name"]: row["reason"] for row in study["rows"]}
     failed = [name for name, reason in reasons.items() if reason]
-    assert failed == [name for name in reasons if "stagewise" in name]
-    assert all("give at least" in reasons[name] and "exit code 2" in reasons[name] for name in failed)
+    assert failed == [name for name in reasons if "1e308" in name]
+    assert all("is not finite" in reasons[name] and "exit code 3" in reasons[name] for name in failed)
     assert [cell["seeds"] for cell in study["summary"]] == [[0], [0], []]
 
 
@@ -130,19 +130,25 @@ def test_a_study_only_grows(studied: tuple[Path, Result], refused: Any) -> None:
     """Another grid is refused, whatever it lacks or changes; nothing of the study is touched."""
     folder = studied[0]
     refused(STUDY.replace("--lr 3e-3", "--lr 2e-3"), folder, "--lr 0.003", "--lr 0.002", "--force")
-    refused(STUDY.replace(",stagewise", ""), folder, "runs that this one lacks", "stagewise")
+    refused(STUDY.replace("pkt,", ""), folder, "runs that this one lacks", "pkt")
+
+
+def test_a_plan_that_cannot_be_run_is_found_before_anything_is(studied: tuple[Path, Result], refused: Any) -> None:
+    asked = STUDY.replace("pkt,pkt:beta=1e308", "stagewise").replace("-o study", "-o other")
+    refused(asked, studied[0], "1 of 2 runs cannot be run", "stagewise", "give at least 3", "--dry-run")
+    assert not (studied[0] / "other").exists()
 
 
 def test_a_dry_run_writes_nothing(studied: tuple[Path, Result], succeeds: Run) -> None:
     folder = studied[0]
     before = sorted(path.name for path in folder.iterdir())
-    asked = STUDY.replace("-o study", "-o other").replace("pkt,stagewise", "stagewise,indistill:a=0")
+    asked = STUDY.replace("-o study", "-o other").replace("pkt,pkt:beta=1e308", "stagewise,indistill:a=0")
     result = succeeds(f"{asked} --epochs 4,stagewise=3 --auxiliary-epochs 2 --seeds 3 --dry-run --jobs 2", folder)
     assert sorted(path.name for path in folder.iterdir()) == before
     lines = [line for line in result.stdout.splitlines() if "edgepress distill" in line]
     assert len(lines) == 3 * (3 + 1 + 2)
     assert ["cannot run" in line for line in lines] == ["--method stagewise" in line for line in lines]
-    assert "18 runs (3 of them no_teacher with the epochs of others), about" in result.stdout
+    assert "15 of 18 runs can be run (3 of them no_teacher with the epochs of others), about" in result.stdout
     assert result.stderr.count("shapes must be equal") == 1
 
 
@@ -163,7 +169,7 @@ def test_without_matplotlib_the_tables_are_there(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # what an import of it finds where it is not installed
     shutil.copytree(studied[0] / "study" / "trials", studied[0] / "plain" / "trials")
-    line = STUDY.replace(",stagewise", "").replace("-o study", "-o plain --force")
+    line = STUDY.replace(",pkt:beta=1e308", "").replace("-o study", "-o plain --force")
     result = edgepress(line, studied[0])
     assert result.exit_code == 4
     assert "pip install 'edgepress[plots]'" in result.stderr
@@ -182,7 +188,7 @@ def test_jobs_are_processes_of_one_thread_which_ctrl_c_ends_and_a_repeated_comma
 ) -> None:
     """What two at a time, interrupted, end with is what one at a time ends with, to the byte."""
     shutil.copy(teacher_path, tmp_path)
-    line = STUDY.replace(",stagewise", "").replace("--epochs 1", "--seeds 2 --epochs 1,pkt=8") + " --jobs 2"
+    line = STUDY.replace(",pkt:beta=1e308", "").replace("--epochs 1", "--seeds 2 --epochs 1,pkt=8") + " --jobs 2"
     run = process(line, tmp_path)
     wait_until(lambda: len(_children(run)) == 2, run)
     children = _children(run)
@@ -220,7 +226,7 @@ def test_a_folder_of_other_things_is_no_study(teacher_path: Path, refused: Any, 
 @pytest.mark.parametrize(
     ("change", "mentions"),
     [
-        (("pkt,stagewise", "pkd"), ("unknown method 'pkd'", "'pkt'")),
+        (("pkt,pkt:beta=1e308", "pkd"), ("unknown method 'pkd'", "'pkt'")),
         (("--fractions 0.2", "--fractions a"), ("--fractions a", "numbers")),
         (("--epochs 1", "--epochs 1,okd=3"), ("--epochs okd=3", "unknown method")),
         (("--fractions 0.2", "--baseline okd"), ("--baseline", "okd", "no_teacher")),
