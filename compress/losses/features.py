@@ -24,7 +24,7 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
         raise ValueError(
             f"feature_loss: student {tuple(student.shape)} and teacher {tuple(teacher.shape)}; the shapes "
             "must be equal: narrow the teacher to the student's channels, take networks whose maps agree, or a loss "
-            "with an adapter (hints) or of relations (attention, pkt)"
+            "with an adapter (hint) or of relations (attention, pkt)"
         )
     if student.ndim == 4 and student.is_contiguous(memory_format=torch.channels_last):
         student, teacher = student.permute(0, 2, 3, 1), teacher.permute(0, 2, 3, 1)  # torch's gradient is contiguous

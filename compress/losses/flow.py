@@ -43,6 +43,7 @@ def fsp_loss(student: Tensor, student_next: Tensor, teacher: Tensor, teacher_nex
         if ours.ndim != 4 or theirs.ndim != 4 or ours.shape[:2] != theirs.shape[:2]:
             raise ValueError(
                 f"fsp_loss: student {tuple(ours.shape)} and teacher {tuple(theirs.shape)}; expected maps (B, C, H, W) "
-                "of one batch with equally many channels"
+                "of one batch with equally many channels: take networks of equal widths, or a loss that asks for none "
+                "(attention, pkt)"
             )
     return F.mse_loss(flow_matrix(student, student_next), flow_matrix(teacher, teacher_next))

@@ -17,6 +17,7 @@ from compress.stages import Staged
 
 FOLLOW = ("paper", "release")
 SCHEMES = ("l-cls", "decay", "all")
+SCHEMES_WITH = {"a": ("l-cls",), "b": ("l-cls",), "weight": ("decay", "all"), "decay": ("decay",)}
 CHANNELS = ("l1", "random")
 BY_PKT = Method(PKT)
 
@@ -94,14 +95,16 @@ def indistill(
         b: Further epochs for each later stage (l-cls).
         weight: Of the error of each stage beside the recipe (decay, all), above 0.
         decay: From one epoch to the next (decay), in [0, 1].
-        last: The recipe: any of one phase.
+        last: The recipe: any that needs no auxiliary; by the schemes of one phase, one of one phase.
         channels: Which channels the auxiliary shows: "l1", those of the filters with the largest L1 norm, or "random",
             the control.
         follow: "paper", or "release" for the released code's new optimizer in every epoch.
 
     Reference: Sarridis et al., InDistill, Sec. 3, Eq. 2 and Fig. 3b.
     """
-    _check_words(scheme, channels, follow)
+    check_choice("indistill", "scheme", scheme, SCHEMES)
+    _check_words(channels, follow)
+    _check_used(scheme, a=a, b=b, weight=weight, decay=decay)
     check_positive("indistill", weight=weight)
     check_share("indistill", decay=decay)
     if follow == "release" and fit.keep != "last":
@@ -122,7 +125,9 @@ def _l_cls(lesson: Lesson, fit: Fit, epochs: tuple[int, ...], last: Method) -> l
         window = replace(fit.window(start, start + count), keep="last")
         phases.append(Phase(stage, (stage_term(lesson, stage),), window))
         start += count
-    return [*phases, *last.phases(lesson, fit.window(start, fit.epochs))]
+    taken = {phase.name for phase in phases}
+    rest = last.phases(lesson, fit.window(start, fit.epochs))
+    return [*phases, *(replace(p, name=f"{last.name} {p.name}") if p.name in taken else p for p in rest)]
 
 
 def _at_once(lesson: Lesson, fit: Fit, last: Method, weight: float | tuple[float, ...]) -> Phase:
@@ -145,7 +150,7 @@ def narrowed(
         follow: "paper", or "release" for the released code's batch-norm of the kept filters.
         seed: Of the random ones.
     """
-    _check_words("l-cls", channels, follow)
+    _check_words(channels, follow)
     widths = {name: student.width(name) for name in student.body}
     narrow = narrow_taps_release if follow == "release" else narrow_taps
     return narrow(auxiliary, widths, score=by_chance(seed) if channels == "random" else filter_norms)
@@ -193,10 +198,19 @@ def auxiliary_phases(lesson: Lesson, fit: Fit) -> list[Phase]:
     return [*no_teacher(lesson, fit), Phase("embedding", (term,), fit)]
 
 
-def _check_words(scheme: str, channels: str, follow: str) -> None:
-    check_choice("indistill", "scheme", scheme, SCHEMES)
+def _check_words(channels: str, follow: str) -> None:
     check_choice("indistill", "choice of channels", channels, CHANNELS)
     check_choice("indistill", "source to follow", follow, FOLLOW)
+
+
+def _check_used(scheme: str, **given: float) -> None:
+    """Nothing, unless a knob was set that the scheme does not look at."""
+    for knob, value in given.items():
+        if scheme not in SCHEMES_WITH[knob] and value != INDISTILL.knobs[knob]:
+            raise PlanError(
+                f"indistill: scheme={scheme} takes no {knob}, which belongs to {' and '.join(SCHEMES_WITH[knob])}; "
+                "leave it out"
+            )
 
 
 def _epochs_of(phase: Phase) -> list[Phase]:

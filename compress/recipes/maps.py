@@ -42,13 +42,18 @@ def stage_term(lesson: Lesson, stage: str, loss: str = "mse", *, weight: Weight 
     Raises:
         PlanError: The teacher has no such stage.
     """
+    check_teachers(lesson, stage)
+    return Term(STAGE_LOSSES[loss](lesson, stage), (S(stage), T(stage)), weight, name or loss)
+
+
+def check_teachers(lesson: Lesson, stage: str) -> None:
+    """Nothing, once the teacher has a stage of the student; PlanError otherwise."""
     names = [one.name for one in lesson.teacher.stages] if lesson.teacher else []
     if stage not in names:
         raise PlanError(
             f"the teacher has no stage {stage!r}, only {', '.join(names)}; take one of the student's family, or a "
             "method of logits or embeddings, such as okd or pkt"
         )
-    return Term(STAGE_LOSSES[loss](lesson, stage), (S(stage), T(stage)), weight, name or loss)
 
 
 def times(term: Term, factor: float) -> Term:

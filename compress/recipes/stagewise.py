@@ -9,7 +9,7 @@ from compress.errors import PlanError
 from compress.losses import fsp_loss
 from compress.phase import Fit, Lesson, Norms, Phase, S, T, Term
 from compress.recipes.knobs import check_choice
-from compress.recipes.maps import STAGE_LOSSES, by_loss, shared_out, stage_term, without_stem
+from compress.recipes.maps import STAGE_LOSSES, by_loss, check_teachers, shared_out, stage_term, without_stem
 from compress.recipes.method import Recipe
 from compress.stages import Staged
 
@@ -93,6 +93,8 @@ def fsp(lesson: Lesson, fit: Fit) -> list[Phase]:
     names = without_stem(lesson.student)
     if len(names) < 2:
         raise PlanError(f"fsp: the student has the stages {', '.join(body)}; flows need two besides a stem")
+    for name in names:
+        check_teachers(lesson, name)
     flows = tuple(_flow(*pair, weight=1 / (len(names) - 1)) for pair in pairwise(names))
     return _parts("fsp", lesson, fit, [(body, flows, "flow")], norms="as trained", all_at_last=True)
 

@@ -85,7 +85,9 @@ def _check_phase(phase: Phase, student: Staged, teacher: Staged | None, data: Da
     if phase.stages("teacher") and teacher is None:
         raise PlanError(f"it refers to the teacher's {', '.join(phase.stages('teacher'))}, but there is no teacher")
     if phase.fit.keep != "last" and data.val is None:
-        raise PlanError(f'keep="{phase.fit.keep}" needs a validation split; hold one out of the training set')
+        raise PlanError(
+            f'keep="{phase.fit.keep}" needs a validation split; hold one out of the training set (--val-fraction)'
+        )
     for name in phase.train or ():
         student.stage(name)
     learns = any(phase.train is None or student.owns(phase.train, path) for path, _ in student.model.named_parameters())

@@ -59,6 +59,32 @@ def test_indistill_ends_in_any_single_layer_recipe_with_its_knobs(
     assert alike(plan[3:], *_plan(student, teacher, last, fit=FIT.window(12, 70), **knobs))
 
 
+def test_indistill_ends_in_a_recipe_of_several_phases_whose_names_it_keeps_apart(
+    student: Staged, teacher: Staged
+) -> None:
+    plan = _plan(student, teacher, "indistill", last="stagewise")
+    names = ["map1", "map2", "map3", "stagewise map1", "stagewise map2", "stagewise map3", "task"]
+    assert [phase.name for phase in plan] == names
+    assert sum(phase.fit.epochs for phase in plan) == 70
+
+
+@pytest.mark.parametrize(
+    ("scheme", "knob", "value"),
+    [
+        ("decay", "a", "7"),
+        ("all", "b", "3"),
+        ("all", "decay", "0.1"),
+        ("l-cls", "weight", "3"),
+        ("l-cls", "decay", "1"),
+    ],
+)
+def test_a_knob_that_the_scheme_does_not_look_at_is_refused(
+    student: Staged, teacher: Staged, scheme: str, knob: str, value: str
+) -> None:
+    with pytest.raises(PlanError, match=f"scheme={scheme} takes no {knob}, which belongs to .*; leave it out"):
+        _plan(student, teacher, "indistill", scheme=scheme, **{knob: value})
+
+
 def test_a_knob_of_the_default_last_recipe_needs_no_name(student: Staged, teacher: Staged) -> None:
     plan = _plan(student, teacher, "indistill", last_beta="7")
     assert plan[-1].terms == (CE, pkt(7.0))

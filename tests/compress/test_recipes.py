@@ -143,7 +143,7 @@ def test_a_recipe_that_ends_in_another_needs_what_that_one_needs(student: Staged
         ("pkt_h_cr", {"decay": "1.1"}, "pkt_h_cr: decay is 1.1; allowed is 0 to 1"),
         ("indistill", {"scheme": "wd"}, "indistill: unknown scheme 'wd'. Known: all, decay, l-cls"),
         ("indistill", {"channels": "l2"}, "indistill: unknown choice of channels 'l2'"),
-        ("indistill", {"decay": "-1"}, "indistill: decay is -1.0; allowed is 0 to 1"),
+        ("indistill", {"scheme": "decay", "decay": "-1"}, "indistill: decay is -1.0; allowed is 0 to 1"),
         ("pkt", {"beta": "-1"}, "beta is -1.0; it must be above 0"),
         ("pkt", {"beta": "nan"}, "beta is nan"),
         ("indistill", {"last_beta": "0"}, "pkt: beta is 0.0"),
