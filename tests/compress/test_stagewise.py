@@ -118,7 +118,7 @@ def test_fsp_leaves_the_stem_out_and_needs_two_other_stages(student: Staged) -> 
 
 
 def test_fsp_of_another_family_says_which_stage_the_teacher_lacks(student: Staged) -> None:
-    with pytest.raises(PlanError, match="the teacher has no stage 'layer1', only map1, map2, map3.*such as okd"):
+    with pytest.raises(PlanError, match=r"the teacher has no stage 'layer1', only map1, map2, map3.*such as okd"):
         read_method("fsp", {}).phases(make_lesson(_unet(), student), FIT)
 
 
