@@ -136,7 +136,8 @@ def check_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed) ->
 
     with say.doing("the plans"):
         found = obstacles(grid, plan.trials, _probe(teacher, passed))
-    for name, reason in found.items():
+    if found:
+        name, reason = next(iter(found.items()))
         raise PlanError(
             f"{len(found)} of {len(plan.trials)} runs cannot be run, the first of them {name}: {reason}; leave it out "
             "(--dry-run shows all); nothing was begun"

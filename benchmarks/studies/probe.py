@@ -66,7 +66,7 @@ def obstacles(grid: Grid, trials: Sequence[Trial], probe: Probe) -> dict[str, st
     Raises:
         CompressError: The data cannot be had, or do not fit the teacher.
     """
-    few = _few(grid, probe)
+    few = _few(grid, probe, _whole(grid, probe))
     known: dict[tuple[object, ...], str] = {}
     for trial in trials:
         if _alike(trial) not in known:
@@ -88,9 +88,12 @@ def _alike(trial: Trial) -> tuple[object, ...]:
     return (trial.student, trial.depth, trial.method, trial.ratio, trial.epochs, trial.task)
 
 
-def _few(grid: Grid, probe: Probe) -> Dataset:
+def _whole(grid: Grid, probe: Probe) -> Dataset:
+    return data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=1.0))
+
+
+def _few(grid: Grid, probe: Probe, whole: Dataset) -> Dataset:
     """The data, with as many training images as the batches need that a plan is tried on."""
-    whole = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=1.0))
     part = min(1.0, STEPS * probe.fit.batch_size / len(whole.train))
     return data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=part))
 
@@ -106,7 +109,8 @@ def estimates(grid: Grid, trials: Sequence[Trial], probe: Probe) -> dict[str, Es
     Raises:
         CompressError: The data cannot be had, or do not fit the teacher.
     """
-    whole, few = data_for(probe.teacher.card, grid.data, replace(probe.options, fraction=1.0)), _few(grid, probe)
+    whole = _whole(grid, probe)
+    few = _few(grid, probe, whole)
     _estimate(grid, trials[0], probe, few, 1, 0.0)  # what is imported and set up at the first step of all
     start_s = time.process_time()  # and by every run anew, which reads the data, too
     found: dict[tuple[object, ...], dict[float, Estimate]] = {}
