@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
+from opened import SMALL, plain_file, seen_as, weights_of
 from torch import Tensor
 from watch import same, state_of
 
@@ -25,28 +26,11 @@ from compress.opening import Named, new_network
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale
 
-SMALL = DataOptions(size=(24, 24), fraction=0.1, augment=())
-
-
-def _state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    return checkpoint.network.model.state_dict()
-
-
-def _seen(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
-    """The checkpoint, as if it saw its images otherwise."""
-    see = replace(checkpoint.card.preprocessing, **changes)  # type: ignore[arg-type]
-    return replace(checkpoint, card=replace(checkpoint.card, preprocessing=see))
-
-
-def _plain(state: dict[str, Tensor], path: Path) -> str:
-    torch.save(state, path)
-    return str(path)
-
 
 def test_a_checkpoint_is_gone_on_from_with_its_images_and_history(teacher: Checkpoint, tmp_path: Path) -> None:
-    path = save(_seen(teacher, mean=(0.1,), crop=0.75), tmp_path / "own.safetensors")
+    path = save(seen_as(teacher, mean=(0.1,), crop=0.75), tmp_path / "own.safetensors")
     start = open_initial(Named("cnn-a"), str(path), "digits", DataOptions(fraction=0.1, crop=0.5), seed=0)
-    assert same(_state(start.checkpoint), _state(teacher))
+    assert same(weights_of(start.checkpoint), weights_of(teacher))
     assert start.images.see == start.checkpoint.card.preprocessing
     assert start.images.see == Preprocessing((24, 24), 1, (0.1,), (0.3762,), crop=0.5)
     assert start.checkpoint.card.lineage == teacher.card.lineage
@@ -67,7 +51,7 @@ def test_other_classes_and_channels_start_anew(tmp_path: Path, suffix: str) -> N
     options = DataOptions(fraction=0.1)
     start = open_initial(Named("torchvision:squeezenet1_1"), str(path), "digits", options, seed=1)
     fresh = new_network(Named("squeezenet1_1"), start.images, seed=1)
-    state, new = _state(start.checkpoint), _state(fresh)
+    state, new = weights_of(start.checkpoint), weights_of(fresh)
     anew = {"classifier.1.weight", "classifier.1.bias", "features.0.weight"}
     assert all(torch.equal(state[key], new[key] if key in anew else own[key]) for key in state)
     assert start.images.see.channels == 1
@@ -104,7 +88,7 @@ def test_weights_that_do_not_fit_are_refused_with_what_does_not(
 ) -> None:
     state = build(Architecture("cnn-s", 10, 1, (24, 24))).model.state_dict()
     change(state)
-    file = _plain(state, tmp_path / "own.pt")
+    file = plain_file(state, tmp_path / "own.pt")
     with pytest.raises(CheckpointError, match=rf"own\.pt does not fit 'cnn-s': {message}"):
         open_initial(Named("cnn-s"), file, "digits", SMALL, seed=0)
 
@@ -146,7 +130,7 @@ def test_pretrained_weights_come_with_their_images(hub: Path) -> None:
     start = open_initial(Named("squeezenet1_1"), "pretrained", "digits", options, seed=0)
     assert start.images.see == Preprocessing((224, 224), 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=0.875)
     assert start.checkpoint.card.preprocessing == start.images.see
-    state = _state(start.checkpoint)
+    state = weights_of(start.checkpoint)
     assert all(torch.equal(value, own[key]) for key, value in state.items() if not key.startswith("classifier.1."))
     assert start.notes[1:] == ("classifier.1 starts anew: the weights tell 1,000 classes apart, the data have 10",)
     grey = replace(options, size=(64, 48), channels=1, std=(0.5,), resize="stretch")

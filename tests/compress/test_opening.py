@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from opened import SMALL, plain_file, seen_as, weights_of
 from torch import Tensor
 from watch import same
 
@@ -21,30 +22,14 @@ from compress.opening import Named, check_fit, new_network, open_beside, open_ne
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale
 
-SMALL = DataOptions(size=(24, 24), fraction=0.1, augment=())
 FOREIGN = replace(SMALL, mean=(0.5,), std=(0.25,), resize="stretch", crop=0.875)
-
-
-def _state(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    return checkpoint.network.model.state_dict()
-
-
-def _seen(checkpoint: Checkpoint, **changes: object) -> Checkpoint:
-    """The checkpoint, as if it saw its images otherwise."""
-    see = replace(checkpoint.card.preprocessing, **changes)  # type: ignore[arg-type]
-    return replace(checkpoint, card=replace(checkpoint.card, preprocessing=see))
-
-
-def _plain(state: dict[str, Tensor], path: Path) -> str:
-    torch.save(state, path)
-    return str(path)
 
 
 # a network and its data
 
 
 def test_a_checkpoint_decides_how_its_data_are_seen(teacher: Checkpoint, tmp_path: Path) -> None:
-    own = _seen(teacher, mean=(0.1,), std=(0.7,), resize="stretch", crop=0.75)
+    own = seen_as(teacher, mean=(0.1,), std=(0.7,), resize="stretch", crop=0.75)
     path = save(own, tmp_path / "own.safetensors")
     found, images = open_pair(Named(str(path)), "digits", DataOptions(fraction=0.1))
     assert images.see == found.card.preprocessing == own.card.preprocessing
@@ -73,9 +58,9 @@ def test_an_option_that_is_not_the_networks_is_refused(teacher_path: Path, optio
 def test_a_plain_state_dict_sees_what_data_and_options_say(
     teacher: Checkpoint, tmp_path: Path, options: DataOptions
 ) -> None:
-    file = _plain(_state(teacher), tmp_path / "own.pt")
+    file = plain_file(weights_of(teacher), tmp_path / "own.pt")
     found, images = open_pair(Named(file, "cnn-a", {"width": 8}), "digits", options)
-    assert same(_state(found), _state(teacher))
+    assert same(weights_of(found), weights_of(teacher))
     assert found.card.preprocessing == images.see
     assert (found.card.classes, found.card.lineage) == (images.classes, ())
     assert images.see == (
@@ -87,7 +72,7 @@ def test_a_plain_state_dict_sees_what_data_and_options_say(
 
 def test_open_network_asks_for_data_only_where_the_file_says_nothing(teacher_path: Path, tmp_path: Path) -> None:
     assert open_network(Named(str(teacher_path)), None, DataOptions()).card.classes == tuple("0123456789")
-    file = _plain(_state(load(teacher_path)), tmp_path / "own.pt")
+    file = plain_file(weights_of(load(teacher_path)), tmp_path / "own.pt")
     named = Named(file, "cnn-a", {"width": 8})
     assert open_network(named, "digits", FOREIGN).card.preprocessing.resize == "stretch"
     with pytest.raises(
@@ -120,16 +105,18 @@ def test_the_options_of_a_checkpoint_are_its_own_also_without_data(teacher_path:
 def test_wrappers_and_prefixes_of_other_tools_are_taken_off(
     teacher: Checkpoint, tmp_path: Path, wrap: Callable[[dict[str, Tensor]], dict[str, object]]
 ) -> None:
-    torch.save(wrap(_state(teacher)), tmp_path / "own.pt")
+    torch.save(wrap(weights_of(teacher)), tmp_path / "own.pt")
     found, _ = open_pair(Named(str(tmp_path / "own.pt"), "cnn-a", {"width": 8}), "digits", SMALL)
-    assert same(_state(found), _state(teacher))
+    assert same(weights_of(found), weights_of(teacher))
 
 
 def test_weights_in_safetensors_of_other_tools_are_taken(teacher: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
-    safetensors.torch.save_file({f"module.{key}": value.contiguous() for key, value in _state(teacher).items()}, path)
+    safetensors.torch.save_file(
+        {f"module.{key}": value.contiguous() for key, value in weights_of(teacher).items()}, path
+    )
     found, _ = open_pair(Named(str(path), "cnn-a", {"width": 8}), "digits", SMALL)
-    assert same(_state(found), _state(teacher))
+    assert same(weights_of(found), weights_of(teacher))
 
 
 # what helps
@@ -173,12 +160,12 @@ def test_a_name_beside_another_network_is_a_new_one(digits: Dataset) -> None:
     again = new_network(Named("squeezenet1_1"), digits, seed=3)
     assert made.card == again.card
     assert made.card.architecture.name == "torchvision:squeezenet1_1"
-    assert same(_state(made), _state(again))
+    assert same(weights_of(made), weights_of(again))
 
 
 def test_a_checkpoint_beside_another_keeps_its_own_scale(teacher: Checkpoint, digits: Dataset, tmp_path: Path) -> None:
     """Each sees the same pixels through its own mean and std."""
-    path = save(_seen(teacher, mean=(0.1,), std=(0.5,)), tmp_path / "other.safetensors")
+    path = save(seen_as(teacher, mean=(0.1,), std=(0.5,)), tmp_path / "other.safetensors")
     other = open_beside("--student", Named(str(path)), digits, seed=0)
     pixels = next(digits.test.batches(2)).image
     assert other.network.scale == Scale((0.1,), (0.5,))
@@ -197,7 +184,7 @@ def test_a_checkpoint_beside_another_keeps_its_own_scale(teacher: Checkpoint, di
 def test_a_checkpoint_that_sees_other_pixels_is_refused(
     teacher: Checkpoint, digits: Dataset, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    path = save(_seen(teacher, **changes), tmp_path / "other.safetensors")
+    path = save(seen_as(teacher, **changes), tmp_path / "other.safetensors")
     with pytest.raises(DataError, match=rf"^--auxiliary other: .*\(network, data: {message}\)"):
         open_beside("--auxiliary other", Named(str(path)), digits, seed=0)
 
@@ -228,9 +215,9 @@ def test_other_classes_are_refused_by_the_first_pair(teacher: Checkpoint, digits
 
 
 def test_a_plain_state_dict_beside_another_network(teacher: Checkpoint, digits: Dataset, tmp_path: Path) -> None:
-    file = _plain(_state(teacher), tmp_path / "own.pt")
+    file = plain_file(weights_of(teacher), tmp_path / "own.pt")
     made = open_beside("--auxiliary", Named(file, "cnn-a", {"width": 8}), digits, seed=0)
-    assert same(_state(made), _state(teacher))
+    assert same(weights_of(made), weights_of(teacher))
     assert made.card.preprocessing == digits.see
 
 
