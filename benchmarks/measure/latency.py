@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_CALLS, MAX_CALLS = 1, 400
+MAX_CALLS = 400
 MIN_WARMUP_CALLS = 5
+LEAD_IN_CALLS, LEAD_IN_MS = 10, 15.0  # by then the caches hold what one session can keep there, as in a loop of its own
 
 Call = Callable[[], object]
 Clock = Callable[[], int]
@@ -101,8 +102,9 @@ def measure(
 
     The sessions of different files alternate. A file's calls a turn are chosen from the fastest call of its warm-up,
     which no other process can have interrupted, so that they fill about `turn_ms`, between 1 and 400 calls; a slow file
-    and a fast one get about the same time. Each turn starts with one call that is not counted. The garbage collector
-    rests meanwhile.
+    and a fast one get about the same time. Each turn starts with calls that are not counted, since the turns of other
+    sessions took this one's weights out of the caches: as many as take about 15 ms, between 1 and 10. The garbage
+    collector rests meanwhile.
 
     Args:
         files: Name to the sessions of a file, each a function that does one run.
@@ -124,11 +126,13 @@ def measure(
     wall: dict[tuple[str, int], list[list[int]]] = {key: [] for key in order}
     cpu: dict[tuple[str, int], list[float]] = {key: [] for key in order}
     with _no_garbage_collection():
-        calls = {name: _calls_a_turn(runs, turn_ms, warmup_ms, clocks.wall) for name, runs in files.items()}
+        fastest_ms = {name: _fastest_ms(runs, warmup_ms, clocks.wall) for name, runs in files.items()}
         for turn in range(rounds):
             first = turn % len(order)
             for name, session in order[first:] + order[:first]:
-                times, spent = _turn(files[name][session], calls[name], clocks)
+                lead_in = _calls(LEAD_IN_MS, fastest_ms[name], LEAD_IN_CALLS)
+                calls = _calls(turn_ms, fastest_ms[name], MAX_CALLS)
+                times, spent = _turn(files[name][session], lead_in, calls, clocks)
                 wall[name, session].append(times)
                 cpu[name, session].append(spent)
     return {
@@ -146,10 +150,11 @@ def _alternating(files: Mapping[str, Sequence[Call]]) -> list[tuple[str, int]]:
     return [(name, number) for number in range(most) for name, runs in files.items() if number < len(runs)]
 
 
-def _turn(run: Call, calls: int, clocks: Clocks) -> tuple[list[int], float]:
+def _turn(run: Call, lead_in: int, calls: int, clocks: Clocks) -> tuple[list[int], float]:
     """The wall time of each call in ns, and the CPU time of one, on average."""
     clock = clocks.wall
-    run()
+    for _ in range(lead_in):
+        run()
     times = []
     began = clocks.cpu()
     for _ in range(calls):
@@ -159,9 +164,12 @@ def _turn(run: Call, calls: int, clocks: Clocks) -> tuple[list[int], float]:
     return times, (clocks.cpu() - began) / calls
 
 
-def _calls_a_turn(runs: Sequence[Call], turn_ms: float, warmup_ms: float, clock: Clock) -> int:
-    fastest_ms = max(min(_warm_up(run, warmup_ms, clock) for run in runs) / 1e6, 1e-6)
-    return int(np.clip(round(turn_ms / fastest_ms), MIN_CALLS, MAX_CALLS))
+def _fastest_ms(runs: Sequence[Call], warmup_ms: float, clock: Clock) -> float:
+    return max(min(_warm_up(run, warmup_ms, clock) for run in runs) / 1e6, 1e-6)
+
+
+def _calls(fill_ms: float, call_ms: float, most: int) -> int:
+    return int(np.clip(round(fill_ms / call_ms), 1, most))
 
 
 def _warm_up(run: Call, warmup_ms: float, clock: Clock) -> int:

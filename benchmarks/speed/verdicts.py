@@ -149,12 +149,11 @@ def _pair(file: Path, other: Path, plan: Plan, burners: list[subprocess.Popen[by
 
 
 def _against_bare(file: Path, plan: Plan) -> dict[str, float]:
-    """The median of `measure` and that of as many sessions in loops of their own, in ms, on cores left alone."""
-    half = plan.sessions // 2
-    before = [_bare_median_ms(_open(file)) for _ in range(half)]
+    """The median of `measure` and that of the same sessions in loops of their own, in ms, on cores left alone."""
     runs = [_open(file) for _ in range(plan.sessions)]
+    before = [_bare_median_ms(run) for run in runs]
     taken = measure({"own": runs}, rounds=plan.rounds, turn_ms=plan.turn_ms, warmup_ms=plan.warmup_ms)["own"]
-    after = [_bare_median_ms(_open(file)) for _ in range(plan.sessions - half)]
+    after = [_bare_median_ms(run) for run in runs]
     return {"measured": taken.median_ms, "bare": float(np.exp(np.log([*before, *after]).mean()))}
 
 

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 
-from benchmarks.measure.latency import MAX_CALLS, MIN_WARMUP_CALLS, Clocks, Latency, measure
+from benchmarks.measure.latency import LEAD_IN_CALLS, MAX_CALLS, MIN_WARMUP_CALLS, Clocks, Latency, measure
 
 MS = 1_000_000
 
@@ -60,15 +60,17 @@ def test_every_round_runs_every_session_in_rotated_order() -> None:
     seen: list[str] = []
     files = {name: [lambda at=f"{name}{number}": seen.append(at) for number in range(2)] for name in "ab"}
     taken = measure({**files, "c": [lambda: seen.append("c0")]}, rounds=3, turn_ms=0, warmup_ms=0)
-    turns = [seen[at : at + 2] for at in range(5 * MIN_WARMUP_CALLS, len(seen), 2)]
-    assert all(uncounted == counted for uncounted, counted in turns)
-    assert " ".join(at for at, _ in turns) == "a0 b0 c0 a1 b1 b0 c0 a1 b1 a0 c0 a1 b1 a0 b0"
+    calls = LEAD_IN_CALLS + 1
+    turns = [seen[at : at + calls] for at in range(5 * MIN_WARMUP_CALLS, len(seen), calls)]
+    assert all(len({*turn}) == 1 for turn in turns)
+    assert " ".join(turn[0] for turn in turns) == "a0 b0 c0 a1 b1 b0 c0 a1 b1 a0 c0 a1 b1 a0 b0"
     assert {name: one.wall_ms.shape for name, one in taken.items()} == {"a": (2, 3, 1), "b": (2, 3, 1), "c": (1, 3, 1)}
 
 
 def test_times_and_cpu_times_are_those_of_the_counted_calls() -> None:
     time = FakeTime()
-    calls = chain(repeat(1.0, MIN_WARMUP_CALLS), [100.0, 1.0, 5.0, 100.0, 2.0, 2.0])
+    lead_in = [100.0] * LEAD_IN_CALLS
+    calls = chain(repeat(1.0, MIN_WARMUP_CALLS), lead_in, [1.0, 5.0], lead_in, [2.0, 2.0])
     taken = measure({"a": [time.run(calls, 0.5)]}, rounds=2, turn_ms=2, warmup_ms=0, clocks=time.clocks)["a"]
     assert taken.wall_ms.tolist() == [[[1.0, 5.0], [2.0, 2.0]]]
     assert taken.cpu_ms.tolist() == [[0.5, 0.5]]
@@ -79,6 +81,13 @@ def test_calls_a_turn_follow_the_speed_within_bounds() -> None:
     files = {name: [time.run(repeat(wall))] for name, wall in (("slow", 30.0), ("fast", 0.5), ("faster", 1e-3))}
     taken = measure(files, rounds=1, turn_ms=5, warmup_ms=20, clocks=time.clocks)
     assert [taken[name].wall_ms.shape[2] for name in files] == [1, 10, MAX_CALLS]
+
+
+@pytest.mark.parametrize(("call_ms", "lead_in"), [(0.02, LEAD_IN_CALLS), (5.0, 3), (30.0, 1)])
+def test_the_lead_in_of_a_slow_file_is_short(call_ms: float, lead_in: int) -> None:
+    time = FakeTime()
+    measure({"a": [time.run(repeat(call_ms))]}, rounds=1, turn_ms=0, warmup_ms=0, clocks=time.clocks)
+    assert time.wall == round(call_ms * MS) * (MIN_WARMUP_CALLS + lead_in + 1)
 
 
 def test_a_warm_up_that_is_interrupted_does_not_shorten_the_turns() -> None:
