@@ -17,8 +17,15 @@ def export(
     checkpoint: options.CheckpointFile,
     output: options.Output,
     opset: Annotated[
-        int, options.whole("--opset", 18, 24, help="ONNX operator set, 18 to 24.", group=options.OUTPUT)
-    ] = 20,
+        int | None,
+        options.whole(
+            "--opset",
+            18,
+            25,
+            help="ONNX operator set, 18 to 25. [default: 20, or what the weights need]",
+            group=options.OUTPUT,
+        ),
+    ] = None,
     no_lineage: Annotated[
         bool,
         typer.Option(
@@ -45,28 +52,24 @@ def export(
     from compress.files import check_target
     from compress.opening import open_network
     from exports import Settings, format_of, ship
+    from exports.graph.census import graph_census
 
     format_of(output)
     check_target(output, force=force, inputs=(checkpoint,))
     source = open_network(parse.read_file(checkpoint, plain), data, parse.read_seen(DataOptions(), seen))
     images, origin = samples_for(source.card, data, samples)
     shipped = ship(source, output, images, settings=Settings(opset, lineage=not no_lineage), force=force)
-    records = [record.to_dict() for record in _records(shipped)]
+    census = graph_census(output)
+    records = [record.to_dict() for record in _records(shipped, census.nodes)]
     say.result(
         {"file": output, "compared_on": origin, "records": records},
-        f"{output}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {opset}, {_nodes(shipped)} nodes",
+        f"{output}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {census.opset}, {census.nodes} nodes",
         f"compared on {origin}",
         f"parity: {shipped.parity}",
     )
 
 
-def _nodes(shipped: Shipped) -> int:
-    from exports.graph.census import graph_census
-
-    return sum(graph_census(shipped.artefact.path).operators.values())
-
-
-def _records(shipped: Shipped) -> list[Record]:
+def _records(shipped: Shipped, nodes: int) -> list[Record]:
     from dataclasses import replace
 
     from cli import parse
@@ -76,7 +79,7 @@ def _records(shipped: Shipped) -> list[Record]:
     sha256, size = shipped.artefact.sha256, shipped.artefact.size_bytes
     records = [
         Record("size", size, unit="bytes", sha256=sha256),
-        Record("nodes", _nodes(shipped), sha256=sha256),
+        Record("nodes", nodes, sha256=sha256),
         *parity_records(shipped.parity, sha256),
     ]
     return [replace(record, command=parse.command_line(), environment=versions()) for record in records]

@@ -104,7 +104,8 @@ def _card_facts(card: Card) -> dict[str, Any]:
         "mean": list(card.preprocessing.mean),
         "std": list(card.preprocessing.std),
         "classes": list(card.classes),
-        "surgery": {"cuts": len(card.edits), "channels": sum(len(cut.channels) for cut in card.edits)},
+        "surgery": {"cuts": len(card.cuts), "channels": sum(len(cut.channels) for cut in card.cuts)},
+        "quantized": {grid.module: grid.bits for grid in card.grids},
         "lineage": [dict(step) for step in card.lineage],
     }
 
@@ -142,6 +143,7 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(
             ("surgery", f"{surgery['channels']} channels in {surgery['cuts']} cuts" if surgery["cuts"] else "none")
         )
+        lines += [("quantized", _bits(facts["quantized"]))] if facts["quantized"] else []
         lines += [(f"step {number}", _step_line(step)) for number, step in enumerate(facts["lineage"], 1)]
     if "provenance" in facts:
         lines.append(("preprocessing", " ".join(facts["steps"])))
@@ -161,6 +163,10 @@ def _parameters(facts: Mapping[str, Any]) -> str:
         return f"{facts['parameters']:,}"
     stored = f"{facts['values']:,} values in the file"
     return stored if facts["parameters"] is None else f"{facts['parameters']:,} before export; {stored}"
+
+
+def _bits(quantized: Mapping[str, int]) -> str:
+    return ", ".join(f"{layer} {bits} bits" for layer, bits in quantized.items())
 
 
 def _few(names: list[str], shown: int = 12) -> str:

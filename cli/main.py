@@ -19,6 +19,7 @@ from cli.methods import methods
 from cli.networks import networks
 from cli.predict import predict
 from cli.prune import prune
+from cli.quantize import quantize
 from cli.train import train
 from cli.verify import verify
 
@@ -50,7 +51,7 @@ def _edgepress(version: _Version = False) -> None:
     pass
 
 
-_COMPUTING = (train, distill, compare, prune, evaluate, predict)
+_COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
 for _command in (*_COMPUTING, export, verify, benchmark, inspect, networks, methods, data, demo):
     mount(app, _command, computes=_command in _COMPUTING)

@@ -40,6 +40,8 @@ METHODS = (
     "dkd",
     "dist",
 )
+SCHEMES = ("fp16", "w8", "w4", "w2")
+ROUNDINGS = ("nearest", "compensated")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine", "constant", "one-cycle")
 AUGMENTATIONS = (

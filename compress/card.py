@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compress.edits import Cut
+from compress.edits import Cut, Edit, Grid, from_data, to_data
 from compress.errors import CheckpointError, unknown_name
 from compress.models import TORCHVISION, Architecture, canonical
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale, Stage
 
-FORMAT = 3
+FORMAT = 4
 THEIRS_BEFORE = ("resnet18", "resnet34")  # in formats 1 and 2; the others of ours had no namesake
 SEAL = "seal"
 LONGEST = 2**22  # far above any card; parsed JSON takes up to 25 times the memory of its text
@@ -29,7 +29,8 @@ class Card:
         preprocessing: How it sees an image.
         classes: Names, in the order of the logits.
         task: What it was trained for, a name in `compress.tasks.TASKS`.
-        edits: What was done to the network after it was built, in order: the cuts of structured pruning.
+        edits: What was done to the network after it was built, in order: the cuts of structured pruning, then the grids
+            of quantized weights.
         stages: Its stages after the edits; none means those that the builder gives it.
         weights: The digest of its parameters and buffers, see `compress.evidence.weights_digest`; "" where not known.
         lineage: Each step that led here: command, data, seed, versions, metrics.
@@ -39,7 +40,7 @@ class Card:
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     task: str = "classification"
-    edits: tuple[Cut, ...] = ()
+    edits: tuple[Edit, ...] = ()
     stages: tuple[Stage, ...] = ()
     weights: str = ""
     lineage: tuple[Mapping[str, Any], ...] = field(default=())
@@ -51,10 +52,22 @@ class Card:
             raise ValueError(f"a network for images of {(shape.channels, *shape.size)}, which it sees as {see.shape}")
         if len(self.classes) != shape.classes:
             raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
+        if any(isinstance(edit, Grid) for edit in self.edits[: len(self.cuts)]):
+            raise ValueError("a cut of a network whose weights are quantized; cut first, quantize then")
         from compress.tasks import TASKS
 
         if self.task not in TASKS:
             raise ValueError(unknown_name("task", self.task, TASKS))
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The edits that remove channels."""
+        return tuple(edit for edit in self.edits if isinstance(edit, Cut))
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """The edits that quantize weights."""
+        return tuple(edit for edit in self.edits if isinstance(edit, Grid))
 
     @property
     def scale(self) -> Scale:
@@ -69,7 +82,7 @@ class Card:
             "preprocessing": self.preprocessing.to_dict(),
             "classes": self.classes,
             "task": self.task,
-            "edits": [cut.to_list() for cut in self.edits],
+            "edits": [to_data(edit) for edit in self.edits],
             "stages": [stage.to_list() for stage in self.stages],
             "weights": self.weights,
             "lineage": [dict(step) for step in self.lineage],
@@ -100,7 +113,7 @@ def seal(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
-def _read_format_3(data: Mapping[str, Any]) -> Card:
+def _read_sealed(data: Mapping[str, Any]) -> Card:
     content = {key: value for key, value in data.items() if key != SEAL}
     if data[SEAL] != seal(content):
         raise CheckpointError("its card is not the one it was written with; get the file again")
@@ -110,7 +123,7 @@ def _read_format_3(data: Mapping[str, Any]) -> Card:
         see,
         _texts(data["classes"]),
         _text(data["task"]),
-        tuple(Cut.from_list(cut) for cut in _list(data["edits"])),
+        tuple(from_data(edit) for edit in _list(data["edits"])),
         tuple(Stage.from_list(stage) for stage in _list(data["stages"])),
         _text(data["weights"]),
         _steps(data["lineage"]),
@@ -118,7 +131,7 @@ def _read_format_3(data: Mapping[str, Any]) -> Card:
 
 
 def _read_format_2(data: Mapping[str, Any]) -> Card:
-    return _brought_up(_read_format_3(data))
+    return _brought_up(_read_sealed(data))
 
 
 def _read_format_1(data: Mapping[str, Any]) -> Card:
@@ -145,7 +158,7 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
     return _brought_up(card)
 
 
-_READERS = {1: _read_format_1, 2: _read_format_2, FORMAT: _read_format_3}
+_READERS = {1: _read_format_1, 2: _read_format_2, 3: _read_sealed, FORMAT: _read_sealed}  # 3 knew no grids
 
 
 def _brought_up(card: Card) -> Card:

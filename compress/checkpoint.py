@@ -164,10 +164,14 @@ def _outline(card: Card) -> Staged:
     """The network of a card on the meta device: shapes without memory."""
     network = outline(card.architecture)
     image = torch.zeros(1, *card.preprocessing.shape, device="meta")
-    if card.edits:
-        from compress.pruning.surgery import apply
+    if card.cuts:
+        from compress.pruning import surgery
 
-        network = apply(network, card.edits, image)
+        network = surgery.apply(network, card.cuts, image)
+    if card.grids:
+        from compress.quantization import grids
+
+        network = grids.apply(network, card.grids)
     if card.stages in ((), network.stages):
         return network
     network = replace(network, stages=card.stages)

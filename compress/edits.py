@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BITS = (2, 4, 8, 16)
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -43,3 +45,52 @@ class Cut:
         if not isinstance(data, list | tuple) or len(data) != 3 or not isinstance(data[2], list | tuple):
             raise ValueError(f"a cut is [module, out, channels]; got {data!r:.80}")
         return cls(data[0], data[1], tuple(data[2]))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The weight of one layer, held to few values.
+
+    Attributes:
+        module: Dotted name of the layer.
+        bits: Of one value: 2, 4 or 8 for whole multiples of a step, of which each output channel has its own; 16 for
+            floats of half precision.
+    """
+
+    module: str
+    bits: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, str) or not self.module:
+            raise ValueError(f"a grid of {self.module!r}; expected the name of a module")
+        if type(self.bits) is not int or self.bits not in BITS:
+            raise ValueError(f"the grid of {self.module!r} has {self.bits!r} bits; allowed are {BITS}")
+
+    def to_dict(self) -> dict[str, str | int]:
+        """The grid as JSON-able data; `from_dict` reads it back."""
+        return {"module": self.module, "bits": self.bits}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Grid:
+        """The grid that `to_dict` wrote.
+
+        Raises:
+            ValueError: The data is not the name of a module and its bits.
+        """
+        match data:
+            case {"module": str(module), "bits": int(bits)}:
+                return cls(module, bits)
+        raise ValueError(f"a grid is {{module, bits}}; got {data!r:.80}")
+
+
+Edit = Cut | Grid
+
+
+def to_data(edit: Edit) -> object:
+    """An edit as JSON-able data: a list for a cut, a mapping for a grid."""
+    return edit.to_list() if isinstance(edit, Cut) else edit.to_dict()
+
+
+def from_data(data: object) -> Edit:
+    """The edit that `to_data` wrote; ValueError where the data is none."""
+    return Grid.from_dict(data) if isinstance(data, dict) else Cut.from_list(data)

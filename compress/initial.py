@@ -115,7 +115,8 @@ def _given(name: str, weights: str) -> _Given:
     if card.architecture.name != name:
         raise CheckpointError(f"{weights} is a {card.architecture.name}, not a {name}; name that network")
     if card.edits:
-        raise CheckpointError(f"{weights} was pruned: its weights fit no other {name}; give those it had before")
+        how = "pruned" if card.cuts else "quantized"
+        raise CheckpointError(f"{weights} was {how}: its weights fit no other {name}; give those it had before")
     return _Given(made.network.model.state_dict(), card.preprocessing, card.architecture.options, card.lineage)
 
 

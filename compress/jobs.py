@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.data import Dataset
 from compress.errors import CompressError, OutputError, PlanError
@@ -20,6 +22,7 @@ from compress.opening import check_fit
 from compress.phase import Fit, Lesson, Phase
 from compress.processes import is_main
 from compress.pruning import prune, show_survivors
+from compress.quantization import Grid, Rounding, quantize
 from compress.recipes import Method
 from compress.recipes.indistill import auxiliary_phases
 from compress.stages import Staged
@@ -267,10 +270,34 @@ def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
         checkpoint: Left as it is.
         ratio: Share of the channels to cut, in (0, 1).
         command: What the user typed, for the lineage.
+
+    Raises:
+        PlanError: Its weights are quantized.
     """
+    if checkpoint.card.grids:
+        raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
     network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
     return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
+
+
+def quantized(
+    checkpoint: Checkpoint, grids: Sequence[Grid], command: str, *, rounding: Rounding, images: Sequence[Tensor] = ()
+) -> Checkpoint:
+    """A copy of a checkpoint with weights on grids, which are on its card; nothing is trained.
+
+    Args:
+        checkpoint: Left as it is.
+        grids: The layers and their bits.
+        command: What the user typed, for the lineage.
+        rounding: How each weight finds its code, see `compress.quantization.quantize`.
+        images: Batches (B, C, H, W) of normalised images, for compensated rounding.
+    """
+    network = quantize(checkpoint.network, grids, rounding=rounding, images=images)
+    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *grids), weights="")
+    bits = {str(width): sum(grid.bits == width for grid in grids) for width in sorted({grid.bits for grid in grids})}
+    step = {"command": command, "layers_by_bits": bits, "rounding": rounding, "versions": versions()}
+    return Checkpoint(network, card).with_step(step)
 
 
 def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, data: Dataset, job: Job) -> Training:
@@ -286,7 +313,7 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
     if recovery is not None:
         teacher = whole.network
         if recovery.method.recipe.matches:
-            cuts = small.card.edits[len(whole.card.edits) :]
+            cuts = small.card.cuts[len(whole.card.cuts) :]
             teacher = show_survivors(teacher, cuts, blank_image(whole.card))
         phases = recovery.method.phases(lesson(small, data, job, teacher=teacher), recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
@@ -301,6 +328,21 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
         result = small.with_step(_step(job, data, metrics, phases=(), facts={"run": _mark(decisive)}))
         _keep(result, job.journal)
     return result
+
+
+def retrained(small: Checkpoint, teacher: Checkpoint, recovery: Recovery, data: Dataset, job: Job) -> Training:
+    """The training of a quantized network through its rounding, saved at the end.
+
+    Args:
+        small: Trained in place.
+        teacher: Whom it listens to, where the method needs one.
+        recovery: Method and schedule.
+        data: Splits that fit both.
+        job: Command, task, seed and target.
+    """
+    guide = teacher.network
+    phases = recovery.method.phases(lesson(small, data, job, teacher=guide), recovery.fit)
+    return (yield from train(small, phases, data, job, teacher=guide))
 
 
 def _step(

@@ -19,7 +19,7 @@ from compress.preprocessing import Preprocessing
 from compress.tasks import TASKS
 from exports.artefact import Provenance
 from exports.graph.strip import without_folders
-from exports.source import Settings
+from exports.source import DEFAULT_OPSET, Settings
 
 KEY = "edgepress"
 FORMAT = 2
@@ -129,7 +129,7 @@ def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:
     return Provenance(
         tool_version=tool_version(),
         torch_version=torch.__version__,
-        opset=settings.opset,
+        opset=settings.opset or DEFAULT_OPSET,
         weights_sha256=weights_digest(model),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def ship(
     images: Iterable[Tensor],
     *,
     settings: Settings | None = None,
+    approve: Callable[[Artefact], None] | None = None,
     force: bool = False,
 ) -> Shipped:
     """The checkpoint in the format that the suffix of `path` names, once it gives the outputs of its network.
@@ -39,6 +40,7 @@ def ship(
         path: The file, or the folder, to write.
         images: Batches (B, C, H, W) of normalised float32 samples to compare on, at least one.
         settings: How the file is wished; None for the defaults.
+        approve: Looks at the written file, too, and raises GateError where it must not be shipped.
         force: Allow what already exists to be replaced.
 
     Raises:
@@ -54,7 +56,10 @@ def ship(
 
     def write(staged: Path) -> None:
         form.write(checkpoint, staged, wish)
-        passed.append(check_parity(source_network(checkpoint), form.read(staged), images, name=path))
+        written = form.read(staged)
+        passed.append(check_parity(source_network(checkpoint), written, images, name=path))
+        if approve is not None:
+            approve(written)
 
     with exclusive(path):
         sweep(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,11 +11,12 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Card, Checkpoint
 from compress.data import Split
+from compress.quantization import plain
 from compress.stages import Answer
 from compress.tasks import TASKS
 
-OPSETS = range(18, 25)
-DEFAULT_OPSET = 20
+OPSETS = range(18, 26)
+DEFAULT_OPSET = 20  # and more where the weights are of a type that is newer
 BATCH = 64
 BATCH_PIXELS = 2**18  # few enough that logits of every pixel take little memory
 
@@ -26,21 +26,21 @@ class Settings:
     """How a file is wished; a format heeds what concerns it.
 
     Attributes:
-        opset: ONNX operator set, one of `OPSETS`.
+        opset: ONNX operator set, one of `OPSETS`; None for the default, or the least that knows the weights' types.
         lineage: Tell the history of the network in the file.
     """
 
-    opset: int = DEFAULT_OPSET
+    opset: int | None = None
     lineage: bool = True
 
 
 def source_network(checkpoint: Checkpoint) -> nn.Module:
-    """A copy of the network, on the CPU and in eval mode, that answers what its task asks for.
+    """A copy of the network, on the CPU and in eval mode, that answers what its task asks for; weights are plain.
 
     Where that is its last stage, as of a classifier or of a network for masks, it answers as it is: logits (B, C) or
     (B, C, H, W). A network that was trained for retrieval, whose logits nothing has taught, answers with its embedding.
     """
-    network = replace(checkpoint.network, model=copy.deepcopy(checkpoint.network.model).cpu().eval())
+    network = replace(checkpoint.network, model=plain(checkpoint.network.model).cpu().eval())
     output = TASKS[checkpoint.card.task].output
     last = network.stages[-1].name if network.stages else output
     return network.model if output == last else Answer(network, output).eval()

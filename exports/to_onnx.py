@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
+from compress.quantization import Codes, codes_of
 from compress.tasks import TASKS
 from exports import label
+from exports.graph.codes import least_ir_version, least_opset, store
 from exports.graph.seal import seal
 from exports.graph.strip import strip
-from exports.source import OPSETS, Settings, noise, source_network
+from exports.source import DEFAULT_OPSET, OPSETS, Settings, noise, source_network
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
@@ -43,18 +46,34 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     Raises:
         ExportError: The opset is out of range, or the network cannot be expressed in ONNX.
     """
-    if settings.opset not in OPSETS:
-        raise ExportError(f"opset {settings.opset} is not supported; allowed are {OPSETS[0]} to {OPSETS[-1]}")
+    codes = codes_of(checkpoint.network, checkpoint.card.grids)
+    opset = _opset(settings.opset, codes)
+    settings = replace(settings, opset=opset)
     output = TASKS[checkpoint.card.task].output
-    model = strip(_convert(source_network(checkpoint), output, noise(checkpoint.card, 2), settings.opset))
+    model = _convert(source_network(checkpoint), output, noise(checkpoint.card, 2), opset)
+    store(model, codes)
+    model.ir_version = max(model.ir_version, least_ir_version(codes))
+    model = strip(model)
     model.producer_name = "edgepress"
     model.producer_version = label.tool_version()
     entry = model.metadata_props.add()
     entry.key = label.KEY
     entry.value = label.describe(checkpoint, settings)
-    _check(model, settings.opset)
+    _check(model, opset)
     seal(model)
     return model
+
+
+def _opset(asked: int | None, codes: Sequence[Codes]) -> int:
+    """The operator set to write, once it has the types of the codes."""
+    least = least_opset(codes)
+    opset = max(DEFAULT_OPSET, least) if asked is None else asked
+    if opset not in OPSETS:
+        raise ExportError(f"opset {opset} is not supported; allowed are {OPSETS[0]} to {OPSETS[-1]}")
+    if opset < least:
+        bits = min(one.bits for one in codes)
+        raise ExportError(f"opset {opset} knows no weights of {bits} bits; give --opset {least} or leave it out")
+    return opset
 
 
 def _convert(network: nn.Module, output: str, image: Tensor, opset: int) -> ModelProto:

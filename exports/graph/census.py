@@ -63,6 +63,11 @@ class GraphCensus:
     input_shape: Shape
     output_shape: Shape
 
+    @property
+    def nodes(self) -> int:
+        """Of the whole graph."""
+        return sum(self.operators.values())
+
 
 def network_census(network: Staged, image_shape: tuple[int, int, int]) -> NetworkCensus:
     """The census of a network in torch, counted in one forward pass in eval mode.

@@ -200,7 +200,7 @@ def test_earlier_formats_have_the_layouts_of_their_time(number: int, depth: int 
 
 def test_in_this_format_the_name_alone_is_ours() -> None:
     card = Card(Architecture("resnet18", 2, 3, (24, 24)), _square(), ("a", "b"))
-    assert json.loads(card.to_json())["format"] == 3
+    assert json.loads(card.to_json())["format"] == 4
     assert json.loads(card.to_json())["source"] == {"name": "resnet18", "options": {}}
     assert Card.from_json(card.to_json()).architecture.name == "resnet18"
 

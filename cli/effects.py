@@ -1,0 +1,89 @@
+"""What quantization cost, held against what it may cost, and said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compress.checkpoint import Checkpoint
+    from compress.data import Dataset
+    from compress.evidence import Record
+    from compress.stages import Staged
+    from exports.effect import Effect
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """The network before, and how much worse the result may be.
+
+    Attributes:
+        before: With its float weights.
+        images: As it sees them.
+        max_drop: Points of the score; None for any number.
+        output: What the result is called.
+    """
+
+    before: Checkpoint
+    images: Dataset
+    max_drop: float | None
+    output: Path
+
+    def checked(self, after: Staged) -> Effect:
+        """How far the result is from what it was made from, on the whole test split; GateError if it lost too much."""
+        from compress.errors import GateError
+        from compress.tasks import TASKS
+        from exports.effect import effect
+
+        found = effect(self.before.network, after, TASKS[self.before.card.task], self.images)
+        if self.max_drop is not None and found.drop_points > self.max_drop:
+            raise GateError(
+                f"{self.output}: loses {found.drop_points:.2f} points of {found.metric}, more than the "
+                f"{self.max_drop:g} of --max-drop; take more bits, --rounding compensated or --qat"
+            )
+        return found
+
+
+def lines(found: Effect, split: str) -> list[str]:
+    """The effect in words.
+
+    Args:
+        found: What was measured.
+        split: What it was measured on.
+    """
+    change = f"{0.0 - found.drop_points:+.2f} points"
+    told = [f"{found.metric} {100 * found.before:.2f} -> {100 * found.after:.2f} % ({change}) on {split}"]
+    if found.mcnemar is not None:
+        told.append(
+            f"{found.lost} images lost, {found.won} won (McNemar's exact test: p = {found.mcnemar:.2g}); farthest off: "
+            f"images {', '.join(map(str, found.worst))}"
+        )
+    same = f"{found.agreement[0].words} {_percent(found.agreement[1])}, " if found.agreement else ""
+    told.append(f"against float weights: {same}|difference| mean {found.mean_abs:.2g}, max {found.max_abs:.2g}")
+    return told
+
+
+def records(found: Effect, sha256: str) -> list[Record]:
+    """The effect as records of the file with that digest."""
+    from compress.evidence import Record
+
+    kept = [
+        Record(f"{found.metric}_before", found.before, n=found.samples, unit="share"),
+        Record(found.metric, found.after, n=found.samples, unit="share", sha256=sha256),
+        Record("max_abs_difference", found.max_abs, n=found.samples, sha256=sha256),
+        Record("mean_abs_difference", found.mean_abs, n=found.samples, sha256=sha256),
+    ]
+    if found.agreement is not None:
+        meaning, share = found.agreement
+        kept.append(Record(meaning.name, share, n=found.samples, unit="share", sha256=sha256))
+    if found.mcnemar is not None:
+        counts = {"images_lost": found.lost, "images_won": found.won, "mcnemar_p": found.mcnemar}
+        kept += [Record(name, value, n=found.samples, sha256=sha256) for name, value in counts.items()]
+    return kept
+
+
+def _percent(share: float) -> str:
+    from exports.parity import share_text
+
+    return share_text(share)

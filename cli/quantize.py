@@ -1,0 +1,243 @@
+"""edgepress quantize"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cli.effects import Yardstick
+    from compress.checkpoint import Checkpoint
+    from compress.data import Dataset
+    from compress.jobs import Job, Recovery
+    from compress.training.journal import Journal
+    from exports.effect import Effect
+
+_CHECKPOINT = ".safetensors"
+_Scheme = Annotated[
+    str | None,
+    options.choice("--scheme", options.SCHEMES, help="Without training: fp16, w8, w4 or w2.", group=options.METHOD),
+]
+_Qat = Annotated[
+    str | None,
+    options.choice(
+        "--qat", options.SCHEMES, help="The same, and trained with it; writes a checkpoint.", group=options.METHOD
+    ),
+]
+_Rounding = Annotated[
+    str,
+    options.choice(
+        "--rounding",
+        options.ROUNDINGS,
+        help="compensated (by what the layers see of training images) or nearest.",
+        group=options.METHOD,
+    ),
+]
+_Calibrate = Annotated[
+    int, options.whole("--calibrate", 1, help="Training images for compensated rounding.", group=options.METHOD)
+]
+_KeepFloat = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-float",
+        metavar="LIST",
+        help="Stages or layers to leave as they are: map1,logits or layer4.*.",
+        rich_help_panel=options.METHOD,
+    ),
+]
+_Drop = Annotated[
+    float | None,
+    options.number(
+        "--max-drop", 0, 100, "[]", help="Points of the score that may be lost; else exit 3.", group=options.OUTPUT
+    ),
+]
+_Teacher = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        metavar="CHECKPOINT",
+        help="Teaches the training. [default: the network before]",
+        rich_help_panel=options.METHOD,
+    ),
+]
+_Method = Annotated[
+    str, options.choice("--method", options.METHODS, help="How: see `edgepress methods`.", group=options.METHOD)
+]
+_OF_TRAINING = (
+    *("--teacher", "--method", "--set", "--epochs", "--lr", "--optimizer", "--schedule", "--batch-size", "--keep"),
+    *("--warm-up", "--label-smoothing", "--ema", "--precision", "--views", "--cache", "--augment", "--resume"),
+)
+
+
+def quantize(
+    checkpoint: options.CheckpointFile,
+    data: options.Data,
+    output: options.Output,
+    scheme: _Scheme = None,
+    qat: _Qat = None,
+    rounding: _Rounding = "compensated",
+    calibrate: _Calibrate = 256,
+    keep_float: _KeepFloat = None,
+    max_drop: _Drop = None,
+    teacher: _Teacher = None,
+    method: _Method = "okd",
+    knobs: options.Knobs = None,
+    epochs: options.Epochs = 10,
+    lr: options.Rate = 1e-3,
+    optimizer: options.Optimizer = "adam",
+    schedule: options.Schedule = "cosine",
+    batch_size: options.BatchSize = 128,
+    keep: options.Keep = "last",
+    refined: options.Refined = options.PLAINLY,
+    replayed: options.Replayed = options.NOT_REPLAYED,
+    augment: options.Augment = None,
+    fraction: options.Fraction = 1.0,
+    val_fraction: options.ValFraction = 0.0,
+    plain: options.Plain = options.NO_CARD,
+    seen: options.Seen = options.AS_THE_DATA_SAY,
+    seed: options.Seed = 0,
+    resume: options.Resume = False,
+    force: options.Force = False,
+) -> None:
+    """Store the weights in few bits, and show on the test split what it cost.
+
+    Runtimes turn the weights back to float when they load the file: it is small, and as fast as before.
+
+    Examples:
+        edgepress quantize student.safetensors --scheme w8 --data digits -o student.w8.onnx
+        edgepress quantize student.safetensors --qat w4 --epochs 10 --data digits -o student.w4.safetensors
+    """
+    from cli import parse, say
+    from cli.effects import Yardstick
+    from compress.jobs import Job, Recovery, quantized
+    from compress.opening import open_pair
+    from compress.quantization import plan, read_rounding
+    from compress.recipes import read_method
+    from compress.tasks import TASKS
+    from compress.training.journal import Journal
+
+    bits, rounds = _bits(scheme, qat), read_rounding(rounding)
+    journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
+    _check(journal, rounding, trains=qat is not None)
+    fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
+    recovery = Recovery(read_method(method, parse.read_settings(knobs)), parse.replaying(fit, replayed))
+    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
+    before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    say.notes(images.notes)
+    grids = plan(before.network, bits, keep_float=keep_float.split(",") if keep_float else ())
+    looked_at = _calibration(before, images, calibrate) if rounds == "compensated" else ()
+    command = parse.command_line()
+    small = quantized(before, grids, command, rounding=rounds, images=looked_at)
+    yardstick = Yardstick(before, images, max_drop, output)
+    if qat is None:
+        _keep(small, yardstick, force=force)
+        return
+    job = Job(command, parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
+    _train(small, _teacher(teacher, before, images, seed), recovery, yardstick, job)
+
+
+def _bits(scheme: str | None, qat: str | None) -> int:
+    """Of each weight, by the one option of the two that was given."""
+    from compress.errors import PlanError
+    from compress.quantization import read_scheme
+
+    if scheme is None and qat is None:
+        raise PlanError("give --scheme w8 (without training) or --qat w4 (with training)")
+    if scheme is not None and qat is not None:
+        raise PlanError("--scheme does not train and --qat does; give one of the two")
+    return read_scheme(str(scheme or qat))
+
+
+def _check(journal: Journal, rounding: str, *, trains: bool) -> None:
+    """Nothing, once the output may be written and no option was typed that would be ignored."""
+    from cli.typed import refuse
+    from compress.files import check_target
+    from exports import format_of
+
+    if rounding != "compensated":
+        refuse(("--calibrate",), "nothing is looked at without --rounding compensated; leave it out")
+    if trains:
+        refuse(("--max-drop",), "what was trained is kept, whatever it lost; leave it out")
+        journal.check()
+        return
+    refuse(_OF_TRAINING, "nothing is trained with --scheme; leave it out, or take --qat")
+    if journal.output.suffix != _CHECKPOINT:
+        format_of(journal.output)
+    check_target(journal.output, force=journal.force, inputs=journal.inputs)
+
+
+def _calibration(before: Checkpoint, images: Dataset, count: int) -> list[Tensor]:
+    """Normalised training images as they stand, spread over the classes."""
+    from exports.source import few
+
+    shape = (1, *before.card.preprocessing.shape)
+    batches, left = [], count
+    for batch in images.train.batches(few(shape), order=0):
+        batches.append(before.card.scale(batch.image[:left]))
+        left -= len(batches[-1])
+        if left <= 0:
+            break
+    return batches
+
+
+def _teacher(teacher: Path | None, before: Checkpoint, images: Dataset, seed: int) -> Checkpoint:
+    from compress.opening import Named, open_beside
+
+    return open_beside(f"--teacher {teacher}", Named(str(teacher)), images, seed=seed) if teacher else before
+
+
+def _keep(small: Checkpoint, yardstick: Yardstick, *, force: bool) -> None:
+    """The quantized network as a checkpoint or in an edge format, once it is good enough."""
+    from compress.checkpoint import save
+    from exports import Artefact, ship
+    from exports.answers import as_network
+    from exports.source import samples
+
+    output = yardstick.output
+    if output.suffix == _CHECKPOINT:
+        found = yardstick.checked(small.network)
+        save(small, output, force=force)
+        _say(small, yardstick, found)
+        return
+    seen = []
+
+    def approve(artefact: Artefact) -> None:
+        seen.append(yardstick.checked(as_network(artefact, yardstick.images.scale)))
+
+    shipped = ship(small, output, samples(small.card, yardstick.images.test), approve=approve, force=force)
+    _say(small, yardstick, seen[0], f"parity with its own codes: {shipped.parity}")
+
+
+def _train(small: Checkpoint, teacher: Checkpoint, recovery: Recovery, yardstick: Yardstick, job: Job) -> None:
+    from cli import progress
+    from compress.jobs import retrained
+
+    output = yardstick.output
+    made = progress.follow(retrained(small, teacher, recovery, yardstick.images, job), output)
+    _say(made, yardstick, yardstick.checked(made.network))
+
+
+def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> None:
+    import hashlib
+    from dataclasses import replace
+
+    from cli import effects, parse, say
+    from compress.evidence import Record, versions
+
+    output, images = yardstick.output, yardstick.images
+    content = output.read_bytes()
+    sha256, told = hashlib.sha256(content).hexdigest(), effects.lines(found, f"{len(images.test):,} test images")
+    kept = [Record("size", len(content), unit="bytes", sha256=sha256), *effects.records(found, sha256)]
+    made = [replace(record, command=parse.command_line(), environment=versions()).to_dict() for record in kept]
+    layers = Counter(grid.bits for grid in small.card.grids)
+    weights = ", ".join(f"{count} layers of {bits} bits" for bits, count in sorted(layers.items()))
+    heading = f"{output}: {len(content):,} bytes, {weights}"
+    facts = {"file": output, "data": images.name, "layers_by_bits": layers, "worst": found.worst, "records": made}
+    say.result(facts, heading, *told, *more)

@@ -1,0 +1,21 @@
+"""Quantization of weights: which layers, on what grid, rounded how; and the grids as trainable parts of a network."""
+
+from compress.edits import Grid
+from compress.quantization.grids import Codes, apply, codes_of, plain
+from compress.quantization.quantize import quantize
+from compress.quantization.scheme import ROUNDINGS, SCHEMES, Rounding, plan, read_rounding, read_scheme
+
+__all__ = [
+    "ROUNDINGS",
+    "SCHEMES",
+    "Codes",
+    "Grid",
+    "Rounding",
+    "apply",
+    "codes_of",
+    "plain",
+    "plan",
+    "quantize",
+    "read_rounding",
+    "read_scheme",
+]

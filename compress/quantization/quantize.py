@@ -1,0 +1,94 @@
+"""A network with its weights on grids: the steps chosen, and every weight rounded, with no training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from compress.edits import Grid
+from compress.errors import PlanError
+from compress.quantization.grids import Half, apply, code_range, held
+from compress.quantization.rounding import compensated, products
+from compress.quantization.scheme import Rounding
+from compress.quantization.steps import best_steps
+from compress.stages import Staged, evaluating
+
+
+def quantize(
+    network: Staged, grids: Sequence[Grid], *, rounding: Rounding = "nearest", images: Sequence[Tensor] = ()
+) -> Staged:
+    """A copy of the network with those weights on grids, in eval mode.
+
+    Args:
+        network: Left as it is.
+        grids: The layers and their bits.
+        rounding: "nearest" takes the code nearest to each weight; "compensated" looks at what the layers see, one after
+            the other in the order in which they run.
+        images: Batches (B, C, H, W) of normalised images, for "compensated".
+
+    Raises:
+        PlanError: Compensated rounding without images.
+    """
+    if rounding == "compensated" and not images:
+        raise PlanError("compensated rounding looks at images; give some, or take the rounding nearest")
+    small = apply(network, grids)
+    small.model.eval()
+    for grid in grids:
+        _, kind, weight = held(small.model, grid.module)
+        if not isinstance(kind, Half):
+            kind.step.data.copy_(best_steps(weight, grid.bits))
+    if rounding == "compensated":
+        _compensate(small.model, {grid.module: grid.bits for grid in grids}, images)
+    return small
+
+
+def _compensate(model: nn.Module, bits: dict[str, int], images: Sequence[Tensor]) -> None:
+    for name in _in_order(model, list(bits), images[0][:1]):
+        layer, kind, weight = held(model, name)
+        if isinstance(kind, Half):
+            continue
+        seen = reduce(torch.add, (products(layer, inputs) for inputs in _inputs(model, layer, images)))
+        weight.data.copy_(compensated(weight, kind.step.detach(), code_range(bits[name]), seen))
+
+
+def _in_order(model: nn.Module, names: Sequence[str], image: Tensor) -> list[str]:
+    """The layers in the order in which a forward pass first reaches them; those that it does not reach are left out."""
+    reached: list[str] = []
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(lambda _m, _a, name=name: reached.append(name))
+        for name in names
+    ]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [*dict.fromkeys(reached)]
+
+
+class _Reached(Exception):  # noqa: N818  (no error)
+    """The forward pass has come to the layer."""
+
+
+def _inputs(model: nn.Module, layer: nn.Module, images: Sequence[Tensor]) -> Iterator[Tensor]:
+    """What goes into the layer the first time it runs, batch by batch."""
+    seen: list[Tensor] = []
+
+    def stop(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen.append(args[0])
+        raise _Reached
+
+    hook = layer.register_forward_pre_hook(stop)
+    try:
+        with evaluating(model), torch.no_grad():
+            for batch in images:
+                try:
+                    model(batch)
+                except _Reached:
+                    yield seen.pop()
+    finally:
+        hook.remove()

@@ -1,0 +1,74 @@
+"""Rounding that makes up for itself: what one weight loses, those that are not rounded yet take over."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compress.quantization.grids import Layer
+
+BLOCK = 128  # weights whose errors are handed on to those behind the block at once
+DAMPING = 0.01  # of the mean diagonal of the products, so that they can be inverted
+
+
+def products(layer: Layer, inputs: Tensor) -> Tensor:
+    """(G, D, D) sums over all positions of the products of what meets each weight of a filter; D weights, G groups.
+
+    Args:
+        layer: A convolution or a linear layer.
+        inputs: What it sees: (B, I, H, W), or (B, ..., I).
+    """
+    if isinstance(layer, nn.Linear):
+        rows = inputs.reshape(1, -1, inputs.shape[-1])
+    else:
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        padded = F.pad(inputs, list(layer._reversed_padding_repeated_twice), mode)
+        columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)
+        by_group = columns.reshape(len(columns), layer.groups, -1, columns.shape[2])
+        rows = by_group.permute(1, 0, 3, 2).flatten(1, 2)
+    return rows.mT @ rows
+
+
+@torch.no_grad()
+def compensated(weight: Tensor, steps: Tensor, bounds: tuple[int, int], products: Tensor) -> Tensor:
+    """The weight on its grid (O, I, ...), each of a filter's values rounded in turn.
+
+    The error of each is spread over those after it such that the filter's output on the inputs changes least; values
+    that meet larger inputs come first.
+
+    Args:
+        weight: (O, I, ...).
+        steps: (O,).
+        bounds: The least and the largest code.
+        products: (G, D, D), see `products`.
+
+    Reference: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+    Transformers", 2023.
+    """
+    groups = len(products)
+    rows, grid = weight.detach().reshape(groups, len(weight) // groups, -1), steps.reshape(groups, -1)
+    done = [_round(*parts, bounds) for parts in zip(rows, grid, products, strict=True)]
+    return torch.cat(done).view_as(weight)
+
+
+def _round(rows: Tensor, steps: Tensor, product: Tensor, bounds: tuple[int, int]) -> Tensor:
+    """(F, D) filters of one group on their grids."""
+    order = product.diagonal().argsort(descending=True)
+    left, spread = rows[:, order], _spread(product[order][:, order])
+    rounded, errors = torch.empty_like(left), torch.empty_like(left)
+    for start in range(0, left.shape[1], BLOCK):
+        stop = min(start + BLOCK, left.shape[1])
+        for at in range(start, stop):
+            rounded[:, at] = (left[:, at] / steps).clamp(*bounds).round() * steps
+            errors[:, at] = (left[:, at] - rounded[:, at]) / spread[at, at]
+            left[:, at:stop] -= errors[:, at, None] * spread[at, at:stop]
+        left[:, stop:] -= errors[:, start:stop] @ spread[start:stop, stop:]
+    return rounded[:, order.argsort()]
+
+
+def _spread(product: Tensor) -> Tensor:
+    """The upper Cholesky factor of the inverse of the damped products."""
+    damped = product + torch.eye(len(product)) * (DAMPING * product.diagonal().mean() + 1e-12)
+    spread: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    return spread

@@ -1,0 +1,69 @@
+"""Which layers of a network are quantized to how many bits, and how their weights are rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from compress.edits import Grid
+from compress.errors import PlanError, unknown_name
+from compress.quantization.grids import LAYERS
+from compress.stages import Staged
+
+Rounding = Literal["nearest", "compensated"]
+
+SCHEMES: Mapping[str, int] = {"fp16": 16, "w8": 8, "w4": 4, "w2": 2}  # the bits of one weight
+
+
+ROUNDINGS: tuple[Rounding, ...] = ("nearest", "compensated")
+
+
+def read_scheme(name: str) -> int:
+    """The bits of a scheme; PlanError for an unknown name."""
+    if name not in SCHEMES:
+        raise PlanError(unknown_name("scheme", name, SCHEMES))
+    return SCHEMES[name]
+
+
+def read_rounding(name: str) -> Rounding:
+    """The rounding of that name; PlanError for an unknown one."""
+    for rounding in ROUNDINGS:
+        if rounding == name:
+            return rounding
+    raise PlanError(unknown_name("rounding", name, ROUNDINGS))
+
+
+def plan(network: Staged, bits: int, *, keep_float: Iterable[str] = ()) -> tuple[Grid, ...]:
+    """A grid for every convolution and linear layer of the network, in its order.
+
+    Args:
+        network: Only read.
+        bits: Of each weight.
+        keep_float: Layers to leave as they are: names of stages, of modules, or patterns of these such as "layer4.*".
+
+    Raises:
+        PlanError: A name to leave out matches nothing, or nothing is left to quantize.
+    """
+    layers = [name for name, layer in network.model.named_modules() if isinstance(layer, LAYERS) and name]
+    left: set[str] = set()
+    for pattern in keep_float:
+        matched = [name for name in layers if _matches(network, pattern, name)]
+        if not matched:
+            stages = ", ".join(stage.name for stage in network.stages)
+            raise PlanError(
+                f"keep-float {pattern!r}: no layer with weights matches; the stages are {stages}, the layers "
+                f"{', '.join(layers[:12])}{', ...' if len(layers) > 12 else ''}"
+            )
+        left.update(matched)
+    grids = tuple(Grid(name, bits) for name in layers if name not in left)
+    if not grids:
+        raise PlanError("no layer is left to quantize; keep fewer as they are, or take a network with such layers")
+    return grids
+
+
+def _matches(network: Staged, pattern: str, layer: str) -> bool:
+    stages = [stage.name for stage in network.stages]
+    if pattern in stages:
+        return network.owns([pattern], layer)
+    return fnmatchcase(layer, pattern) or layer.startswith(f"{pattern}.")

@@ -1,0 +1,95 @@
+"""Stored codes in an ONNX graph: whole numbers or half floats, which two nodes turn into float weights.
+
+The exporter folds what it likes into the output channels of a weight, a batch-norm first of all. What it leaves is, in
+each channel, still a multiple of the codes: weight[o] = factor[o] * codes[o]. So the codes are found in the graph by
+that, whatever became of their names, and the factors with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
+
+from compress.errors import ExportError
+from compress.quantization import Codes
+
+CLOSE = 1e-5  # of the largest weight of a channel: what folding in float32 may change
+TYPES = {16: TensorProto.FLOAT16, 8: TensorProto.INT8, 4: TensorProto.INT4, 2: TensorProto.INT2}
+OPSETS = {16: 18, 8: 18, 4: 21, 2: 25}  # the least that knows the type
+IR_VERSIONS = {16: 8, 8: 8, 4: 10, 2: 13}
+
+Array = NDArray[np.float32]
+
+
+def store(model: ModelProto, codes: Iterable[Codes]) -> None:
+    """Each of these weights as its codes, a Cast to float and a Mul by the factor of each output channel, in place.
+
+    Runtimes compute the two when they load the file, so that it runs as fast as with float weights.
+
+    Args:
+        model: Whose stored weights were rounded to the codes before it was exported.
+        codes: What to store of which layer.
+
+    Raises:
+        ExportError: The exporter left no weight that is a multiple of a layer's codes.
+    """
+    for one in codes:
+        _store(model.graph, one)
+
+
+def least_opset(codes: Iterable[Codes]) -> int:
+    """The least operator set that knows the types of these codes."""
+    return max((OPSETS[one.bits] for one in codes), default=0)
+
+
+def least_ir_version(codes: Iterable[Codes]) -> int:
+    """The least version of the file format that knows them."""
+    return max((IR_VERSIONS[one.bits] for one in codes), default=0)
+
+
+def _store(graph: GraphProto, codes: Codes) -> None:
+    values = codes.values.numpy()
+    for tensor in graph.initializer:
+        for axis, laid_out in ((0, values), (1, values.T)) if values.ndim == 2 else ((0, values),):
+            if tensor.data_type != TensorProto.FLOAT or tuple(tensor.dims) != laid_out.shape:
+                continue
+            factors = _factors(numpy_helper.to_array(tensor), laid_out.astype(np.float32), axis)
+            if factors is not None:
+                _replace(graph, tensor, codes.bits, laid_out, factors)
+                return
+    raise ExportError(
+        f"layer {codes.module!r}: the exporter left no weight of shape {values.shape} that is a multiple of its "
+        "codes; leave it out of the quantization with --keep-float"
+    )
+
+
+def _factors(weight: Array, codes: Array, axis: int) -> Array | None:
+    """One factor an output channel, in a shape that broadcasts; None where the weight is no such multiple."""
+    rest = tuple(other for other in range(weight.ndim) if other != axis)
+    wide, long = weight.astype(np.float64), codes.astype(np.float64)
+    squares = (long**2).sum(rest, keepdims=True)
+    factors = (wide * long).sum(rest, keepdims=True) / np.where(squares > 0, squares, 1)
+    largest = np.abs(wide).max(rest, keepdims=True)
+    if (np.abs(wide - factors * long) > CLOSE * largest).any():
+        return None
+    return np.asarray(factors, np.float32)
+
+
+def _replace(graph: GraphProto, tensor: TensorProto, bits: int, codes: NDArray[Any], factors: Array) -> None:
+    name = tensor.name
+    tensor.CopyFrom(_tensor(f"{name}/codes", bits, codes))
+    graph.initializer.append(numpy_helper.from_array(factors, f"{name}/factors"))
+    graph.node.insert(0, helper.make_node("Mul", [f"{name}/float", f"{name}/factors"], [name]))
+    graph.node.insert(0, helper.make_node("Cast", [f"{name}/codes"], [f"{name}/float"], to=TensorProto.FLOAT))
+
+
+def _tensor(name: str, bits: int, codes: NDArray[Any]) -> TensorProto:
+    if bits in (8, 16):
+        return numpy_helper.from_array(np.ascontiguousarray(codes), name)
+    packed = helper.make_tensor(name, TYPES[bits], codes.shape, codes.reshape(-1).tolist())
+    raw = bytes(value & 0xFF for value in packed.int32_data)
+    return TensorProto(name=name, data_type=TYPES[bits], dims=codes.shape, raw_data=raw)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from compress.checkpoint import load
+from exports.run_onnx import read
+
+
+def edgepress(*words: str | Path | int) -> Result:
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
+def quantize(path: Path, *words: str | Path | int) -> Result:
+    return edgepress("quantize", path, "--data", "digits", "--fraction", 0.2, *words)
+
+
+def test_a_scheme_gives_a_small_file_and_says_what_it_cost(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.onnx"
+    result = quantize(teacher_path, "--scheme", "w8", "--calibrate", 32, "-o", output)
+    assert result.exit_code == 0, result.output
+    heading, score, images, against, parity = result.stdout.splitlines()
+    assert heading == f"{output}: {output.stat().st_size:,} bytes, 5 layers of 8 bits"
+    assert score.startswith("top1 ")
+    assert score.endswith(" points) on 450 test images")
+    assert "McNemar's exact test: p = " in images
+    assert "top-1 agreement" in against
+    assert parity.endswith("top-1 agreement 100.00%, 450 samples")
+    assert read(output).card is not None
+    assert output.stat().st_size < 0.5 * teacher_path.stat().st_size
+
+
+def test_the_same_as_records_and_as_a_checkpoint(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.safetensors"
+    result = quantize(teacher_path, "--scheme", "w4", "--rounding", "nearest", "--json", "-o", output)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    records = {record["quantity"]: record for record in found["records"]}
+    assert records["size"]["value"] == output.stat().st_size
+    assert {record["sha256"] for record in found["records"][:1]} == {records["top1"]["sha256"]}
+    assert records["top1"]["n"] == 450
+    lost, won = records["images_lost"]["value"], records["images_won"]["value"]
+    assert 450 * (records["top1_before"]["value"] - records["top1"]["value"]) == pytest.approx(lost - won)
+    assert found["layers_by_bits"] == {"4": 5}
+    assert [grid.bits for grid in load(output).card.grids] == [4] * 5
+
+
+def test_training_through_the_rounding_wins_back_what_two_bits_lost(teacher_path: Path, tmp_path: Path) -> None:
+    plain, trained = tmp_path / "plain.safetensors", tmp_path / "trained.safetensors"
+    lost = json.loads(quantize(teacher_path, "--scheme", "w2", "--rounding", "nearest", "--json", "-o", plain).stdout)
+    words = ("--qat", "w2", "--epochs", 4, "--lr", 0.003, "--json", "-o", trained)
+    result = quantize(teacher_path, *words)
+    assert result.exit_code == 0, result.output
+    after = {record["quantity"]: record["value"] for record in json.loads(result.stdout)["records"]}
+    before = {record["quantity"]: record["value"] for record in lost["records"]}
+    assert after["top1"] > before["top1"] + 0.05
+    assert [step["command"].split()[1] for step in load(trained).card.lineage] == ["train", "quantize", "quantize"]
+    shipped = edgepress("export", trained, "--data", "digits", "-o", tmp_path / "trained.onnx")
+    assert shipped.exit_code == 0, shipped.output
+    assert "ONNX opset 25" in shipped.stdout
+    again = edgepress("verify", tmp_path / "trained.onnx", "--against", trained, "--data", "digits")
+    assert again.exit_code == 0, again.output
+
+
+def test_more_loss_than_is_allowed_leaves_no_file(teacher_path: Path, tmp_path: Path) -> None:
+    for name in ("small.onnx", "small.safetensors"):
+        words = ("--scheme", "w2", "--rounding", "nearest", "--max-drop", 0, "-o", tmp_path / name)
+        result = quantize(teacher_path, *words)
+        assert result.exit_code == 3
+        assert "points of top1, more than the 0 of --max-drop" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "give --scheme w8"),
+        (("--scheme", "w8", "--qat", "w8"), "give one of the two"),
+        (("--scheme", "w3"), "unknown scheme 'w3'"),
+        (("--scheme", "w8", "--rounding", "up"), "unknown rounding 'up'"),
+        (("--scheme", "w8", "--epochs", 3), "--epochs: nothing is trained with --scheme"),
+        (("--scheme", "w8", "--rounding", "nearest", "--calibrate", 3), "--calibrate: nothing is looked at"),
+        (("--scheme", "w8", "--keep-float", "nowhere"), "keep-float 'nowhere'"),
+        (("--qat", "w8"), "a checkpoint is a .safetensors file"),
+        (("--qat", "w8", "--max-drop", 1), "--max-drop: what was trained is kept"),
+    ],
+)
+def test_bad_words_end_in_one_message(
+    teacher_path: Path, tmp_path: Path, words: tuple[str | int, ...], said: str
+) -> None:
+    result = quantize(teacher_path, *words, "-o", tmp_path / "small.onnx")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inspect_says_which_layers_are_quantized(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.onnx"
+    words = ("--scheme", "w4", "--rounding", "nearest", "--keep-float", "map1,logits", "-o", output)
+    assert quantize(teacher_path, *words).exit_code == 0
+    found = json.loads(edgepress("inspect", output, "--json").stdout)
+    assert found["quantized"] == {"blocks.1.conv": 4, "blocks.2.conv": 4, "embedding.1": 4}
