@@ -22,7 +22,7 @@ from compress.opening import check_fit
 from compress.phase import Fit, Lesson, Phase
 from compress.processes import is_main
 from compress.pruning import prune, show_survivors
-from compress.quantization import Grid, Rounding, quantize
+from compress.quantization import FLOAT_WEIGHTS, Grid, Rounding, quantize
 from compress.recipes import Method
 from compress.recipes.indistill import auxiliary_phases
 from compress.stages import Staged
@@ -296,7 +296,13 @@ def quantized(
     network = quantize(checkpoint.network, grids, rounding=rounding, images=images)
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *grids), weights="")
     bits = {str(width): sum(grid.bits == width for grid in grids) for width in sorted({grid.bits for grid in grids})}
-    step = {"command": command, "layers_by_bits": bits, "rounding": rounding, "versions": versions()}
+    step = {
+        "command": command,
+        FLOAT_WEIGHTS: weights_digest(checkpoint.network.model),
+        "layers_by_bits": bits,
+        "rounding": rounding,
+        "versions": versions(),
+    }
     return Checkpoint(network, card).with_step(step)
 
 

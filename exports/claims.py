@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,15 +14,22 @@ from torch import Tensor
 from compress.checkpoint import Card, Checkpoint
 from compress.errors import ExportError, GateError
 from compress.evidence import Record, weights_digest
+from compress.quantization import FLOAT_WEIGHTS
+from compress.soundness import check_outputs
+from compress.tasks import TASKS, part
 from exports.artefact import Artefact, Provenance
 from exports.formats import format_of
 from exports.graph.seal import AlteredError
 from exports.label import tool_version
-from exports.parity import Parity, check_parity
+from exports.parity import Parity, check_parity, share_text
 from exports.source import Settings, source_network
 
 Verdict = Literal["ok", "FAILED", "not checked"]
 
+_ROUNDED: tuple[Verdict, str] = (
+    "not checked",
+    "its weights were rounded since; verify it against the checkpoint with these codes, as quantize writes it",
+)
 _UNSEALED: tuple[Verdict, str] = ("not checked", "the version that wrote the file recorded no digest of it")
 
 
@@ -52,7 +59,7 @@ def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -
 
     Args:
         path: The file.
-        checkpoint: What it is said to come from.
+        checkpoint: What it is said to come from; of a file with quantized weights it may be the network before.
         images: Batches (B, C, H, W) of normalised float32 samples, at least one.
 
     Raises:
@@ -64,15 +71,18 @@ def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -
     card, provenance = artefact.card, artefact.provenance
     if card is None or provenance is None:
         raise ExportError(f"{path}: was not written by edgepress, so it claims nothing that could be verified")
-    found = [
-        sealed if provenance.graph_sha256 or sealed[0] == "FAILED" else _UNSEALED,
-        _weights(provenance, checkpoint),
-        _card(card, checkpoint.card),
-        _again(path, checkpoint, provenance, Settings(provenance.opset, lineage=bool(card.lineage))),
-    ]
+    if card.grids and not checkpoint.card.grids:
+        source = [_float_weights(card, checkpoint), _card(replace(card, edits=card.cuts), checkpoint.card), _ROUNDED]
+        last = _decisions(artefact, checkpoint, images)
+    else:
+        wish = Settings(provenance.opset, lineage=bool(card.lineage))
+        again = _again(path, checkpoint, provenance, wish)
+        source = [_weights(provenance, checkpoint), _card(card, checkpoint.card), again]
+        last = _outputs(artefact, checkpoint, images)
+    found = [sealed if provenance.graph_sha256 or sealed[0] == "FAILED" else _UNSEALED, *source]
     names = ("seal", "weights", "card", "export again")
     claims = [_claim(name, verdict, sentence, artefact) for name, (verdict, sentence) in zip(names, found, strict=True)]
-    return [*claims, _outputs(artefact, checkpoint, images)]
+    return [*claims, last]
 
 
 def parity_records(parity: Parity, sha256: str) -> list[Record]:
@@ -105,6 +115,16 @@ def _weights(provenance: Provenance, checkpoint: Checkpoint) -> tuple[Verdict, s
         "FAILED",
         f"it says it was made from other weights ({provenance.weights_sha256:.12}...) than {digest[:12]}...",
     )
+
+
+def _float_weights(card: Card, checkpoint: Checkpoint) -> tuple[Verdict, str]:
+    told = [step[FLOAT_WEIGHTS] for step in card.lineage if FLOAT_WEIGHTS in step]
+    if not told:
+        return "not checked", "the file tells no history, and so not of which weights its codes were made"
+    digest = weights_digest(checkpoint.network.model)
+    if digest in told:
+        return "ok", f"it says its codes were made from the weights of the checkpoint ({digest[:12]}...)"
+    return "FAILED", f"it says its codes were made from other weights ({told[-1]!s:.12}...) than {digest[:12]}..."
 
 
 def _card(card: Card, source: Card) -> tuple[Verdict, str]:
@@ -144,3 +164,23 @@ def _outputs(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor
         return _claim("parity", "FAILED", str(error), artefact)
     held, *beside = parity_records(parity, artefact.sha256)
     return Claim("ok", f"parity: {parity}", held, tuple(beside))
+
+
+@torch.no_grad()
+def _decisions(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor]) -> Claim:
+    """How far a file with quantized weights decides as the network before; no claim of the file, but worth knowing."""
+    network, meaning = source_network(checkpoint), TASKS[checkpoint.card.task].agreement
+    counts, farthest, samples = torch.zeros(2, dtype=torch.int64), 0.0, 0
+    for batch in images:
+        for part_of in torch.split(batch, artefact.batch or len(batch)):
+            expected, found = network(part_of), artefact(part_of)
+            check_outputs(found, str(artefact.path))
+            farthest, samples = max(farthest, float((expected - found).abs().max())), samples + len(part_of)
+            counts += meaning.count(expected, found) if meaning else 0
+    words = f"max |difference| {farthest:.2g}, {samples} samples"
+    held = Record("max_abs_difference", farthest, n=samples, sha256=artefact.sha256)
+    if meaning is None:
+        return Claim("not checked", f"float weights: {words}", held)
+    share = part(counts)
+    beside = Record(meaning.name, share, n=samples, unit="share", sha256=artefact.sha256)
+    return Claim("not checked", f"float weights: {meaning.words} {share_text(share)}, {words}", held, (beside,))

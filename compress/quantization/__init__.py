@@ -3,9 +3,10 @@
 from compress.edits import Grid
 from compress.quantization.grids import Codes, apply, codes_of, plain
 from compress.quantization.quantize import quantize
-from compress.quantization.scheme import ROUNDINGS, SCHEMES, Rounding, plan, read_rounding, read_scheme
+from compress.quantization.scheme import FLOAT_WEIGHTS, ROUNDINGS, SCHEMES, Rounding, plan, read_rounding, read_scheme
 
 __all__ = [
+    "FLOAT_WEIGHTS",
     "ROUNDINGS",
     "SCHEMES",
     "Codes",

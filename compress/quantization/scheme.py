@@ -13,6 +13,7 @@ from compress.stages import Staged
 
 Rounding = Literal["nearest", "compensated"]
 
+FLOAT_WEIGHTS = "float_weights"  # what a step of lineage calls the digest of the weights before
 SCHEMES: Mapping[str, int] = {"fp16": 16, "w8": 8, "w4": 4, "w2": 2}  # the bits of one weight
 
 

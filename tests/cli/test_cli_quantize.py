@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from compress.checkpoint import load
+from compress.checkpoint import Checkpoint, load, save
+from compress.data import DataOptions
+from compress.data import load as load_data
+from compress.opening import Named, new_network
 from exports.run_onnx import read
 
 
@@ -32,6 +36,24 @@ def test_a_scheme_gives_a_small_file_and_says_what_it_cost(teacher_path: Path, t
     assert parity.endswith("top-1 agreement 100.00%, 450 samples")
     assert read(output).card is not None
     assert output.stat().st_size < 0.5 * teacher_path.stat().st_size
+
+
+def test_a_file_with_quantized_weights_is_verified_against_the_network_before(
+    teacher_path: Path, teacher: Checkpoint, tmp_path: Path
+) -> None:
+    output, other = tmp_path / "small.onnx", tmp_path / "other.safetensors"
+    assert quantize(teacher_path, "--scheme", "w8", "--rounding", "nearest", "-o", output).exit_code == 0
+    result = edgepress("verify", output, "--against", teacher_path, "--data", "digits")
+    assert result.exit_code == 0, result.output
+    verdicts = [line.split(maxsplit=1)[0] for line in result.stdout.splitlines()[1:]]
+    assert verdicts == ["ok", "ok", "ok", "not", "not"]
+    assert "its codes were made from the weights of the checkpoint" in result.stdout
+    assert "float weights: top-1 agreement " in result.stdout
+    network = new_network(Named("cnn-a", options={"width": 8}), load_data("digits", DataOptions(size=(24, 24))), seed=0)
+    save(replace(teacher, network=network.network), other)
+    result = edgepress("verify", output, "--against", other, "--data", "digits")
+    assert result.exit_code == 3
+    assert "its codes were made from other weights" in result.stdout
 
 
 def test_the_same_as_records_and_as_a_checkpoint(teacher_path: Path, tmp_path: Path) -> None:
