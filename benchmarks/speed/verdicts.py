@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,7 @@ IMAGE = (1, 32, 32)
 ALIKE, UNLIKE, BARE = "alike", "unlike", "bare"
 GOAL_FALSE, GOAL_MEDIAN = 0.05, 0.03
 BARE_CALLS_MS = 20.0
+PIECES = 5
 BURNS = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # and ends with who started it
 
 
@@ -149,12 +151,27 @@ def _pair(file: Path, other: Path, plan: Plan, burners: list[subprocess.Popen[by
 
 
 def _against_bare(file: Path, plan: Plan) -> dict[str, float]:
-    """The median of `measure` and that of the same sessions in loops of their own, in ms, on cores left alone."""
+    """The median of `measure` and that of the same sessions in loops of their own, in ms, on cores left alone.
+
+    The two alternate in short pieces, so that a machine that slows down meanwhile slows both.
+    """
     runs = [_open(file) for _ in range(plan.sessions)]
-    before = [_bare_median_ms(run) for run in runs]
-    taken = measure({"own": runs}, rounds=plan.rounds, turn_ms=plan.turn_ms, warmup_ms=plan.warmup_ms)["own"]
-    after = [_bare_median_ms(run) for run in runs]
-    return {"measured": taken.median_ms, "bare": float(np.exp(np.log([*before, *after]).mean()))}
+    bare, measured = [_bare_ms(runs)], []
+    for _ in range(PIECES):
+        taken = measure({"own": runs}, rounds=plan.rounds // PIECES, turn_ms=plan.turn_ms, warmup_ms=plan.warmup_ms)
+        measured.append(taken["own"].median_ms)
+        bare.append(_bare_ms(runs))
+    between = [(one * next_one) ** 0.5 for one, next_one in pairwise(bare)]
+    return {"measured": _middle(measured), "bare": _middle(between)}
+
+
+def _bare_ms(runs: Sequence[Call]) -> float:
+    return _middle([_bare_median_ms(run) for run in runs])
+
+
+def _middle(values: Sequence[float]) -> float:
+    """The geometric mean."""
+    return float(np.exp(np.log(values).mean()))
 
 
 def _bare_median_ms(run: Call) -> float:
