@@ -262,7 +262,7 @@ DAMAGE: dict[str, Change] = {
     **{f"{name} null": _inside("preprocessing", **{name: None}) for name in SEEING},
     **{f"{name} a text": _inside("preprocessing", **{name: "1"}) for name in SEEING},
     **{f"{name} a list": _inside("preprocessing", **{name: [[1]]}) for name in SEEING},
-    "format newer": _with(format=4),
+    "format newer": _with(format=5),
     "name unknown": _inside("source", name="cnn-b"),
     "name a number": _inside("source", name=1),
     "name another network": _inside("source", name="resnet18"),

@@ -148,13 +148,13 @@ def test_gradients_of_weight_and_step_are_those_of_the_paper() -> None:
     assert weight.grad is not None
     assert kind.step.grad is not None
     for row in range(2):
-        step, slope = float(kind.step[row]), 0.0
+        step, slope = kind.step[row].item(), 0.0
         for column in range(4):
-            ratio, given = float(weight[row, column]) / step, float(upstream[row, column])
+            ratio, given = weight[row, column].item() / step, upstream[row, column].item()
             inside = -8 <= ratio <= 7
-            assert float(weight.grad[row, column]) == pytest.approx(given if inside else 0)
+            assert weight.grad[row, column].item() == pytest.approx(given if inside else 0)
             slope += given * (round(ratio) - ratio if inside else (-8 if ratio < -8 else 7))
-        assert float(kind.step.grad[row]) == pytest.approx(slope / (4 * 7) ** 0.5)
+        assert kind.step.grad[row].item() == pytest.approx(slope / (4 * 7) ** 0.5)
 
 
 def test_a_plan_covers_what_is_not_kept(digits: Dataset) -> None:

@@ -55,7 +55,7 @@ def test_a_file_stores_the_codes_of_the_checkpoint(
 
 @pytest.mark.parametrize(
     ("name", "size", "grown"),
-    [("torchvision:mobilenet_v3_small", (32, 32), 0.5), ("unet-resnet10", (32, 48), 0.1), ("resnet10", (32, 32), 0.1)],
+    [("torchvision:mobilenet_v3_small", (32, 32), 0.5), ("unet-resnet10", (32, 64), 0.1), ("resnet10", (32, 32), 0.1)],
 )
 def test_any_network_ships_with_weights_of_eight_bits(
     tmp_path: Path, name: str, size: tuple[int, int], grown: float
