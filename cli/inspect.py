@@ -25,6 +25,9 @@ def inspect(
     data: options.NamingData = None,
     plain: options.Plain = options.NO_CARD,
     seen: options.Seen = options.AS_THE_DATA_SAY,
+    by_bytes: Annotated[
+        bool, typer.Option("--bytes", help="Show where its bytes go instead, and in which types it computes.")
+    ] = False,
 ) -> None:
     """Show what is in a file.
 
@@ -32,13 +35,17 @@ def inspect(
 
     Examples:
         edgepress inspect student.safetensors
+        edgepress inspect student.onnx --bytes
         edgepress inspect student.onnx --json
         edgepress inspect weights.pt --arch torchvision:resnet18 --data cifar10
     """
-    from cli import parse, say
+    from cli import file_bytes, parse, say
     from compress.data import DataOptions
     from compress.opening import open_network
 
+    if by_bytes:
+        file_bytes.show(file)
+        return
     parse.refuse_idle(file, plain, exported=file.suffix == _EXPORTED)
     if file.suffix == _EXPORTED:
         facts = _exported_facts(file)

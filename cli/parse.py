@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from compress.training.engine import Run
     from compress.training.precision import Precision
 
-_OF_PLAIN = ("--arch", "--width", "--depth")
-_OF_SEEN = ("--size", "--mean", "--std", "--resize", "--crop")
+OF_PLAIN = ("--arch", "--width", "--depth")
+OF_SEEN = ("--size", "--mean", "--std", "--resize", "--crop")
 _KEEP: dict[str, Keep] = {"last": "last", "best": "best score", "best-loss": "best loss"}
 _NOT_IN_LINEAGE = ("--resume", "--force", "--json", "--quiet", "-q", "--verbose", "-v", "-qv", "-vq")
 
@@ -110,7 +110,7 @@ def refuse_idle(path: Path, plain: Plain, *, exported: bool) -> None:
         PlanError: One was.
     """
     if exported:
-        refuse((*_OF_PLAIN, *_OF_SEEN, "--data"), f"{path} is an exported file and says all of that; leave it out")
+        refuse((*OF_PLAIN, *OF_SEEN, "--data"), f"{path} is an exported file and says all of that; leave it out")
     elif not plain.arch:
         refuse(("--data",), f"{path} says for itself what it is; leave it out, or name its network with --arch")
 

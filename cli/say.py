@@ -117,11 +117,12 @@ def aside(*shown: str | RenderableType) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:
-    """A table whose cells show exactly what they hold: no markup in them is obeyed."""
-    from rich.table import Table
+    """A table whose cells show exactly what they hold: no markup in them is obeyed, and a long one goes on below."""
+    from rich.table import Column, Table
     from rich.text import Text
 
-    drawn = Table(*head, title=None if title is None else Text(printable(title)), title_justify="left")
+    columns = (Column(name, overflow="fold") for name in head)
+    drawn = Table(*columns, title=None if title is None else Text(printable(title)), title_justify="left")
     for row in rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
     return drawn

@@ -59,7 +59,7 @@ def describe(checkpoint: Checkpoint, settings: Settings) -> str:
             name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
         },
     }
-    return json.dumps(label, separators=(",", ":"))
+    return _compact(label)
 
 
 def read_label(path: Path, text: str) -> Label:
@@ -83,6 +83,22 @@ def read_label(path: Path, text: str) -> Label:
     except (CheckpointError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = str(error) or type(error).__name__
         raise ExportError(f"{path}: its edgepress metadata are damaged: {reason:.300}; export it again") from error
+
+
+def sizes(text: str) -> dict[str, int]:
+    """The bytes of each part of a label: "card" (without its lineage), "lineage", "preprocessing" and so on.
+
+    Empty where the text is not written as `describe` does, so that its parts would be of other lengths.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: It is no label.
+    """
+    data = json.loads(text)
+    if _compact(data) != text:
+        return {}
+    lineage = len(_compact(data["card"]["lineage"]))
+    found = {name: len(_compact(part)) for name, part in data.items() if name != "format"}
+    return {"card": found.pop("card") - lineage, "lineage": lineage, **found}
 
 
 _COLOURS = {
@@ -122,6 +138,10 @@ def how_to_read(card: Card) -> str:
         f"The outputs are logits of shape (batch, {classes}, {height}, {width}), a class for every pixel of the input: "
         "the one with the largest. Enlarge such a mask by its nearest pixels, for a mean of two classes is none."
     )
+
+
+def _compact(data: object) -> str:
+    return json.dumps(data, separators=(",", ":"))
 
 
 def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:

@@ -115,8 +115,8 @@ def graph_census(path: Path) -> GraphCensus:
         operators=dict(operators.most_common()),
         opset=next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0),
         ir_version=model.ir_version,
-        input_shape=_shape(inputs(model.graph)[0]),
-        output_shape=_shape(model.graph.output[0]),
+        input_shape=shape_of(inputs(model.graph)[0]),
+        output_shape=shape_of(model.graph.output[0]),
     )
 
 
@@ -134,13 +134,14 @@ def _stored(graph: GraphProto) -> int:
     return sum(math.prod(tensor.dims) for tensor in tensors)
 
 
-def _shape(value: ValueInfoProto) -> Shape:
+def shape_of(value: ValueInfoProto) -> Shape:
+    """The sides of an input, an output or a value: a name where one is open, "?" where it has none."""
     sides = value.type.tensor_type.shape.dim
     return tuple(side.dim_value if side.HasField("dim_value") else side.dim_param or "?" for side in sides)
 
 
 def _macs(graph: GraphProto) -> int | None:
-    shapes = {value.name: _shape(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+    shapes = {value.name: shape_of(value) for value in (*graph.input, *graph.value_info, *graph.output)}
     shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     total = 0
     for node in graph.node:
