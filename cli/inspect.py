@@ -36,7 +36,6 @@ def inspect(
     Examples:
         edgepress inspect student.safetensors
         edgepress inspect student.onnx --bytes
-        edgepress inspect student.onnx --json
         edgepress inspect weights.pt --arch torchvision:resnet18 --data cifar10
     """
     from cli import file_bytes, parse, say
