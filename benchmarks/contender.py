@@ -12,6 +12,7 @@ from compress import checkpoint
 from compress.data import DataOptions, Dataset
 from compress.errors import DataError, PlanError
 from compress.opening import Named, open_network, open_pair
+from compress.stages import Scale
 from compress.tasks import Task, check_task
 from exports import FORMATS, Artefact, format_of, noise, ship
 from exports.answers import as_network, image_shape, images_for, task_of
@@ -30,7 +31,7 @@ class Contender:
         given: Its path as the user wrote it.
         exported: What runs; another file than `given` if that is a checkpoint.
         made: How `exported` came to be.
-        image: (1, C, H, W) float32, what its latency is measured on.
+        image: (1, C, H, W), of the type that it takes: what its latency is measured on.
         data: What its quality is measured on, in the size and channels that it wants; or None.
         foreign: It says nothing of how it sees an image; the options had to.
     """
@@ -62,6 +63,8 @@ class Contender:
         card, data = self.exported.card, self.data
         if data is None:
             return []
+        if card is None and self.exported.input == "uint8":
+            return [f"{self.given}: does not say how it sees an image; pixels of 0 to 255 were given as they are"]
         if card is None:
             used = f"mean {data.see.mean} and std {data.see.std}"
             return [f"{self.given}: does not say how its input is normalised; {used} were used"]
@@ -123,9 +126,11 @@ def open_contender(
         foreign = exported.card is None
         dataset = images_for(exported, data, options if foreign else AS_THE_DATA_SAY) if data else None
     if dataset is None:
-        image = torch.rand(1, *_sides(exported), generator=torch.Generator().manual_seed(0))
+        chance = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (1, *_sides(exported)), dtype=torch.uint8, generator=chance)
     else:
-        image = as_network(exported, dataset.scale).scale(next(dataset.test.batches(1)).image)
+        pixels = next(dataset.test.batches(1)).image
+    image = as_network(exported, dataset.scale if dataset else Scale()).scale(pixels)
     contender = Contender(path, exported, made, image, dataset, foreign)
     if dataset is not None:
         _check_data(contender, dataset)

@@ -32,6 +32,15 @@ def export(
             "--no-lineage", help="Leave the history of the network out of the file.", rich_help_panel=options.OUTPUT
         ),
     ] = False,
+    takes: Annotated[
+        str,
+        options.choice(
+            "--input",
+            options.INPUTS,
+            help="What the file takes: float32, scaled images, or uint8, pixels that it scales itself.",
+            group=options.OUTPUT,
+        ),
+    ] = "float32",
     data: options.CompareData = None,
     samples: options.Samples = None,
     plain: options.Plain = options.NO_CARD,
@@ -44,6 +53,7 @@ def export(
 
     Examples:
         edgepress export student.safetensors -o student.onnx
+        edgepress export student.safetensors -o camera.onnx --input uint8
         edgepress export weights.pt --arch torchvision:resnet18 --data cifar10 -o resnet18.onnx
     """
     from cli import parse, say
@@ -54,11 +64,12 @@ def export(
     from exports import Settings, format_of, ship
     from exports.graph.census import graph_census
 
+    settings = Settings(opset, lineage=not no_lineage, input=parse.read_input(takes))
     format_of(output)
     check_target(output, force=force, inputs=(checkpoint,))
     source = open_network(parse.read_file(checkpoint, plain), data, parse.read_seen(DataOptions(), seen))
-    images, origin = samples_for(source.card, data, samples)
-    shipped = ship(source, output, images, settings=Settings(opset, lineage=not no_lineage), force=force)
+    images, origin = samples_for(source.card, data, samples, settings.input)
+    shipped = ship(source, output, images, settings=settings, force=force)
     census = graph_census(output)
     records = [record.to_dict() for record in _records(shipped, census.nodes)]
     say.result(

@@ -90,6 +90,7 @@ def _exported_facts(path: Path) -> dict[str, Any]:
         "format": "ONNX",
         "size_bytes": exported.size_bytes,
         "input_shape": list(census.input_shape[1:]),
+        "input_type": exported.dtype,
         "output_shape": list(census.output_shape[1:]),
         "parameters": exported.provenance.parameters if exported.provenance else None,
         "values": census.parameters,
@@ -97,7 +98,11 @@ def _exported_facts(path: Path) -> dict[str, Any]:
         "opset": census.opset,
         "ir_version": census.ir_version,
         "operators": dict(census.operators),
-        **({**_card_facts(card), "steps": steps(card.preprocessing), "output": how_to_read(card)} if card else {}),
+        **(
+            {**_card_facts(card), "steps": steps(card.preprocessing, exported.input), "output": how_to_read(card)}
+            if card
+            else {}
+        ),
         **({"provenance": asdict(exported.provenance)} if exported.provenance else {}),
     }
 
@@ -137,7 +142,9 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines += [("network", facts["network"] + options), ("task", facts["task"])]
     lines.append(("input", " x ".join(map(str, facts["input_shape"]))))
     if "mean" in facts:
-        lines.append(("normalisation", f"(pixel - mean) / std of [0, 1]; mean {facts['mean']}, std {facts['std']}"))
+        inside = "in the file, which takes uint8: " if facts.get("input_type") == "uint8" else ""
+        rule = f"{inside}(pixel - mean) / std of [0, 1]; mean {facts['mean']}, std {facts['std']}"
+        lines.append(("normalisation", rule))
         lines.append(("classes", f"{len(facts['classes'])}: {_few(facts['classes'])}"))
     macs = "unknown: the file leaves a shape open" if facts["macs"] is None else f"{facts['macs']:,}"
     lines += [("parameters", _parameters(facts)), ("MACs", macs), ("bytes", f"{facts['size_bytes']:,}")]

@@ -57,6 +57,7 @@ AUGMENTATIONS = (
     "stagewise",
 )
 RESIZES = ("crop", "stretch")
+INPUTS = ("float32", "uint8")
 PRECISIONS = ("fp32", "bf16")
 KEEPS = ("last", "best", "best-loss")
 DEVICES = ("auto", "cpu", "cuda", "mps")

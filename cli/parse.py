@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from compress.tasks import Task
     from compress.training.engine import Run
     from compress.training.precision import Precision
+    from exports.artefact import Input
 
 OF_PLAIN = ("--arch", "--width", "--depth")
 OF_SEEN = ("--size", "--mean", "--std", "--resize", "--crop")
@@ -129,6 +130,16 @@ def task_for(images: Dataset) -> Task:
     from compress.tasks import CLASSIFICATION, SEGMENTATION
 
     return SEGMENTATION if images.masks else CLASSIFICATION
+
+
+def read_input(name: str) -> Input:
+    """What a file is to take; PlanError for an unknown name."""
+    from exports.artefact import INPUTS
+
+    for known in INPUTS:
+        if name == known:
+            return known
+    raise PlanError(unknown_name("--input", name, INPUTS))
 
 
 def read_settings(words: Sequence[str] | None) -> dict[str, str]:

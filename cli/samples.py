@@ -9,22 +9,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compress.checkpoint import Card
+    from exports.artefact import Input
 
 
 class Samples(NamedTuple):
-    """Batches of normalised images, and what they are."""
+    """Batches of images of the type that a file takes, and what they are."""
 
     images: Iterable[Tensor]
     origin: str
 
 
-def samples_for(card: Card, data: str | None, count: int | None) -> Samples:
+def samples_for(card: Card, data: str | None, count: int | None, takes: Input) -> Samples:
     """Of the data asked for, else of the network's training data where they are at hand, else noise.
 
     Args:
         card: Of the network.
         data: Name or folder of a data set.
         count: How many images; None for a whole test split, or 256 of noise.
+        takes: What the file takes.
 
     Raises:
         DataError: The data asked for cannot be used.
@@ -33,17 +35,18 @@ def samples_for(card: Card, data: str | None, count: int | None) -> Samples:
     from compress.opening import training_data
 
     if data is not None:
-        return _test_images(card, data, count)
+        return _test_images(card, data, count, takes)
     trained_on = training_data(card)
     if trained_on is None:
-        return _noise(card, count, "the checkpoint names no data that are on this machine; pass --data for real images")
+        why = "the checkpoint names no data that are on this machine; pass --data for real images"
+        return _noise(card, count, takes, why)
     try:
-        return _test_images(card, trained_on, count)
+        return _test_images(card, trained_on, count, takes)
     except DataError as error:
-        return _noise(card, count, f"its training data cannot be used: {error}")
+        return _noise(card, count, takes, f"its training data cannot be used: {error}")
 
 
-def _test_images(card: Card, data: str, count: int | None) -> Samples:
+def _test_images(card: Card, data: str, count: int | None, takes: Input) -> Samples:
     from compress.data import DataOptions
     from compress.opening import data_for
     from exports.source import samples
@@ -51,10 +54,10 @@ def _test_images(card: Card, data: str, count: int | None) -> Samples:
     test = data_for(card, data, DataOptions()).test
     wanted = len(test) if count is None else min(count, len(test))
     whole = "all " if wanted == len(test) else ""
-    return Samples(samples(card, test, count), f"{whole}{wanted:,} test images of {data}")
+    return Samples(samples(card, test, count, takes), f"{whole}{wanted:,} test images of {data}")
 
 
-def _noise(card: Card, count: int | None, reason: str) -> Samples:
+def _noise(card: Card, count: int | None, takes: Input, reason: str) -> Samples:
     from exports import noise
 
-    return Samples([noise(card, count or 256)], f"uniform noise ({reason})")
+    return Samples([noise(card, count or 256, takes)], f"uniform noise ({reason})")

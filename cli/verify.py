@@ -44,10 +44,11 @@ def verify(
     from compress.data import DataOptions
     from compress.errors import GateError
     from compress.opening import open_network
-    from exports import claims
+    from exports import claims, format_of
 
     checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
-    images, origin = samples_for(checkpoint.card, data, samples)
+    takes = format_of(file).read(file, sealed=False).input
+    images, origin = samples_for(checkpoint.card, data, samples, takes)
     found = claims.verify(file, checkpoint, images)
     lines = (f"{claim.verdict:<12} {claim.sentence}" for claim in found)
     say.result(_document(file, against, origin, found), f"compared on {origin}", *lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +68,11 @@ class Scale:
         return pixels.float().mul_(factor).sub_(shift)
 
 
+def unscaled(pixels: Tensor) -> Tensor:
+    """(B, C, H, W) uint8 pixels as they are: in place of a `Scale`, for what scales them itself."""
+    return pixels
+
+
 @dataclass(frozen=True)
 class Staged:
     """A plain network and its named stages, in the order in which they fire.
@@ -76,13 +81,13 @@ class Staged:
         model: (B, C, H, W) scaled images to (B, classes) logits.
         stages: Every stage, from the input to the logits.
         keep: Stage name to the channels of its feature that are shown, in order; a narrowed teacher.
-        scale: How the network wants its pixels.
+        scale: From (B, C, H, W) uint8 pixels to what the network takes: a `Scale`, or `unscaled`.
     """
 
     model: nn.Module
     stages: tuple[Stage, ...]
     keep: Mapping[str, Tensor] = field(default_factory=dict)
-    scale: Scale = Scale()
+    scale: Callable[[Tensor], Tensor] = Scale()
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`; PlanError if there is none."""

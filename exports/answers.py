@@ -12,13 +12,13 @@ from compress.data import load as load_data
 from compress.errors import DataError
 from compress.opening import data_for
 from compress.soundness import check_outputs
-from compress.stages import Scale, Stage, Staged
+from compress.stages import Scale, Stage, Staged, unscaled
 from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
 from exports.artefact import Artefact
 
 
 class FileNetwork(nn.Module):
-    """The file as a module: (B, C, H, W) scaled images to (B, ...) outputs, as many at a time as the file takes.
+    """The file as a module: (B, C, H, W) images to (B, ...) outputs, as many at a time as the file takes.
 
     Args:
         artefact: What runs.
@@ -29,7 +29,7 @@ class FileNetwork(nn.Module):
         self.artefact = artefact
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) scaled images to (B, ...) outputs."""
+        """(B, C, H, W) images of the type of the file's `input` to (B, ...) outputs."""
         parts = torch.split(image, self.artefact.batch or len(image))
         return check_outputs(torch.cat([self.artefact(part) for part in parts]), str(self.artefact.path))
 
@@ -51,10 +51,11 @@ def as_network(artefact: Artefact, scale: Scale) -> Staged:
 
     Args:
         artefact: The file; one that says nothing of itself answers with logits.
-        scale: Taken where the file says nothing of its own.
+        scale: Taken where the file says nothing of its own, and does not take pixels as they are.
     """
     answer = Stage(task_of(artefact).output, "", (), 0)
-    return Staged(FileNetwork(artefact), (answer,), scale=artefact.card.scale if artefact.card else scale)
+    own = artefact.card.scale if artefact.card else scale
+    return Staged(FileNetwork(artefact), (answer,), scale=unscaled if artefact.input == "uint8" else own)
 
 
 def images_for(artefact: Artefact, data: str, options: DataOptions) -> Dataset:
@@ -69,6 +70,8 @@ def images_for(artefact: Artefact, data: str, options: DataOptions) -> Dataset:
     size = options.size if height is None or width is None else (height, width)
     if options.size not in (None, size):
         raise DataError(f"{artefact.path}: takes images of {height}x{width}; leave --size out")
+    if artefact.input == "uint8" and (options.mean, options.std) != (None, None):
+        raise DataError(f"{artefact.path}: takes uint8 pixels, which nothing scales; leave --mean and --std out")
     return load_data(data, replace(options, size=size, channels=channels or options.channels))
 
 

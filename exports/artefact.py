@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from compress.checkpoint import Card
+
+Input = Literal["float32", "uint8"]
+INPUTS: tuple[Input, ...] = ("float32", "uint8")
 
 
 class Runner(Protocol):
     """A runtime that holds one exported network."""
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) normalised float32 images to (B, ...) outputs; Ctrl-C ends it, however long it would take."""
+        """(B, C, H, W) images, see `Artefact.input`, to (B, ...) outputs; Ctrl-C ends it, however long it takes."""
         ...
 
     def bind(self, image: Tensor) -> Callable[[], None]:
@@ -63,7 +66,7 @@ class Artefact:
         sha256: Hexadecimal digest of the file's bytes.
         size_bytes: Of that file.
         layout: The order of the axes that the file itself takes; callers give (B, C, H, W) whatever it is.
-        dtype: Of the values that the file takes, e.g. "float32".
+        dtype: Of the values that the file takes, e.g. "float32"; what callers give is `input`.
         batch: How many images it takes at once; None for any number.
         image_shape: (C, H, W) of one input; None where the file leaves a side open.
         threads: CPU threads of the runtime.
@@ -84,15 +87,20 @@ class Artefact:
     provenance: Provenance | None
     runner: Runner
 
+    @property
+    def input(self) -> Input:
+        """What callers give: "uint8", pixels as they are, to a file that takes these; else "float32", scaled images."""
+        return "uint8" if self.dtype == "uint8" else "float32"
+
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape."""
+        """(B, C, H, W) images of the type of `input` to (B, ...) outputs; ExportError for any other type or shape."""
         return self.runner(image)
 
     def bind(self, image: Tensor) -> Callable[[], None]:
         """A call that runs the file on one fixed batch and nothing else: what a benchmark times.
 
         Args:
-            image: (B, C, H, W) normalised float32 images.
+            image: (B, C, H, W) images of the type of `input`.
 
         Raises:
             ExportError: The images do not fit the file.

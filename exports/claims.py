@@ -22,7 +22,7 @@ from exports.formats import format_of
 from exports.graph.seal import AlteredError
 from exports.label import tool_version
 from exports.parity import Parity, check_parity, share_text
-from exports.source import Settings, source_network
+from exports.source import Settings, reference
 
 Verdict = Literal["ok", "FAILED", "not checked"]
 
@@ -60,7 +60,7 @@ def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -
     Args:
         path: The file.
         checkpoint: What it is said to come from; of a file with quantized weights it may be the network before.
-        images: Batches (B, C, H, W) of normalised float32 samples, at least one.
+        images: Batches (B, C, H, W) of samples of the type of the file's `input`, at least one.
 
     Raises:
         ExportError: The file cannot be read, or edgepress did not write it, so that it claims nothing.
@@ -75,7 +75,7 @@ def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -
         source = [_float_weights(card, checkpoint), _card(replace(card, edits=card.cuts), checkpoint.card), _ROUNDED]
         last = _decisions(artefact, checkpoint, images)
     else:
-        wish = Settings(provenance.opset, lineage=bool(card.lineage))
+        wish = Settings(provenance.opset, lineage=bool(card.lineage), input=artefact.input)
         again = _again(path, checkpoint, provenance, wish)
         source = [_weights(provenance, checkpoint), _card(card, checkpoint.card), again]
         last = _outputs(artefact, checkpoint, images)
@@ -159,7 +159,7 @@ def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings:
 
 def _outputs(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor]) -> Claim:
     try:
-        parity = check_parity(source_network(checkpoint), artefact, images)
+        parity = check_parity(reference(checkpoint, artefact.input), artefact, images)
     except (GateError, ExportError) as error:
         return _claim("parity", "FAILED", str(error), artefact)
     held, *beside = parity_records(parity, artefact.sha256)
@@ -169,7 +169,7 @@ def _outputs(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor
 @torch.no_grad()
 def _decisions(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor]) -> Claim:
     """How far a file with quantized weights decides as the network before; no claim of the file, but worth knowing."""
-    network, meaning = source_network(checkpoint), TASKS[checkpoint.card.task].agreement
+    network, meaning = reference(checkpoint, artefact.input), TASKS[checkpoint.card.task].agreement
     counts, farthest, samples = torch.zeros(2, dtype=torch.int64), 0.0, 0
     for batch in images:
         for part_of in torch.split(batch, artefact.batch or len(batch)):

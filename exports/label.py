@@ -17,7 +17,7 @@ from compress.errors import CheckpointError, ExportError
 from compress.evidence import weights_digest
 from compress.preprocessing import Preprocessing
 from compress.tasks import TASKS
-from exports.artefact import Provenance
+from exports.artefact import Input, Provenance
 from exports.graph.strip import without_folders
 from exports.source import DEFAULT_OPSET, Settings
 
@@ -45,7 +45,8 @@ def describe(checkpoint: Checkpoint, settings: Settings) -> str:
 
     Its parts: "format", "card" (without stages; with the lineage, paths cut to file names, unless the settings leave
     it out; without its seal, for that of the file covers it), "preprocessing" (the rule in numbers, and in words under
-    "steps"), "output" (how to read masks; of other tasks nothing) and "provenance".
+    "steps"; of a file that takes pixels "input" is "uint8", and "mean" and "std" are not there), "output" (how to read
+    masks; of other tasks nothing) and "provenance".
     """
     lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
     card = replace(checkpoint.card, stages=(), weights="", lineage=lineage)
@@ -53,7 +54,7 @@ def describe(checkpoint: Checkpoint, settings: Settings) -> str:
     label = {
         "format": FORMAT,
         "card": _unsealed(json.loads(card.to_json())),
-        "preprocessing": {**see.to_dict(), "steps": steps(see)},
+        "preprocessing": {**_numbers(see, settings.input), "steps": steps(see, settings.input)},
         **({"output": reading} if (reading := how_to_read(card)) else {}),
         "provenance": {
             name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
@@ -107,8 +108,21 @@ _COLOURS = {
 }
 
 
-def steps(see: Preprocessing) -> list[str]:
-    """How to turn a photo into what goes into the file: one sentence a step, in order."""
+def _numbers(see: Preprocessing, takes: Input) -> dict[str, Any]:
+    """What a caller has to do to an image, in numbers."""
+    rule = see.to_dict()
+    if takes == "float32":
+        return rule
+    return {name: value for name, value in rule.items() if name not in ("mean", "std")} | {"input": takes}
+
+
+def steps(see: Preprocessing, takes: Input = "float32") -> list[str]:
+    """How to turn a photo into what goes into the file: one sentence a step, in order.
+
+    Args:
+        see: How the network sees an image.
+        takes: What goes in: "float32", scaled images, or "uint8", their pixels.
+    """
     height, width = see.size
     ratio = "square" if width == height else f"box of the shape {width} : {height}"
     box = f"the largest {ratio}" if see.resize == "crop" else "the whole of it"
@@ -118,14 +132,17 @@ def steps(see: Preprocessing) -> list[str]:
         f"Cut {box}{share} out of its middle; sides and corner are rounded to the nearest, halves to even.",
         f"Resize that to {width} pixels wide and {height} high: bilinear, antialiased (Pillow's BILINEAR with a box).",
     ]
+    scaled = (
+        f"Divide by 255, subtract the mean {list(see.mean)}, divide by the std {list(see.std)}, channel by channel."
+    )
     fits = f"If it is {width} pixels wide and {height} high already, skip the next {len(resized)} steps."
     return [
         "Turn the image upright by its EXIF orientation.",
         _COLOURS.get(see.channels, f"Bring it to {see.channels} channels."),
         *([fits] if see.crop == 1 else []),
         *resized,
-        f"Divide by 255, subtract the mean {list(see.mean)}, divide by the std {list(see.std)}, channel by channel.",
-        f"Feed float32 of shape (batch, {see.channels}, {height}, {width}): channels first, then rows, then columns.",
+        scaled if takes == "float32" else "Leave the pixels as they are, 0 to 255: the file scales them itself.",
+        f"Feed {takes} of shape (batch, {see.channels}, {height}, {width}): channels first, then rows, then columns.",
     ]
 
 

@@ -86,7 +86,8 @@ def _check_classes(artefact: Artefact, images: Dataset) -> None:
     """Nothing, unless a file that names no classes has another number of them than the data."""
     if artefact.card is not None:
         return
-    answers = artefact(torch.zeros(artefact.batch or 1, *images.see.shape)).shape[-1]
+    black = torch.zeros(artefact.batch or 1, *images.see.shape, dtype=torch.uint8)
+    answers = artefact(as_network(artefact, images.scale).scale(black)).shape[-1]
     if answers != len(images.classes):
         raise DataError(
             f"{artefact.path}: gives {answers} outputs; data set {images.name!r} has {len(images.classes)} classes; "

@@ -69,9 +69,9 @@ def check_parity(
     first one runs alone, so that a batch size frozen into the file shows.
 
     Args:
-        network: The source; a module is run in eval mode, on its own device.
+        network: The source, which takes what the file takes; a module is run in eval mode, on its own device.
         artefact: The file.
-        images: Batches (B, C, H, W) of normalised float32 samples, at least one.
+        images: Batches (B, C, H, W) of samples of the type of the file's `input`, at least one.
         tolerance: Largest difference of an output, as a share of its spread.
         name: What to call the file in messages, where it lies somewhere else for now.
 

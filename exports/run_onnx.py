@@ -17,7 +17,7 @@ from torch import Tensor
 from compress.checkpoint import Card
 from compress.errors import ExportError
 from exports import label
-from exports.artefact import Artefact, Provenance
+from exports.artefact import INPUTS, Artefact, Provenance
 from exports.graph import seal
 from exports.graph.model_file import has_external_data, parse, read_bytes
 from exports.interrupt import interruptible
@@ -113,7 +113,7 @@ class OnnxRunner:
         )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape or type."""
+        """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
         return torch.from_numpy(self._run(self._array(image)))
 
     def bind(self, image: Tensor) -> Callable[[], None]:
@@ -143,12 +143,13 @@ class OnnxRunner:
         fits = len(image.shape) == len(self.shape) and all(
             side in (None, given) for side, given in zip(self.shape, image.shape, strict=True)
         )
-        if not fits or image.dtype != torch.float32 or self.dtype != "float32":
+        given = str(image.dtype).removeprefix("torch.")
+        if not fits or given != self.dtype or given not in INPUTS:
             sides = ", ".join("any" if side is None else str(side) for side in self.shape)
-            got = f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}"
             raise ExportError(
-                f"{self._path}: takes {self.dtype} of shape ({sides}); got {got}; edgepress gives float32 images; "
-                "load the data with the size and channels that the file takes"
+                f"{self._path}: takes {self.dtype} of shape ({sides}); got {given} of shape {tuple(image.shape)}; "
+                "edgepress gives float32 images, or pixels to a file that takes uint8; load the data with the size and "
+                "channels that the file takes"
             )
         return image.detach().cpu().contiguous().numpy()
 

@@ -13,7 +13,7 @@ from compress.files import check_target, exclusive, sweep, write_whole
 from exports.artefact import Artefact
 from exports.formats import format_of
 from exports.parity import Parity, check_parity
-from exports.source import Settings, source_network
+from exports.source import Settings, reference
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def ship(
     Args:
         checkpoint: What to export; it is left as it is.
         path: The file, or the folder, to write.
-        images: Batches (B, C, H, W) of normalised float32 samples to compare on, at least one.
+        images: Batches (B, C, H, W) of samples to compare on, at least one, of the type that the settings wish for.
         settings: How the file is wished; None for the defaults.
         approve: Looks at the written file, too, and raises GateError where it must not be shipped.
         force: Allow what already exists to be replaced.
@@ -57,7 +57,7 @@ def ship(
     def write(staged: Path) -> None:
         form.write(checkpoint, staged, wish)
         written = form.read(staged)
-        passed.append(check_parity(source_network(checkpoint), written, images, name=path))
+        passed.append(check_parity(reference(checkpoint, wish.input), written, images, name=path))
         if approve is not None:
             approve(written)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from compress.checkpoint import Card, Checkpoint
 from compress.data import Split
 from compress.quantization import plain
-from compress.stages import Answer
+from compress.stages import Answer, unscaled
 from compress.tasks import TASKS
+from exports.artefact import INPUTS, Input
 
 OPSETS = range(18, 26)
 DEFAULT_OPSET = 20  # and more where the weights are of a type that is newer
@@ -28,10 +29,19 @@ class Settings:
     Attributes:
         opset: ONNX operator set, one of `OPSETS`; None for the default, or the least that knows the weights' types.
         lineage: Tell the history of the network in the file.
+        input: What it takes: "float32", scaled images, or "uint8", pixels that it scales itself.
+
+    Raises:
+        ValueError: The input is none of these.
     """
 
     opset: int | None = None
     lineage: bool = True
+    input: Input = "float32"
+
+    def __post_init__(self) -> None:
+        if self.input not in INPUTS:
+            raise ValueError(f"input: got {self.input!r:.80}; allowed are {', '.join(INPUTS)}")
 
 
 def source_network(checkpoint: Checkpoint) -> nn.Module:
@@ -46,26 +56,42 @@ def source_network(checkpoint: Checkpoint) -> nn.Module:
     return network.model if output == last else Answer(network, output).eval()
 
 
-def noise(card: Card, samples: int = 64) -> Tensor:
-    """Normalised images (samples, C, H, W) of uniform noise, always the same: samples where no data is at hand."""
-    see = card.preprocessing
-    pixels = torch.rand(samples, *see.shape, generator=torch.Generator().manual_seed(0))
+def reference(checkpoint: Checkpoint, takes: Input) -> Callable[[Tensor], Tensor]:
+    """What a file of the checkpoint must answer: (B, C, H, W) images of the type that it takes to (B, ...) outputs."""
+    network, scale = source_network(checkpoint), checkpoint.card.scale
+    return network if takes == "float32" else lambda pixels: network(scale(pixels))
+
+
+def noise(card: Card, samples: int = 64, takes: Input = "float32") -> Tensor:
+    """Images (samples, C, H, W) of uniform noise, always the same: samples where no data is at hand.
+
+    Args:
+        card: Of the network that sees them.
+        samples: How many.
+        takes: What the file takes: "float32" gives scaled images, "uint8" pixels.
+    """
+    see, chance = card.preprocessing, torch.Generator().manual_seed(0)
+    if takes == "uint8":
+        return torch.randint(0, 256, (samples, *see.shape), dtype=torch.uint8, generator=chance)
+    pixels = torch.rand(samples, *see.shape, generator=chance)
     return (pixels - torch.tensor(see.mean).view(-1, 1, 1)) / torch.tensor(see.std).view(-1, 1, 1)
 
 
-def samples(card: Card, split: Split, count: int | None = None) -> Iterator[Tensor]:
-    """Normalised batches (B, C, H, W) of the first images of a split, as they stand.
+def samples(card: Card, split: Split, count: int | None = None, takes: Input = "float32") -> Iterator[Tensor]:
+    """Batches (B, C, H, W) of the first images of a split, as they stand.
 
     Args:
         card: Of the network that sees them.
         split: Prepared for it.
         count: How many images; None for all.
+        takes: What the file takes: "float32" gives scaled images, "uint8" pixels.
     """
+    feed = unscaled if takes == "uint8" else card.scale
     left = len(split) if count is None else min(count, len(split))
     for batch in split.batches(few((1, *card.preprocessing.shape))):
         if left <= 0:
             return
-        yield card.scale(batch.image[:left])
+        yield feed(batch.image[:left])
         left -= len(batch.image)
 
 

@@ -22,13 +22,14 @@ from compress.quantization import Codes, codes_of
 from compress.tasks import TASKS
 from exports import label
 from exports.graph.codes import least_ir_version, least_opset, store
+from exports.graph.pixels import take_pixels
 from exports.graph.seal import seal
 from exports.graph.strip import strip
 from exports.source import DEFAULT_OPSET, OPSETS, Settings, noise, source_network
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
-    """Write the network as an .onnx file of any batch size; its input is the normalised image.
+    """Write the network as an .onnx file of any batch size; its input is the scaled image, or its pixels.
 
     Raises:
         ExportError: The opset is out of range, or the network cannot be expressed in ONNX.
@@ -41,7 +42,7 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
 
     Args:
         checkpoint: What to express; it is left as it is.
-        settings: The operator set, and whether the lineage goes with it.
+        settings: The operator set, what goes in, and whether the lineage goes with it.
 
     Raises:
         ExportError: The opset is out of range, or the network cannot be expressed in ONNX.
@@ -53,7 +54,7 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     model = _convert(source_network(checkpoint), output, noise(checkpoint.card, 2), opset)
     store(model, codes)
     model.ir_version = max(model.ir_version, least_ir_version(codes))
-    model = strip(model)
+    model = strip(take_pixels(model, checkpoint.card.scale) if settings.input == "uint8" else model)
     model.producer_name = "edgepress"
     model.producer_version = label.tool_version()
     entry = model.metadata_props.add()
