@@ -74,7 +74,7 @@ def export(
     records = [record.to_dict() for record in _records(shipped, census.nodes)]
     say.result(
         {"file": output, "compared_on": origin, "records": records},
-        f"{output}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {census.opset}, {census.nodes} nodes",
+        f"{output}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {census.opset}, {census.nodes} nodes, takes {takes}",
         f"compared on {origin}",
         f"parity: {shipped.parity}",
     )

@@ -15,7 +15,8 @@ from compress.checkpoint import Card, Checkpoint
 from compress.data import DataOptions, load
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
-from exports import ship
+from exports import Settings, ship
+from exports.artefact import INPUTS, Input
 
 README = Path(__file__).parents[2] / "README.md"
 SECTION = re.compile(r"^### Run the exported file without edgepress\n.*?^```python\n(.*?)^```$", re.M | re.S)
@@ -88,9 +89,10 @@ def varied(see: Preprocessing, images: torch.Tensor) -> Checkpoint:
     return checkpoint
 
 
+@pytest.mark.parametrize("takes", INPUTS)
 @pytest.mark.parametrize("see", SEES.values(), ids=SEES.keys())
 def test_the_lines_of_the_readme_predict_what_the_checkpoint_does(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, see: Preprocessing
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, see: Preprocessing, takes: Input
 ) -> None:
     images = torch.cat([batch.image for batch in load(str(folder), DataOptions(augment=()), see=see).test.batches(64)])
     checkpoint = varied(see, images)
@@ -99,21 +101,30 @@ def test_the_lines_of_the_readme_predict_what_the_checkpoint_does(
     assert len(expected) == 320
     assert len(expected.unique()) == len(CLASSES)
     monkeypatch.chdir(tmp_path)
-    ship(checkpoint, tmp_path / "student.onnx", [checkpoint.card.scale(images)])
+    given = images if takes == "uint8" else checkpoint.card.scale(images)
+    ship(checkpoint, tmp_path / "student.onnx", [given], settings=Settings(input=takes))
     photos = sorted((folder / "test").glob("*/*"))
     (tmp_path / "photo.jpg").write_bytes(photos[0].read_bytes())
-    predict = readme_lines()
+    predict = readme_lines(takes)
     found = [CLASSES.index(predict(str(path))) for path in photos]
     wrong = [str(path) for path, ours, theirs in zip(photos, found, expected.tolist(), strict=True) if ours != theirs]
     assert wrong == []
 
 
-def readme_lines() -> Callable[[str], str]:
-    """The function that the lines define, once they have run."""
+SCALING = (
+    "np.asarray(image, np.float32).reshape(height, width, -1) / 255\n"
+    '    pixels = (pixels - np.float32(see["mean"])) / np.float32(see["std"])'
+)
+AS_THEY_ARE = "np.asarray(image).reshape(height, width, -1)"
+
+
+def readme_lines(takes: Input) -> Callable[[str], str]:
+    """The function that the lines define, once they have run; for a file that takes pixels, without the scaling."""
     block = SECTION.search(README.read_text("utf-8"))
     assert block is not None
     assert "compress" not in block[1]
     assert "edgepress" not in block[1].replace('["edgepress"]', "")
     names: dict[str, Callable[[str], str]] = {}
-    exec(block[1], names)
+    assert SCALING in block[1]
+    exec(block[1].replace(SCALING, AS_THEY_ARE) if takes == "uint8" else block[1], names)
     return names["predict"]
