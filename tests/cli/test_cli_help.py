@@ -24,6 +24,7 @@ from compress.recipes import RECIPES
 from compress.schedule import SCHEDULES
 from compress.tasks import TASKS
 from compress.training.precision import PRECISIONS
+from exports.artefact import INPUTS
 
 Run = Callable[[str, Path], Result]
 
@@ -78,6 +79,7 @@ def test_the_names_that_are_completed_are_those_of_the_tables() -> None:
         (options.TASKS, TASKS),
         (options.OPTIMIZERS, OPTIMIZERS),
         (options.SCHEDULES, SCHEDULES),
+        (options.INPUTS, INPUTS),
         (options.PRECISIONS, PRECISIONS),
     ):
         assert set(names) == set(table)

@@ -130,7 +130,7 @@ def model_of(nodes: list[NodeProto], stored: dict[str, Any], channels: int = 3) 
         nodes,
         "graph",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, 9, 11])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "c", "h", "w"])],
         [numpy_helper.from_array(values, name) for name, values in stored.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
