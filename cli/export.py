@@ -72,9 +72,10 @@ def export(
     shipped = ship(source, output, images, settings=settings, force=force)
     census = graph_census(output)
     records = [record.to_dict() for record in _records(shipped, census.nodes)]
+    told = f"ONNX opset {census.opset}, {census.nodes} nodes, takes {takes}"
     say.result(
         {"file": output, "compared_on": origin, "records": records},
-        f"{output}: {shipped.artefact.size_bytes:,} bytes, ONNX opset {census.opset}, {census.nodes} nodes, takes {takes}",
+        f"{output}: {shipped.artefact.size_bytes:,} bytes, {told}",
         f"compared on {origin}",
         f"parity: {shipped.parity}",
     )
