@@ -41,6 +41,14 @@ def export(
             group=options.OUTPUT,
         ),
     ] = "float32",
+    bare: Annotated[
+        bool,
+        typer.Option(
+            "--bare",
+            help="Write the network alone: smaller, but the file cannot say what it is or be verified.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
     data: options.CompareData = None,
     samples: options.Samples = None,
     plain: options.Plain = options.NO_CARD,
@@ -64,7 +72,7 @@ def export(
     from exports import Settings, format_of, ship
     from exports.graph.census import graph_census
 
-    settings = Settings(opset, lineage=not no_lineage, input=parse.read_input(takes))
+    settings = Settings(opset, lineage=not no_lineage, label=not bare, input=parse.read_input(takes))
     format_of(output)
     check_target(output, force=force, inputs=(checkpoint,))
     source = open_network(parse.read_file(checkpoint, plain), data, parse.read_seen(DataOptions(), seen))

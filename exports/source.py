@@ -29,6 +29,7 @@ class Settings:
     Attributes:
         opset: ONNX operator set, one of `OPSETS`; None for the default, or the least that knows the weights' types.
         lineage: Tell the history of the network in the file.
+        label: Say in the file what it is and how to feed it, and seal it.
         input: What it takes: "float32", scaled images, or "uint8", pixels that it scales itself.
 
     Raises:
@@ -37,6 +38,7 @@ class Settings:
 
     opset: int | None = None
     lineage: bool = True
+    label: bool = True
     input: Input = "float32"
 
     def __post_init__(self) -> None:

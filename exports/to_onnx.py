@@ -38,7 +38,7 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
 
 
 def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
-    """The network in ONNX, checked by the checker of ONNX, labelled and sealed: the same bits for the same checkpoint.
+    """The network in ONNX, checked by the checker of ONNX, labelled and sealed if so wished: the same bits each time.
 
     Args:
         checkpoint: What to express; it is left as it is.
@@ -55,14 +55,18 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     store(model, codes)
     model.ir_version = max(model.ir_version, least_ir_version(codes))
     model = strip(take_pixels(model, checkpoint.card.scale) if settings.input == "uint8" else model)
-    model.producer_name = "edgepress"
-    model.producer_version = label.tool_version()
-    entry = model.metadata_props.add()
-    entry.key = label.KEY
-    entry.value = label.describe(checkpoint, settings)
+    if settings.label:
+        _label(model, label.describe(checkpoint, settings))
     _check(model, opset)
-    seal(model)
+    if settings.label:
+        seal(model)
     return model
+
+
+def _label(model: ModelProto, text: str) -> None:
+    model.producer_name, model.producer_version = "edgepress", label.tool_version()
+    entry = model.metadata_props.add()
+    entry.key, entry.value = label.KEY, text
 
 
 def _opset(asked: int | None, codes: Sequence[Codes]) -> int:

@@ -128,3 +128,11 @@ def test_inspect_says_which_layers_are_quantized(teacher_path: Path, tmp_path: P
     assert quantize(teacher_path, *words).exit_code == 0
     found = json.loads(edgepress("inspect", output, "--json").stdout)
     assert found["quantized"] == {"blocks.1.conv": 4, "blocks.2.conv": 4, "embedding.1": 4}
+
+
+def test_a_bare_file_claims_nothing_that_could_be_verified(teacher_path: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.onnx"
+    assert edgepress("export", teacher_path, "--bare", "--data", "digits", "-o", bare).exit_code == 0
+    result = edgepress("verify", bare, "--against", teacher_path, "--data", "digits")
+    assert result.exit_code == 2
+    assert "it claims nothing" in result.stderr

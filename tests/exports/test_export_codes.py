@@ -53,6 +53,18 @@ def test_a_file_stores_the_codes_of_the_checkpoint(
     assert shipped.artefact.card.grids == small.card.grids
 
 
+@pytest.mark.parametrize(("scheme", "most"), [(None, 61_049), ("w8", 17_408), ("w4", 9_626), ("w2", 5_939)])
+def test_a_bare_file_is_little_more_than_its_weights(
+    checkpoint: Checkpoint, images: Tensor, tmp_path: Path, scheme: str | None, most: int
+) -> None:
+    """Within 1 % and 700 bytes of its weights as float32; 17.0, 9.4 and 5.8 KiB with fewer bits."""
+    small = checkpoint if scheme is None else _small(checkpoint, scheme)
+    shipped = ship(small, tmp_path / "small.onnx", [images], settings=Settings(label=False))
+    assert shipped.artefact.size_bytes <= most
+    assert (shipped.artefact.card, shipped.artefact.provenance) == (None, None)
+    assert not onnx.load(shipped.artefact.path).metadata_props
+
+
 @pytest.mark.parametrize(
     ("name", "size", "grown"),
     [("torchvision:mobilenet_v3_small", (32, 32), 0.5), ("unet-resnet10", (32, 64), 0.1), ("resnet10", (32, 32), 0.1)],
