@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from compress.training.journal import Journal
     from exports.effect import Effect
 
-_CHECKPOINT = ".safetensors"
+_CHECKPOINT, _TABLE = ".safetensors", ".json"
 _Scheme = Annotated[
     str | None,
     options.choice("--scheme", options.SCHEMES, help="Without training: fp16, w8, w4 or w2.", group=options.METHOD),
@@ -49,6 +49,14 @@ _KeepFloat = Annotated[
         "--keep-float",
         metavar="LIST",
         help="Stages or layers to leave as they are: map1,logits or layer4.*.",
+        rich_help_panel=options.METHOD,
+    ),
+]
+_Sensitivity = Annotated[
+    bool,
+    typer.Option(
+        "--sensitivity",
+        help="Only show what it costs to quantize each layer alone; writes a .json.",
         rich_help_panel=options.METHOD,
     ),
 ]
@@ -85,6 +93,7 @@ def quantize(
     rounding: _Rounding = "compensated",
     calibrate: _Calibrate = 256,
     keep_float: _KeepFloat = None,
+    sensitivity: _Sensitivity = False,
     max_drop: _Drop = None,
     teacher: _Teacher = None,
     method: _Method = "okd",
@@ -112,10 +121,12 @@ def quantize(
 
     Examples:
         edgepress quantize student.safetensors --scheme w8 --data digits -o student.w8.onnx
+        edgepress quantize student.safetensors --scheme w4 --sensitivity --data digits -o sensitivity.json
         edgepress quantize student.safetensors --qat w4 --epochs 10 --data digits -o student.w4.safetensors
     """
     from cli import parse, say
     from cli.effects import Yardstick
+    from cli.sensitivity import show
     from compress.jobs import Job, Recovery, quantized
     from compress.opening import open_pair
     from compress.quantization import plan, read_rounding
@@ -125,14 +136,17 @@ def quantize(
 
     bits, rounds = _bits(scheme, qat), read_rounding(rounding)
     journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
-    _check(journal, rounding, trains=qat is not None)
+    _check(journal, rounding, trains=qat is not None, only_looks=sensitivity)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
     recovery = Recovery(read_method(method, parse.read_settings(knobs)), parse.replaying(fit, replayed))
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
     grids = plan(before.network, bits, keep_float=keep_float.split(",") if keep_float else ())
-    looked_at = _calibration(before, images, calibrate) if rounds == "compensated" else ()
+    looked_at = _calibration(before, images, calibrate) if sensitivity or rounds == "compensated" else ()
+    if sensitivity:
+        show(before, grids, looked_at, rounds, output, force=force)
+        return
     command = parse.command_line()
     small = quantized(before, grids, command, rounding=rounds, images=looked_at)
     yardstick = Yardstick(before, images, max_drop, output)
@@ -155,14 +169,21 @@ def _bits(scheme: str | None, qat: str | None) -> int:
     return read_scheme(str(scheme or qat))
 
 
-def _check(journal: Journal, rounding: str, *, trains: bool) -> None:
+def _check(journal: Journal, rounding: str, *, trains: bool, only_looks: bool) -> None:
     """Nothing, once the output may be written and no option was typed that would be ignored."""
     from cli.typed import refuse
+    from compress.errors import OutputError
     from compress.files import check_target
     from exports import format_of
 
-    if rounding != "compensated":
+    if rounding != "compensated" and not only_looks:
         refuse(("--calibrate",), "nothing is looked at without --rounding compensated; leave it out")
+    if only_looks:
+        refuse(("--qat", "--max-drop", *_OF_TRAINING), "--sensitivity trains and ships nothing; leave it out")
+        if journal.output.suffix != _TABLE:
+            raise OutputError(f"{journal.output}: --sensitivity writes a {_TABLE} file; give it a name that ends so")
+        check_target(journal.output, force=journal.force, inputs=journal.inputs)
+        return
     if trains:
         refuse(("--max-drop",), "what was trained is kept, whatever it lost; leave it out")
         journal.check()

@@ -84,6 +84,19 @@ def append(path: Path, content: bytes) -> None:
         raise OutputError(f"{path}: not written: {error.strerror or error}") from error
 
 
+def write_text(path: Path, text: str, *, force: bool = False) -> Path:
+    """`path`, holding `text` in UTF-8, whole.
+
+    Raises:
+        OutputError: The target may not or cannot be written.
+    """
+
+    def write(staged: Path) -> None:
+        staged.write_text(text, encoding="utf-8")
+
+    return write_whole(path, write, force=force)
+
+
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
     """The path of a file beside another one, for the time of the `with`; `sweep` removes what a killed process left.

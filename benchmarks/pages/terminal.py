@@ -52,7 +52,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.verdict import interval_text, times
-from compress.files import write_whole
+from compress.files import write_text
 from compress.text import printable
 from exports.parity import share_text
 
@@ -78,19 +78,6 @@ def save(document: Document, path: Path, *, force: bool = False) -> Path:
     """
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return write_text(path, text, force=force)
-
-
-def write_text(path: Path, text: str, *, force: bool = False) -> Path:
-    """`path`, holding `text` in UTF-8, whole.
-
-    Raises:
-        OutputError: The target may not or cannot be written.
-    """
-
-    def write(staged: Path) -> None:
-        staged.write_text(text, encoding="utf-8")
-
-    return write_whole(path, write, force=force)
 
 
 def render(document: Document, console: Console) -> Group:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import terminal
 from benchmarks.studies import table
 from benchmarks.studies.gather import SCORES, cpu_seconds
 from benchmarks.studies.grid import TRIALS, Grid, Trial, log_of, output_of, trials
@@ -19,6 +18,7 @@ from compress import evidence
 from compress.checkpoint import Checkpoint
 from compress.errors import OutputError
 from compress.evidence import weights_digest
+from compress.files import write_text
 from compress.training.journal import Journal
 
 DOCUMENT, SHEET, TABLE, FIGURES = "study.json", "study.csv", "table.md", "figures"
@@ -137,9 +137,9 @@ def write_study(folder: Path, plan: Plan, rows: Sequence[Mapping[str, Any]], cel
         "summary": list(cells),
         "rows": list(rows),
     }
-    terminal.write_text(folder / DOCUMENT, to_json(document), force=True)
-    terminal.write_text(folder / SHEET, sheet(rows), force=True)
-    terminal.write_text(folder / TABLE, table.markdown(document) + "\n", force=True)
+    write_text(folder / DOCUMENT, to_json(document), force=True)
+    write_text(folder / SHEET, sheet(rows), force=True)
+    write_text(folder / TABLE, table.markdown(document) + "\n", force=True)
     return document
 
 

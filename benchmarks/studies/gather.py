@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import terminal
 from benchmarks.studies.grid import Trial, output_of
 from compress.checkpoint import Checkpoint, load
 from compress.data import DataOptions
 from compress.errors import CompressError
 from compress.evidence import Record
+from compress.files import write_text
 from compress.opening import data_for
 from compress.tasks import TASKS
 from compress.training.journal import Journal
@@ -145,5 +145,5 @@ def _further(trial: Trial, made: Checkpoint, path: Path, digest: str, scoring: S
         options = replace(scoring.options, fraction=trial.fraction, seed=trial.seed)
         images = data_for(made.card, scoring.data, options)
         known |= {name: TASKS[name].evaluate(made.network, images) for name in missing}
-        terminal.write_text(kept, json.dumps(known, indent=1) + "\n", force=True)
+        write_text(kept, json.dumps(known, indent=1) + "\n", force=True)
     return {name: value for task in tasks for name, value in known[task].items()}

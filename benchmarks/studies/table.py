@@ -33,6 +33,7 @@ from benchmarks import script
 from benchmarks.pages import terminal
 from benchmarks.studies.published import check_published, published_for, sources
 from compress.errors import DataError
+from compress.files import write_text
 
 SCHEMA = "edgepress-study/2"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -169,7 +170,7 @@ def main(
         text = replace_section(before, section)
     except DataError as error:
         raise DataError(f"{page}: {error}") from error
-    terminal.write_text(page, text, force=True)
+    write_text(page, text, force=True)
     typer.echo(f"{page}: results section written from {results}")
 
 

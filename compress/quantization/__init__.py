@@ -4,6 +4,7 @@ from compress.edits import Grid
 from compress.quantization.grids import Codes, apply, codes_of, plain
 from compress.quantization.quantize import quantize
 from compress.quantization.scheme import FLOAT_WEIGHTS, ROUNDINGS, SCHEMES, Rounding, plan, read_rounding, read_scheme
+from compress.quantization.sensitivity import Sensitivity, sensitivities
 
 __all__ = [
     "FLOAT_WEIGHTS",
@@ -12,6 +13,7 @@ __all__ = [
     "Codes",
     "Grid",
     "Rounding",
+    "Sensitivity",
     "apply",
     "codes_of",
     "plain",
@@ -19,4 +21,5 @@ __all__ = [
     "quantize",
     "read_rounding",
     "read_scheme",
+    "sensitivities",
 ]

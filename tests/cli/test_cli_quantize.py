@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -109,6 +111,8 @@ def test_more_loss_than_is_allowed_leaves_no_file(teacher_path: Path, tmp_path: 
         (("--scheme", "w8", "--epochs", 3), "--epochs: nothing is trained with --scheme"),
         (("--scheme", "w8", "--rounding", "nearest", "--calibrate", 3), "--calibrate: nothing is looked at"),
         (("--scheme", "w8", "--keep-float", "nowhere"), "keep-float 'nowhere'"),
+        (("--scheme", "w8", "--sensitivity"), "--sensitivity writes a .json file"),
+        (("--scheme", "w8", "--sensitivity", "--epochs", 3), "--epochs: --sensitivity trains and ships nothing"),
         (("--qat", "w8"), "a checkpoint is a .safetensors file"),
         (("--qat", "w8", "--max-drop", 1), "--max-drop: what was trained is kept"),
     ],
@@ -136,3 +140,26 @@ def test_a_bare_file_claims_nothing_that_could_be_verified(teacher_path: Path, t
     result = edgepress("verify", bare, "--against", teacher_path, "--data", "digits")
     assert result.exit_code == 2
     assert "it claims nothing" in result.stderr
+
+
+def test_sensitivity_names_the_layer_that_was_made_fragile(teacher: Checkpoint, tmp_path: Path) -> None:
+    """One huge weight in one channel leaves the others of its layer few codes."""
+    fragile, output = copy.deepcopy(teacher), tmp_path / "sensitivity.json"
+    with torch.no_grad():
+        fragile.network.model.get_parameter("embedding.1.weight")[:, 0] += 1
+    path = save(fragile, tmp_path / "fragile.safetensors")
+    result = quantize(path, "--scheme", "w4", "--rounding", "nearest", "--sensitivity", "--calibrate", 64, "-o", output)
+    assert result.exit_code == 0, result.output
+    layers = json.loads(output.read_text())["layers"]
+    assert {layer["layer"] for layer in layers} == {
+        "blocks.0.conv",
+        "blocks.1.conv",
+        "blocks.2.conv",
+        "embedding.1",
+        "classifier",
+    }
+    errors = [layer["record"]["value"] for layer in layers]
+    assert errors == sorted(errors, reverse=True)
+    assert layers[0]["layer"] == "embedding.1"
+    assert layers[0]["saved_bytes"] == layers[0]["weights"] * 28 // 8
+    assert "embedding.1" in result.stdout
