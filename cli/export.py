@@ -80,7 +80,7 @@ def export(
     shipped = ship(source, output, images, settings=settings, force=force)
     census = graph_census(output)
     records = [record.to_dict() for record in _records(shipped, census.nodes)]
-    told = f"ONNX opset {census.opset}, {census.nodes} nodes, takes {takes}"
+    told = f"ONNX opset {census.opset}, {census.nodes} nodes" + (", takes uint8 pixels" if takes == "uint8" else "")
     say.result(
         {"file": output, "compared_on": origin, "records": records},
         f"{output}: {shipped.artefact.size_bytes:,} bytes, {told}",

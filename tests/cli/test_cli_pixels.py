@@ -25,7 +25,7 @@ def folder(trio: object, succeeds: Run, tmp_path_factory: pytest.TempPathFactory
         shutil.copy(path, folder)
     said = succeeds("export student.safetensors -o pixels.onnx --input uint8", folder).stdout
     assert "pixels.onnx" in said
-    assert "takes uint8" in said
+    assert "nodes, takes uint8 pixels" in said
     assert "test images of digits" in said
     model = onnx.load(folder / "pixels.onnx")
     del model.metadata_props[:]
