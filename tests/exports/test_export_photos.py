@@ -105,26 +105,18 @@ def test_the_lines_of_the_readme_predict_what_the_checkpoint_does(
     ship(checkpoint, tmp_path / "student.onnx", [given], settings=Settings(input=takes))
     photos = sorted((folder / "test").glob("*/*"))
     (tmp_path / "photo.jpg").write_bytes(photos[0].read_bytes())
-    predict = readme_lines(takes)
+    predict = readme_lines()
     found = [CLASSES.index(predict(str(path))) for path in photos]
     wrong = [str(path) for path, ours, theirs in zip(photos, found, expected.tolist(), strict=True) if ours != theirs]
     assert wrong == []
 
 
-SCALING = (
-    "np.asarray(image, np.float32).reshape(height, width, -1) / 255\n"
-    '    pixels = (pixels - np.float32(see["mean"])) / np.float32(see["std"])'
-)
-AS_THEY_ARE = "np.asarray(image).reshape(height, width, -1)"
-
-
-def readme_lines(takes: Input) -> Callable[[str], str]:
-    """The function that the lines define, once they have run; for a file that takes pixels, without the scaling."""
+def readme_lines() -> Callable[[str], str]:
+    """The function that the lines define, once they have run."""
     block = SECTION.search(README.read_text("utf-8"))
     assert block is not None
     assert "compress" not in block[1]
     assert "edgepress" not in block[1].replace('["edgepress"]', "")
     names: dict[str, Callable[[str], str]] = {}
-    assert SCALING in block[1]
-    exec(block[1].replace(SCALING, AS_THEY_ARE) if takes == "uint8" else block[1], names)
+    exec(block[1], names)
     return names["predict"]
