@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
-from compress.quantization import Codes, codes_of
+from compress.quantization import Grid, codes_of
 from compress.tasks import TASKS
 from exports import label
 from exports.graph.codes import least_ir_version, least_opset, store
@@ -47,20 +47,32 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     Raises:
         ExportError: The opset is out of range, or the network cannot be expressed in ONNX.
     """
-    codes = codes_of(checkpoint.network, checkpoint.card.grids)
-    opset = _opset(settings.opset, codes)
-    settings = replace(settings, opset=opset)
-    output = TASKS[checkpoint.card.task].output
-    model = _convert(source_network(checkpoint), output, noise(checkpoint.card, 2), opset)
-    store(model, codes)
-    model.ir_version = max(model.ir_version, least_ir_version(codes))
-    model = strip(take_pixels(model, checkpoint.card.scale) if settings.input == "uint8" else model)
+    opset = _opset(settings.opset, checkpoint.card.grids)
+    model = to_lowered(checkpoint, settings)
     if settings.label:
-        _label(model, label.describe(checkpoint, settings))
+        _label(model, label.describe(checkpoint, replace(settings, opset=opset)))
     _check(model, opset)
     if settings.label:
         seal(model)
     return model
+
+
+def to_lowered(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
+    """The network in ONNX and nothing else: batch-norm folded, stripped, not labelled; what other formats start from.
+
+    Args:
+        checkpoint: What to express; it is left as it is.
+        settings: The operator set, and what goes in.
+
+    Raises:
+        ExportError: The opset is out of range, or the network cannot be expressed in ONNX.
+    """
+    grids, output = checkpoint.card.grids, TASKS[checkpoint.card.task].output
+    image, opset = noise(checkpoint.card, 2), _opset(settings.opset, grids)
+    model = _convert(source_network(checkpoint), output, image, opset)
+    store(model, codes_of(checkpoint.network, grids))
+    model.ir_version = max(model.ir_version, least_ir_version(grids))
+    return strip(take_pixels(model, checkpoint.card.scale) if settings.input == "uint8" else model)
 
 
 def _label(model: ModelProto, text: str) -> None:
@@ -69,14 +81,14 @@ def _label(model: ModelProto, text: str) -> None:
     entry.key, entry.value = label.KEY, text
 
 
-def _opset(asked: int | None, codes: Sequence[Codes]) -> int:
-    """The operator set to write, once it has the types of the codes."""
-    least = least_opset(codes)
+def _opset(asked: int | None, grids: Sequence[Grid]) -> int:
+    """The operator set to write, once it has the types of the weights."""
+    least = least_opset(grids)
     opset = max(DEFAULT_OPSET, least) if asked is None else asked
     if opset not in OPSETS:
         raise ExportError(f"opset {opset} is not supported; allowed are {OPSETS[0]} to {OPSETS[-1]}")
     if opset < least:
-        bits = min(one.bits for one in codes)
+        bits = min(grid.bits for grid in grids)
         raise ExportError(f"opset {opset} knows no weights of {bits} bits; give --opset {least} or leave it out")
     return opset
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from compress.errors import ExportError
-from compress.quantization import Codes
+from compress.quantization import Codes, Grid
 
 CLOSE = 1e-5  # of the largest weight of a channel: what folding in float32 may change
 TYPES = {16: TensorProto.FLOAT16, 8: TensorProto.INT8, 4: TensorProto.INT4, 2: TensorProto.INT2}
@@ -41,14 +41,14 @@ def store(model: ModelProto, codes: Iterable[Codes]) -> None:
         _store(model.graph, one)
 
 
-def least_opset(codes: Iterable[Codes]) -> int:
-    """The least operator set that knows the types of these codes."""
-    return max((OPSETS[one.bits] for one in codes), default=0)
+def least_opset(grids: Iterable[Grid]) -> int:
+    """The least operator set that knows the types of such codes."""
+    return max((OPSETS[grid.bits] for grid in grids), default=0)
 
 
-def least_ir_version(codes: Iterable[Codes]) -> int:
+def least_ir_version(grids: Iterable[Grid]) -> int:
     """The least version of the file format that knows them."""
-    return max((IR_VERSIONS[one.bits] for one in codes), default=0)
+    return max((IR_VERSIONS[grid.bits] for grid in grids), default=0)
 
 
 def _store(graph: GraphProto, codes: Codes) -> None:

@@ -1,0 +1,151 @@
+"""A .tflite file put together: tensors, operators and notes beside them, to the bytes of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+IDENTIFIER = b"TFL3"
+SCHEMA_VERSION = 3
+
+_ALIGNMENT = 16  # bytes, of what a buffer holds; the schema asks for it
+_LAST_SHORT_CODE = 127  # of an operator; a file says a later one in another field
+_KINDS = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
+}
+
+
+class _Buffer:
+    """The bytes of one buffer, which the file holds at a multiple of 16 from its start."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 (called by the generated code of the schema)
+        vector = None
+        if self._content:
+            size = len(self._content)
+            builder.StartVector(1, size, _ALIGNMENT)
+            builder.head = builder.Head() - size
+            builder.Bytes[builder.Head() : builder.Head() + size] = self._content
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if vector is not None:
+            schema.BufferAddData(builder, vector)
+        return int(schema.BufferEnd(builder))
+
+
+class Builder:
+    """Tensors and operators of one graph, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._buffers = [_Buffer(b"")]  # the first is that of every tensor without values
+        self._size = 0
+        self._tensors: list[Any] = []
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[int, int], int] = {}
+
+    def value(self, shape: Sequence[int], *, open_batch: bool = False) -> int:
+        """The index of a new float tensor without values.
+
+        Args:
+            shape: For one image.
+            open_batch: Note that its first side may be of any length.
+        """
+        signature = np.asarray([-1, *shape[1:]], np.int32) if open_batch else None
+        return self._add(schema.TensorT(shape=np.asarray(shape, np.int32), shapeSignature=signature))
+
+    def constant(self, values: NDArray[Any], scale: NDArray[np.float32] | None = None) -> int:
+        """The index of a new tensor of float32, int32 or int8 values.
+
+        Args:
+            values: In the order of the file.
+            scale: What the float values are `values` times of, of as many dimensions; more than one along one of them
+                at most.
+        """
+        content = np.ascontiguousarray(values).tobytes()
+        tensor = schema.TensorT(
+            shape=np.asarray(values.shape, np.int32), type=_KINDS[values.dtype], buffer=self._store(content)
+        )
+        if scale is not None:
+            axis = next((axis for axis, side in enumerate(scale.shape) if side != 1), 0)
+            factors = scale.astype(np.float32).ravel()
+            tensor.quantization = schema.QuantizationParametersT(
+                scale=factors, zeroPoint=np.zeros(len(factors), np.int64), quantizedDimension=axis
+            )
+        return self._add(tensor)
+
+    def operator(
+        self, code: int, inputs: Sequence[int], output: int, options: object | None = None, *, version: int = 1
+    ) -> Any:
+        """A new operator, as the schema has it.
+
+        Args:
+            code: One of the schema's `BuiltinOperator`.
+            inputs: Indices of tensors; -1 where an optional one is left out.
+            output: Index of a tensor.
+            options: Of the class of the schema that belongs to the operator; None for none.
+            version: The first of the operator that can do what it is asked to.
+        """
+        made = schema.OperatorT(
+            opcodeIndex=self._codes.setdefault((code, version), len(self._codes)),
+            inputs=np.asarray(inputs, np.int32),
+            outputs=np.asarray([output], np.int32),
+        )
+        if options is not None:
+            made.builtinOptions = options
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        self._operators.append(made)
+        return made
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Of a tensor that was added."""
+        return tuple(self._tensors[tensor].shape.tolist())
+
+    def finish(self, given: Mapping[str, int], found: Mapping[str, int], notes: Mapping[str, bytes]) -> bytes:
+        """The file, the same bytes for the same calls.
+
+        Args:
+            given: Name to the index of what a caller gives.
+            found: Name to the index of what the graph answers.
+            notes: Name to what stands beside the graph.
+        """
+        for name, index in (*given.items(), *found.items()):
+            self._tensors[index].name = name
+        graph = schema.SubGraphT(
+            tensors=self._tensors,
+            inputs=np.asarray([*given.values()], np.int32),
+            outputs=np.asarray([*found.values()], np.int32),
+            operators=self._operators,
+        )
+        model = schema.ModelT(
+            version=SCHEMA_VERSION,
+            operatorCodes=[_code(code, version) for code, version in self._codes],
+            subgraphs=[graph],
+            metadata=[schema.MetadataT(name=name, buffer=self._store(content)) for name, content in notes.items()],
+            buffers=self._buffers,
+        )
+        builder = flatbuffers.Builder(self._size + 4096)
+        builder.Finish(model.Pack(builder), IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _add(self, tensor: Any) -> int:
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def _store(self, content: bytes) -> int:
+        self._buffers.append(_Buffer(content))
+        self._size += len(content) + _ALIGNMENT
+        return len(self._buffers) - 1
+
+
+def _code(code: int, version: int) -> Any:
+    short = min(code, _LAST_SHORT_CODE)
+    return schema.OperatorCodeT(deprecatedBuiltinCode=short, builtinCode=code, version=version)

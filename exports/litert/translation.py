@@ -1,0 +1,194 @@
+"""A translation under way: the values of an ONNX network as tensors of a .tflite file, and the moves between layouts.
+
+A value of four dimensions is (B, C, H, W) in ONNX and (B, H, W, C) in the file; any other lies as in ONNX. A matrix that
+is a flattened map stays that map until an operator needs its values in the order of ONNX: a dense layer needs none, for
+its weights can be put in the order of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from compress.errors import ExportError
+from exports.litert.builder import Builder
+from exports.litert.lowered import Constant, Lowered, Node, Shape
+
+Code = schema.BuiltinOperator
+
+TO_FILE, TO_ONNX = (0, 2, 3, 1), (0, 3, 1, 2)  # a permutation of the axes of a map
+AXIS_IN_FILE = {0: 0, 1: 3, 2: 1, 3: 2}
+
+_ACTIVATING = (
+    schema.AddOptionsT,
+    schema.Conv2DOptionsT,
+    schema.DepthwiseConv2DOptionsT,
+    schema.DivOptionsT,
+    schema.FullyConnectedOptionsT,
+    schema.MulOptionsT,
+    schema.Pool2DOptionsT,
+    schema.SubOptionsT,
+)
+_NEGATIVE_TOO = schema.ActivationFunctionType.RELU_N1_TO_1
+_PER_CHANNEL = 5  # the version of DEQUANTIZE that takes a scale for each index of an axis
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a name of the network is in the file.
+
+    Attributes:
+        tensor: Its index.
+        shape: As in ONNX, for one image.
+        flattened: (C, H, W) of the map that the tensor still is, where the value is one flattened; else None.
+        positive: No value is below zero.
+    """
+
+    tensor: int
+    shape: Shape
+    flattened: Shape | None = None
+    positive: bool = False
+
+
+class Translation:
+    """What has been translated so far.
+
+    Args:
+        network: What is translated.
+    """
+
+    def __init__(self, network: Lowered) -> None:
+        self.network = network
+        self.builder = Builder()
+        self.values: dict[str, Value] = {}
+        self._makers: dict[str, Any] = {}
+
+    def given(self, node: Node, number: int) -> Value:
+        """What a node takes as its input `number`; ExportError where that is no value computed from the images."""
+        name = node.inputs[number] if number < len(node.inputs) else ""
+        if name not in self.values:
+            self.refuse(node, f"its input {number + 1} is not computed from the images")
+        return self.values[name]
+
+    def stored(self, node: Node, number: int) -> Constant | None:
+        """The constant that a node takes as its input `number`; None where it takes none there or computes it."""
+        return self.network.constants.get(node.inputs[number]) if number < len(node.inputs) else None
+
+    def constant(self, node: Node, number: int) -> Constant:
+        """The same; ExportError where there is none."""
+        found = self.stored(node, number)
+        if found is None:
+            self.refuse(node, f"its input {number + 1} is not stored in the network")
+        return found
+
+    def shape(self, node: Node) -> Shape:
+        """Of what a node gives, for one image; ExportError where it is not known."""
+        found = self.network.shapes.get(node.output, ())
+        if not found or min(found) < 1 or found[0] != 1:
+            self.refuse(node, f"what it gives has no shape that is known and begins with the images: {found}")
+        return found
+
+    def emit(
+        self, node: Node, code: int, inputs: Sequence[int], options: object | None = None, *, positive: bool = False
+    ) -> None:
+        """Let an operator compute what the node gives, laid out as the file has it."""
+        shape = self.shape(node)
+        tensor = self.builder.value(in_file(shape))
+        self._makers[node.output] = self.builder.operator(code, inputs, tensor, options)
+        self.values[node.output] = Value(tensor, shape, positive=positive)
+
+    def step(self, code: int, inputs: Sequence[int], shape: Sequence[int], options: object | None = None) -> int:
+        """The tensor that an operator computes on the way: of `shape`, as the file has it."""
+        tensor = self.builder.value(shape)
+        self.builder.operator(code, inputs, tensor, options)
+        return tensor
+
+    def fuse(self, node: Node, activation: int) -> bool:
+        """Whether the operator that computes the node's input does the activation as well, from now on.
+
+        It cannot where something else takes that input, or where it is of a kind that takes no activation.
+        """
+        name = node.inputs[0]
+        options = getattr(self._makers.get(name), "builtinOptions", None)
+        if self.network.uses[name] != 1 or not isinstance(options, _ACTIVATING) or options.fusedActivationFunction:
+            return False
+        options.fusedActivationFunction = activation
+        self._makers.pop(name)
+        self.values[node.output] = replace(self.values[name], positive=activation != _NEGATIVE_TOO)
+        return True
+
+    def floats(self, constant: Constant, arrange: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray) -> int:
+        """A tensor of the constant's float values; those stored as integers stay so in the file.
+
+        Args:
+            constant: Any.
+            arrange: Brings an array into the order of the file.
+        """
+        if constant.scale is None:
+            return self.builder.constant(arrange(constant.values).astype(np.float32))
+        values = arrange(constant.values)
+        scale = _narrowed(arrange(np.broadcast_to(constant.scale, constant.values.shape)))
+        tensor = self.builder.value(values.shape)
+        whole = self.builder.constant(values, scale)
+        self.builder.operator(Code.DEQUANTIZE, [whole], tensor, schema.DequantizeOptionsT(), version=_PER_CHANNEL)
+        return tensor
+
+    def numbers(self, values: Sequence[int] | NDArray[Any]) -> int:
+        """A tensor of whole numbers."""
+        return self.builder.constant(np.asarray(values, np.int32))
+
+    def refuse(self, node: Node, reason: str) -> NoReturn:
+        """ExportError that says where the network cannot be written, and why."""
+        raise ExportError(
+            f"{self.network.path}: {node.kind} cannot be written to a .tflite file ({node.place}): {reason}; export "
+            "to .onnx, or change the network"
+        )
+
+    def in_onnx(self, value: Value) -> int:
+        """The tensor of a value in the order of ONNX, whatever order the file has it in."""
+        maps = (1, *value.flattened) if value.flattened else value.shape
+        if len(maps) != 4:
+            return value.tensor
+        _, channels, height, width = maps
+        if channels == 1 or height * width == 1:
+            return self.reshaped(value.tensor, value.shape)
+        inputs = [value.tensor, self.numbers(TO_ONNX)]
+        tensor = self.step(Code.TRANSPOSE, inputs, maps, schema.TransposeOptionsT())
+        return self.reshaped(tensor, value.shape) if value.flattened else tensor
+
+    def reshaped(self, tensor: int, shape: Sequence[int]) -> int:
+        """The same numbers in the same order as another shape, however many images there are."""
+        options = schema.ReshapeOptionsT(newShape=np.asarray([-1, *shape[1:]], np.int32))
+        return self.step(Code.RESHAPE, [tensor, self.numbers([-1, *shape[1:]])], shape, options)
+
+    def keep(self, node: Node, tensor: int, *, positive: bool = False) -> None:
+        """Let a tensor in the order of ONNX be what the node gives."""
+        shape = self.shape(node)
+        if len(shape) == 4:
+            _, channels, height, width = shape
+            if channels == 1 or height * width == 1:
+                tensor = self.reshaped(tensor, in_file(shape))
+            else:
+                tensor = self.step(
+                    Code.TRANSPOSE, [tensor, self.numbers(TO_FILE)], in_file(shape), schema.TransposeOptionsT()
+                )
+        self.values[node.output] = Value(tensor, shape, positive=positive)
+
+
+def in_file(shape: Shape) -> Shape:
+    """The shape that a value of `shape` has in the file."""
+    return tuple(shape[axis] for axis in TO_FILE) if len(shape) == 4 else shape
+
+
+def _narrowed(scale: NDArray[Any]) -> NDArray[np.float32]:
+    """An array that varies along one axis at most, with a length of 1 along each other."""
+    for axis in range(scale.ndim):
+        first = scale.take([0], axis)
+        if (scale == first).all():
+            scale = first
+    return scale
