@@ -1,4 +1,4 @@
-"""A file held against another: size, quality and latency, measured side by side in one runtime."""
+"""A file held against another: size, quality and latency, measured side by side, each in the runtime of its format."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from compress import evidence
 from compress.data import DataOptions
 from compress.errors import DataError
 from compress.opening import Named
+from exports import format_of
 
-RUNTIME = "ONNX Runtime, CPU"
 COUNTS = ("parameters", "values", "macs", "size_bytes")
 WALL, CPU = "wall time", "CPU time"
 SESSIONS_BYTES = 512_000_000
@@ -93,7 +93,7 @@ def compare(
         "schema": terminal.SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": where,
-        "protocol": _protocol(protocol),
+        "protocol": _protocol(protocol, contenders),
         "data": _data(contenders[0]),
         "contenders": described,
         "ratio": {**_ratio(described, taken), "agreement": alike} if against is not None else None,
@@ -142,9 +142,10 @@ def _agreement(contenders: list[Contender]) -> dict[str, Any] | None:
     return None
 
 
-def _protocol(protocol: Protocol) -> dict[str, Any]:
+def _protocol(protocol: Protocol, contenders: list[Contender]) -> dict[str, Any]:
+    runtimes = dict.fromkeys(format_of(one.exported.path).runtime for one in contenders)
     return {
-        "runtime": RUNTIME,
+        "runtime": f"{' and '.join(runtimes)}, CPU",
         "threads": protocol.threads,
         "batch": 1,
         "sessions": protocol.sessions,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from exports import Artefact
-from exports.graph.census import graph_census
+from exports import Artefact, format_of
 
 
 def size(exported: Artefact) -> dict[str, int | None]:
@@ -13,9 +12,9 @@ def size(exported: Artefact) -> dict[str, int | None]:
     `values` (stored in the file), `macs` (of one image; None where a shape is left open) and `size_bytes`.
 
     Raises:
-        ExportError: The file is not an ONNX model.
+        ExportError: The file is not of the format that its name says.
     """
-    census = graph_census(exported.path)
+    census = format_of(exported.path).census(exported.path)
     return {
         "parameters": exported.provenance.parameters if exported.provenance else None,
         "values": census.parameters,

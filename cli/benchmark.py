@@ -54,7 +54,7 @@ def benchmark(
 ) -> None:
     """Measure a file against another.
 
-    Size, accuracy and latency, the two in turn and in one runtime; a checkpoint is exported for it. Faster or slower is
+    Size, accuracy and latency, the two in turn; a checkpoint is exported to ONNX for it. Faster or slower is
     said only where wall time and CPU time agree on it.
 
     Examples:

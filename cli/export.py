@@ -55,13 +55,14 @@ def export(
     seen: options.Seen = options.AS_THE_DATA_SAY,
     force: options.Force = False,
 ) -> None:
-    """Write a checkpoint as an .onnx file.
+    """Write a checkpoint as an .onnx or a .tflite file, as the name of the output ends.
 
     The file gives the same outputs as the network; without parity nothing is written.
 
     Examples:
         edgepress export student.safetensors -o student.onnx
         edgepress export student.safetensors -o camera.onnx --input uint8
+        edgepress export student.safetensors -o student.tflite
         edgepress export weights.pt --arch torchvision:resnet18 --data cifar10 -o resnet18.onnx
     """
     from cli import parse, say
@@ -70,7 +71,6 @@ def export(
     from compress.files import check_target
     from compress.opening import open_network
     from exports import Settings, format_of, ship
-    from exports.graph.census import graph_census
 
     settings = Settings(opset, lineage=not no_lineage, label=not bare, input=parse.read_input(takes))
     format_of(output)
@@ -78,15 +78,24 @@ def export(
     source = open_network(parse.read_file(checkpoint, plain), data, parse.read_seen(DataOptions(), seen))
     images, origin = samples_for(source.card, data, samples, settings.input)
     shipped = ship(source, output, images, settings=settings, force=force)
-    census = graph_census(output)
+    census = format_of(output).census(output)
     records = [record.to_dict() for record in _records(shipped, census.nodes)]
-    told = f"ONNX opset {census.opset}, {census.nodes} nodes" + (", takes uint8 pixels" if takes == "uint8" else "")
+    pixels = ", takes uint8 pixels" if takes == "uint8" else ""
     say.result(
         {"file": output, "compared_on": origin, "records": records},
-        f"{output}: {shipped.artefact.size_bytes:,} bytes, {told}",
+        f"{output}: {shipped.artefact.size_bytes:,} bytes, {_written(output, census)}{pixels}",
         f"compared on {origin}",
         f"parity: {shipped.parity}",
     )
+
+
+def _written(path: Path, census: GraphCensus) -> str:
+    """The format, with its operator set where it has one, and how many nodes."""
+    from exports import format_of
+
+    opset = census.versions.get("opset")
+    name = format_of(path).name
+    return f"{name if opset is None else f'{name} opset {opset}'}, {census.nodes} nodes"
 
 
 def _records(shipped: Shipped, nodes: int) -> list[Record]:

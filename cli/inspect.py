@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.checkpoint import Card, Checkpoint
-
-_EXPORTED = ".onnx"
+_VERSIONS = ("opset", "ir_version", "schema")
 
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A checkpoint, any .onnx file, or with --arch a plain state dict.")
+        Path, typer.Argument(metavar="FILE", help="A checkpoint, any exported file, or with --arch a plain state dict.")
     ],
     data: options.NamingData = None,
     plain: options.Plain = options.NO_CARD,
@@ -31,7 +30,7 @@ def inspect(
 ) -> None:
     """Show what is in a file.
 
-    Of a checkpoint or an .onnx: network, input, classes, parameters, MACs, bytes, lineage.
+    Of a checkpoint, an .onnx or a .tflite: network, input, classes, parameters, MACs, bytes, lineage.
 
     Examples:
         edgepress inspect student.safetensors
@@ -41,12 +40,14 @@ def inspect(
     from cli import file_bytes, parse, say
     from compress.data import DataOptions
     from compress.opening import open_network
+    from exports import FORMATS
 
     if by_bytes:
         file_bytes.show(file)
         return
-    parse.refuse_idle(file, plain, exported=file.suffix == _EXPORTED)
-    if file.suffix == _EXPORTED:
+    exported = file.suffix in FORMATS
+    parse.refuse_idle(file, plain, exported=exported)
+    if exported:
         facts = _exported_facts(file)
     else:
         asked = parse.read_seen(DataOptions(), seen)
@@ -80,29 +81,26 @@ def _exported_facts(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from exports import format_of
-    from exports.graph.census import graph_census
     from exports.label import how_to_read, steps
 
-    exported = format_of(path).read(path)
-    census, card = graph_census(path), exported.card
+    form = format_of(path)
+    exported = form.read(path)
+    census, card, layout = form.census(path), exported.card, exported.layout
+    told = {"steps": steps(card.preprocessing, exported.input, layout), "output": how_to_read(card, layout)} if card else {}
     return {
         "file": str(path),
-        "format": "ONNX",
+        "format": form.name,
         "size_bytes": exported.size_bytes,
+        "layout": layout,
         "input_shape": list(census.input_shape[1:]),
         "input_type": exported.dtype,
         "output_shape": list(census.output_shape[1:]),
         "parameters": exported.provenance.parameters if exported.provenance else None,
         "values": census.parameters,
         "macs": census.macs,
-        "opset": census.opset,
-        "ir_version": census.ir_version,
+        **census.versions,
         "operators": dict(census.operators),
-        **(
-            {**_card_facts(card), "steps": steps(card.preprocessing, exported.input), "output": how_to_read(card)}
-            if card
-            else {}
-        ),
+        **({**_card_facts(card), **told} if card else {}),
         **({"provenance": asdict(exported.provenance)} if exported.provenance else {}),
     }
 
@@ -140,7 +138,8 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "network" in facts:
         options = "".join(f", {name} {value}" for name, value in facts["options"].items())
         lines += [("network", facts["network"] + options), ("task", facts["task"])]
-    lines.append(("input", " x ".join(map(str, facts["input_shape"]))))
+    layout = f" ({facts['layout'][1:]})" if "layout" in facts else ""
+    lines.append(("input", " x ".join(map(str, facts["input_shape"])) + layout))
     if "mean" in facts:
         inside = "in the file, which takes uint8: " if facts.get("input_type") == "uint8" else ""
         rule = f"{inside}(pixel - mean) / std of [0, 1]; mean {facts['mean']}, std {facts['std']}"
@@ -150,7 +149,8 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines += [("parameters", _parameters(facts)), ("MACs", macs), ("bytes", f"{facts['size_bytes']:,}")]
     if "operators" in facts:
         operators = ", ".join(f"{kind} {count}" for kind, count in facts["operators"].items())
-        lines += [("opset", f"{facts['opset']} (IR {facts['ir_version']})"), ("operators", operators)]
+        versions = ", ".join(f"{name} {facts[name]}" for name in _VERSIONS if name in facts)
+        lines += [("versions", versions), ("operators", operators)]
     if "surgery" in facts:
         surgery = facts["surgery"]
         lines.append(

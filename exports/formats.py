@@ -8,9 +8,11 @@ from pathlib import Path
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
-from exports import run_onnx, to_onnx
+from exports import run_litert, run_onnx, to_litert, to_onnx
 from exports.artefact import Artefact
-from exports.graph.compared import differences
+from exports.graph import census, compared
+from exports.litert import census as litert_census
+from exports.litert import compared as litert_compared
 from exports.source import Settings
 
 
@@ -19,20 +21,29 @@ class Format:
     """The two ends of an edge format.
 
     Attributes:
+        name: What it is called.
+        runtime: What runs its files here.
         write: Writes a checkpoint to a path that does not exist.
         read: Opens what was written: (path, *, threads, sealed) to an Artefact.
         differences: What one file has otherwise than another of the same checkpoint and settings; empty if nothing.
+        census: What a file weighs and costs.
         folder: It is a folder of files, not one file.
     """
 
+    name: str
+    runtime: str
     write: Callable[[Checkpoint, Path, Settings], None]
     read: Callable[..., Artefact]
     differences: Callable[[Path, Path], list[str]]
+    census: Callable[[Path], census.GraphCensus]
     folder: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
-    ".onnx": Format(to_onnx.write, run_onnx.read, differences),
+    ".onnx": Format("ONNX", "ONNX Runtime", to_onnx.write, run_onnx.read, compared.differences, census.graph_census),
+    ".tflite": Format(
+        "LiteRT", "LiteRT", to_litert.write, run_litert.read, litert_compared.differences, litert_census.graph_census
+    ),
 }
 
 

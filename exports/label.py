@@ -40,13 +40,18 @@ class Label:
     sealed: bool
 
 
-def describe(checkpoint: Checkpoint, settings: Settings) -> str:
+def describe(checkpoint: Checkpoint, settings: Settings, layout: str = "NCHW") -> str:
     """The label as JSON text; `read_label` reads it back.
 
     Its parts: "format", "card" (without stages; with the lineage, paths cut to file names, unless the settings leave
     it out; without its seal, for that of the file covers it), "preprocessing" (the rule in numbers, and in words under
     "steps"; of a file that takes pixels "input" is "uint8", and "mean" and "std" are not there), "output" (how to read
     masks; of other tasks nothing) and "provenance".
+
+    Args:
+        checkpoint: What the file is made of.
+        settings: How it is wished.
+        layout: The order of the axes of what goes in, "NCHW" or "NHWC"; a map that comes out has the same.
     """
     lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
     card = replace(checkpoint.card, stages=(), weights="", lineage=lineage)
@@ -54,8 +59,8 @@ def describe(checkpoint: Checkpoint, settings: Settings) -> str:
     label = {
         "format": FORMAT,
         "card": _unsealed(json.loads(card.to_json())),
-        "preprocessing": {**_numbers(see, settings.input), "steps": steps(see, settings.input)},
-        **({"output": reading} if (reading := how_to_read(card)) else {}),
+        "preprocessing": {**_numbers(see, settings.input), "steps": steps(see, settings.input, layout)},
+        **({"output": reading} if (reading := how_to_read(card, layout)) else {}),
         "provenance": {
             name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
         },
@@ -116,12 +121,19 @@ def _numbers(see: Preprocessing, takes: Input) -> dict[str, Any]:
     return {name: value for name, value in rule.items() if name not in ("mean", "std")} | {"input": takes}
 
 
-def steps(see: Preprocessing, takes: Input = "float32") -> list[str]:
+_ORDERS = {
+    "NCHW": "channels first, then rows, then columns",
+    "NHWC": "rows first, then columns, then the channels of each pixel",
+}
+
+
+def steps(see: Preprocessing, takes: Input = "float32", layout: str = "NCHW") -> list[str]:
     """How to turn a photo into what goes into the file: one sentence a step, in order.
 
     Args:
         see: How the network sees an image.
         takes: What goes in: "float32", scaled images, or "uint8", their pixels.
+        layout: The order of the axes of what goes in.
     """
     height, width = see.size
     ratio = "square" if width == height else f"box of the shape {width} : {height}"
@@ -142,23 +154,28 @@ def steps(see: Preprocessing, takes: Input = "float32") -> list[str]:
         *([fits] if see.crop == 1 else []),
         *resized,
         scaled if takes == "float32" else "Leave the pixels as they are, 0 to 255: the file scales them itself.",
-        f"Feed {takes} of shape (batch, {see.channels}, {height}, {width}): channels first, then rows, then columns.",
+        f"Feed {takes} of shape {_batch(layout, see.channels, see.size)}: {_ORDERS[layout]}.",
     ]
 
 
-def how_to_read(card: Card) -> str:
+def how_to_read(card: Card, layout: str = "NCHW") -> str:
     """What to make of the outputs where they are a class for every pixel, in words; else empty."""
     if not TASKS[card.task].masks:
         return ""
-    classes, (height, width) = len(card.classes), card.preprocessing.size
+    shape = _batch(layout, len(card.classes), card.preprocessing.size)
     return (
-        f"The outputs are logits of shape (batch, {classes}, {height}, {width}), a class for every pixel of the input: "
-        "the one with the largest. Enlarge such a mask by its nearest pixels, for a mean of two classes is none."
+        f"The outputs are logits of shape {shape}, a class for every pixel of the input: the one with the largest. "
+        "Enlarge such a mask by its nearest pixels, for a mean of two classes is none."
     )
 
 
 def _compact(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
+
+
+def _batch(layout: str, channels: int, size: tuple[int, int]) -> str:
+    sides = {"C": channels, "H": size[0], "W": size[1]}
+    return f"(batch, {', '.join(str(sides[axis]) for axis in layout[1:])})"
 
 
 def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:

@@ -43,23 +43,21 @@ class NetworkCensus:
 
 @dataclass(frozen=True)
 class GraphCensus:
-    """The size and cost of an .onnx file.
+    """The size and cost of a file of an edge format.
 
     Attributes:
         parameters: Values stored in the file, but for shapes, axes and indices.
         macs: Multiply-accumulates of convolutions and matrix products at batch 1; None where a shape is left open.
         operators: Type to count, the most frequent first.
-        opset: Version of the standard operator set.
-        ir_version: Version of the file format.
-        input_shape: Of the first input; a name where a side is open, "?" where it has none.
+        versions: Name to number of what the format counts of itself, e.g. of its operator set.
+        input_shape: Of the first input, as the file lays it out; a name where a side is open, "?" where it has none.
         output_shape: Of the first output, alike.
     """
 
     parameters: int
     macs: int | None
     operators: Mapping[str, int]
-    opset: int
-    ir_version: int
+    versions: Mapping[str, int]
     input_shape: Shape
     output_shape: Shape
 
@@ -113,11 +111,14 @@ def graph_census(path: Path) -> GraphCensus:
         parameters=sum(_stored(graph) for graph in parts),
         macs=_macs(at_batch_one(path, model)),
         operators=dict(operators.most_common()),
-        opset=next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0),
-        ir_version=model.ir_version,
+        versions={"opset": _opset(model), "ir_version": model.ir_version},
         input_shape=shape_of(inputs(model.graph)[0]),
         output_shape=shape_of(model.graph.output[0]),
     )
+
+
+def _opset(model: ModelProto) -> int:
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def _load(path: Path) -> ModelProto:

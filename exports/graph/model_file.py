@@ -20,18 +20,23 @@ LARGEST_VALUE = 2**29
 _HINT_LENGTH = 1024
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of an .onnx file; ExportError if it is missing, no file, too large or unreadable."""
+def read_bytes(path: Path, kind: str = "an .onnx file") -> bytes:
+    """The content of a file; ExportError if it is missing, no file, too large or unreadable.
+
+    Args:
+        path: The file.
+        kind: What it ought to be, for messages.
+    """
     if path.is_dir():
-        raise ExportError(f"{path} is a folder; give an .onnx file")
+        raise ExportError(f"{path} is a folder; give {kind}")
     try:
         if not path.exists():
-            raise ExportError(f"{path} does not exist; give an .onnx file, as `edgepress export` writes them")
+            raise ExportError(f"{path} does not exist; give {kind}, as `edgepress export` writes them")
         if not path.is_file():
-            raise ExportError(f"{path} is not a file; give an .onnx file")
+            raise ExportError(f"{path} is not a file; give {kind}")
         size = path.stat().st_size
         if size > LARGEST_FILE_BYTES:
-            raise ExportError(f"{path}: has {size:,} bytes; an .onnx file has at most {LARGEST_FILE_BYTES:,}")
+            raise ExportError(f"{path}: has {size:,} bytes; {kind} has at most {LARGEST_FILE_BYTES:,}")
         return path.read_bytes()
     except OSError as error:
         raise ExportError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -44,7 +44,11 @@ def check_seal(path: Path, model: ModelProto) -> None:
     Raises:
         AlteredError: It is not, or its seal is missing.
     """
-    written, found = recorded(model), digest(model)
+    check_digest(path, recorded(model), digest(model))
+
+
+def check_digest(path: Path, written: str, found: str) -> None:
+    """Nothing, once the digest that was written is the one that was found; AlteredError otherwise."""
     if written != found:
         was = f"sha256 {written[:12]}..." if written else "a seal"
         raise AlteredError(

@@ -51,6 +51,7 @@ class Builder:
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: dict[tuple[int, int], int] = {}
+        self._kept: dict[tuple[object, ...], int] = {}
 
     def value(self, shape: Sequence[int], *, open_batch: bool = False) -> int:
         """The index of a new float tensor without values.
@@ -63,7 +64,7 @@ class Builder:
         return self._add(schema.TensorT(shape=np.asarray(shape, np.int32), shapeSignature=signature))
 
     def constant(self, values: NDArray[Any], scale: NDArray[np.float32] | None = None) -> int:
-        """The index of a new tensor of float32, int32 or int8 values.
+        """The index of a tensor of float32, int32 or int8 values, the same one for the same values.
 
         Args:
             values: In the order of the file.
@@ -71,6 +72,9 @@ class Builder:
                 at most.
         """
         content = np.ascontiguousarray(values).tobytes()
+        key = (content, values.shape, values.dtype, None if scale is None else (scale.tobytes(), scale.shape))
+        if key in self._kept:
+            return self._kept[key]
         tensor = schema.TensorT(
             shape=np.asarray(values.shape, np.int32), type=_KINDS[values.dtype], buffer=self._store(content)
         )
@@ -80,7 +84,8 @@ class Builder:
             tensor.quantization = schema.QuantizationParametersT(
                 scale=factors, zeroPoint=np.zeros(len(factors), np.int64), quantizedDimension=axis
             )
-        return self._add(tensor)
+        self._kept[key] = self._add(tensor)
+        return self._kept[key]
 
     def operator(
         self, code: int, inputs: Sequence[int], output: int, options: object | None = None, *, version: int = 1
@@ -109,12 +114,15 @@ class Builder:
         """Of a tensor that was added."""
         return tuple(self._tensors[tensor].shape.tolist())
 
-    def finish(self, given: Mapping[str, int], found: Mapping[str, int], notes: Mapping[str, bytes]) -> bytes:
+    def finish(
+        self, given: Mapping[str, int], found: Mapping[str, int], *, producer: str, notes: Mapping[str, bytes]
+    ) -> bytes:
         """The file, the same bytes for the same calls.
 
         Args:
             given: Name to the index of what a caller gives.
             found: Name to the index of what the graph answers.
+            producer: What the file says wrote it.
             notes: Name to what stands beside the graph.
         """
         for name, index in (*given.items(), *found.items()):
@@ -127,6 +135,7 @@ class Builder:
         )
         model = schema.ModelT(
             version=SCHEMA_VERSION,
+            description=producer,
             operatorCodes=[_code(code, version) for code, version in self._codes],
             subgraphs=[graph],
             metadata=[schema.MetadataT(name=name, buffer=self._store(content)) for name, content in notes.items()],

@@ -156,7 +156,7 @@ def _cast(constant: Constant) -> Constant:
 
 
 def _scaled(stored: Constant, factor: Constant) -> Constant | None:
-    """Integers that were brought to float, times a float for each index of one axis; None where it is something else."""
+    """Integers brought to float, times a factor for each index of one axis; None where it is something else."""
     if stored.scale is None or factor.scale is not None or factor.values.dtype != np.float32:
         return None
     scale = factor.values.reshape((1,) * (stored.values.ndim - factor.values.ndim) + factor.values.shape)

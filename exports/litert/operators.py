@@ -49,7 +49,7 @@ def _clip(t: Translation, node: Node, limits: tuple[float, float]) -> None:
     shape = t.builder.shape(tensor)
     for code, limit in ((Code.MAXIMUM, limits[0]), (Code.MINIMUM, limits[1])):
         if abs(limit) != inf:
-            stored = t.builder.constant(np.asarray(limit, np.float32))
+            stored = t.number(limit)
             tensor = t.step(code, [tensor, stored], shape, schema.MaximumMinimumOptionsT())
     t.values[node.output] = Value(tensor, t.shape(node), positive=positive)
 
@@ -72,10 +72,10 @@ def hard_sigmoid(t: Translation, node: Node) -> None:
     shape = t.builder.shape(tensor)
     slope, offset = 6 * float(node.attributes.get("alpha", 0.2)), 6 * float(node.attributes.get("beta", 0.5))
     if not isclose(slope, 1, rel_tol=1e-6):
-        tensor = t.step(Code.MUL, [tensor, t.builder.constant(np.float32(slope))], shape, schema.MulOptionsT())
+        tensor = t.step(Code.MUL, [tensor, t.number(slope)], shape, schema.MulOptionsT())
     clipped = schema.AddOptionsT(fusedActivationFunction=_Activation.RELU6)
-    tensor = t.step(Code.ADD, [tensor, t.builder.constant(np.float32(offset))], shape, clipped)
-    sixth = t.builder.constant(np.float32(1 / 6))
+    tensor = t.step(Code.ADD, [tensor, t.number(offset)], shape, clipped)
+    sixth = t.number(1 / 6)
     t.emit(node, Code.MUL, [tensor, sixth], schema.MulOptionsT(), positive=True)
 
 

@@ -1,8 +1,8 @@
 """A translation under way: the values of an ONNX network as tensors of a .tflite file, and the moves between layouts.
 
-A value of four dimensions is (B, C, H, W) in ONNX and (B, H, W, C) in the file; any other lies as in ONNX. A matrix that
-is a flattened map stays that map until an operator needs its values in the order of ONNX: a dense layer needs none, for
-its weights can be put in the order of the file.
+A value of four dimensions is (B, C, H, W) in ONNX and (B, H, W, C) in the file; any other lies as in ONNX. A matrix
+that is a flattened map stays that map until an operator needs its values in the order of ONNX: a dense layer needs none
+of it, for its weights can be put in the order of the file.
 """
 
 from __future__ import annotations
@@ -137,6 +137,10 @@ class Translation:
         whole = self.builder.constant(values, scale)
         self.builder.operator(Code.DEQUANTIZE, [whole], tensor, schema.DequantizeOptionsT(), version=_PER_CHANNEL)
         return tensor
+
+    def number(self, value: float) -> int:
+        """A tensor of one float without dimensions."""
+        return self.builder.constant(np.asarray(value, np.float32))
 
     def numbers(self, values: Sequence[int] | NDArray[Any]) -> int:
         """A tensor of whole numbers."""

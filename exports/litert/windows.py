@@ -94,7 +94,7 @@ def pad(t: Translation, node: Node) -> None:
         t.refuse(node, f"padding of images or channels, by {pads}")
     number = np.float32(0 if filled is None else filled.dense.item())
     tensor = _explicit(t, value, (pads[2], pads[3]), (pads[6], pads[7]), number)
-    t.values[node.output] = Value(tensor, t.shape(node), positive=value.positive and number >= 0)
+    t.values[node.output] = Value(tensor, t.shape(node), positive=value.positive and bool(number >= 0))
 
 
 def _bias(t: Translation, node: Node, weight: Constant) -> int:

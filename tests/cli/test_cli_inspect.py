@@ -115,7 +115,7 @@ def test_an_exported_file_says_what_its_checkpoint_says(file: Path, exported: Pa
 
 def test_an_exported_file_as_a_table(exported: Path) -> None:
     text = inspect(exported).stdout
-    assert "20 (IR 10)" in text
+    assert "opset 20, ir_version 10" in text
     assert "Relu 4, Conv 3, MaxPool 3, Gemm 2, Reshape 1" in text
     assert "before export" in text
     assert "weights_sha256" in text

@@ -36,7 +36,7 @@ def test_cnn_s_by_hand(checkpoint: Checkpoint, exported: Artefact) -> None:
     graph = graph_census(exported.path)
     assert (graph.parameters, graph.macs) == (15_050 - 2 * (8 + 16 + 32), CNN_S_MACS)
     assert graph.operators == {"Relu": 4, "Conv": 3, "MaxPool": 3, "Gemm": 2, "Reshape": 1}
-    assert (graph.opset, graph.ir_version) == (20, 10)
+    assert graph.versions == {"opset": 20, "ir_version": 10}
     assert (graph.input_shape, graph.output_shape) == (("batch", 3, 32, 32), ("batch", 10))
 
 

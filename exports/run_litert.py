@@ -1,0 +1,205 @@
+"""A .tflite file, our own or any other, as a callable in LiteRT with its XNNPACK kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress.checkpoint import Card
+from compress.errors import ExportError
+from exports import label
+from exports.artefact import Artefact, Provenance
+from exports.interrupt import interruptible
+from exports.litert import seal
+from exports.litert.model_file import Graph, Model, note, parse, read_bytes, text
+
+_ERRORS = (RuntimeError, ValueError, MemoryError)
+_STDERR = 2
+
+
+def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
+    """The network in a .tflite file; card and provenance are None when edgepress did not write it.
+
+    Args:
+        path: The file.
+        threads: CPU threads of LiteRT, at least 1.
+        sealed: Refuse a file that was altered since edgepress wrote it.
+
+    Raises:
+        ExportError: The file is missing, a folder, not a .tflite file, damaged, altered, or uses what LiteRT cannot
+            run.
+    """
+    if threads < 1:
+        raise ValueError(f"threads: got {threads}; at least 1 is needed")
+    content = read_bytes(path)
+    model = parse(path, content)
+    card, provenance = _own_metadata(path, model, content, sealed=sealed)
+    try:
+        interpreter = interruptible(lambda: _loaded(content, threads), stop=lambda: None)
+    except _ERRORS as error:
+        raise ExportError(
+            f"{path}: is not a .tflite file that LiteRT can run, or is damaged: {_reason(error)}; export it again"
+        ) from error
+    runner = LiteRunner(path, interpreter, model.graphs[0])
+    return Artefact(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        layout="NHWC",
+        dtype=runner.dtype,
+        batch=runner.shape[0] if runner.shape else None,
+        image_shape=runner.shape[1:],
+        threads=threads,
+        card=card,
+        provenance=provenance,
+        runner=runner,
+    )
+
+
+class LiteRunner:
+    """An interpreter of LiteRT on the CPU: one image tensor in, the first output out.
+
+    A batch of another size than the last makes the interpreter plan its memory anew, which takes less than a
+    millisecond; the weights stay as they are. Maps (B, H, W, C) of the file are (B, C, H, W) outside.
+
+    Args:
+        path: Named in errors.
+        interpreter: The loaded model.
+        graph: What the file says of it.
+
+    Raises:
+        ExportError: The model takes more or fewer than one input.
+    """
+
+    def __init__(self, path: Path, interpreter: Interpreter, graph: Graph) -> None:
+        if len(graph.inputs) != 1:
+            raise ExportError(f"{path}: takes {len(graph.inputs)} inputs; edgepress runs networks with one image input")
+        self._path = path
+        self._interpreter = interpreter
+        (given,) = interpreter.get_input_details()
+        self._input = int(given["index"])
+        self._output = int(interpreter.get_output_details()[0]["index"])
+        self._planned = tuple(int(side) for side in given["shape"])
+        self.dtype = np.dtype(given["dtype"]).name
+        sides = [side if side > 0 else None for side in graph.tensors[graph.inputs[0]].shape]
+        self.shape: tuple[int | None, ...] = tuple(_channels_second(sides))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape or type."""
+        return torch.from_numpy(self._run(self._array(image)))
+
+    def bind(self, image: Tensor) -> Callable[[], None]:
+        """A call that runs the interpreter on `image` alone, which lies in its input from now on."""
+        array = self._array(image)
+        self._run(array)
+        return BoundRun(self._interpreter, self._input, self._output)
+
+    def _run(self, array: NDArray[Any]) -> NDArray[Any]:
+        try:
+            found = interruptible(lambda: self._answer(array), stop=lambda: None)
+        except _ERRORS as error:
+            raise ExportError(f"{self._path}: cannot run a batch of shape {array.shape}: {_reason(error)}") from error
+        if found.dtype.kind not in "fiu" or found.ndim == 0:
+            raise ExportError(f"{self._path}: its first output is no tensor of numbers; edgepress needs one of logits")
+        return np.ascontiguousarray(np.moveaxis(found, -1, 1)) if found.ndim == 4 else found
+
+    def _answer(self, array: NDArray[Any]) -> NDArray[Any]:
+        if array.shape != self._planned:
+            self._interpreter.resize_tensor_input(self._input, list(array.shape))
+            self._interpreter.allocate_tensors()
+            self._planned = array.shape
+        self._interpreter.set_tensor(self._input, array)
+        self._interpreter.invoke()
+        return np.asarray(self._interpreter.get_tensor(self._output))
+
+    def _array(self, image: Tensor) -> NDArray[Any]:
+        """The images as the file takes them."""
+        fits = len(image.shape) == len(self.shape) and all(
+            side in (None, given) for side, given in zip(self.shape, image.shape, strict=True)
+        )
+        if not fits or image.dtype != torch.float32 or self.dtype != "float32":
+            sides = ", ".join("any" if side is None else str(side) for side in self.shape)
+            got = f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}"
+            raise ExportError(
+                f"{self._path}: takes {self.dtype} of shape ({sides}); got {got}; edgepress gives float32 images; "
+                "load the data with the size and channels that the file takes"
+            )
+        array = image.detach().cpu().numpy()
+        return np.ascontiguousarray(np.moveaxis(array, 1, -1) if array.ndim == 4 else array)
+
+
+@dataclass(frozen=True)
+class BoundRun:
+    """One run of an interpreter on the images that lie in its input.
+
+    Attributes:
+        interpreter: What runs.
+        input: Index of the tensor of the images.
+        output: Index of the tensor of the answers of the latest run.
+    """
+
+    interpreter: Interpreter
+    input: int
+    output: int
+
+    def __call__(self) -> None:
+        self.interpreter.invoke()
+
+
+def _loaded(content: bytes, threads: int) -> Interpreter:
+    with _quiet():
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence for what native code writes to standard error inside the `with`: LiteRT has no switch for it."""
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, _STDERR)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(nowhere)
+        os.close(kept)
+
+
+def _own_metadata(
+    path: Path, model: Model, content: bytes, *, sealed: bool
+) -> tuple[Card, Provenance] | tuple[None, None]:
+    span = note(path, model, label.KEY)
+    if span is None:
+        if model.producer == label.KEY or seal.recorded(path, model, content):
+            raise ExportError(f"{path}: its edgepress metadata are damaged: there is no label; export it again")
+        return None, None
+    own = label.read_label(path, text(path, content, span))
+    if sealed:
+        seal.check_seal(path, model, content)
+    return own.card, replace(own.provenance, graph_sha256=seal.recorded(path, model, content))
+
+
+def _channels_second(sides: list[int | None]) -> list[int | None]:
+    return [sides[0], sides[3], sides[1], sides[2]] if len(sides) == 4 else sides
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
