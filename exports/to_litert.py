@@ -39,7 +39,7 @@ def to_bytes(checkpoint: Checkpoint, path: Path, settings: Settings) -> bytes:
     Raises:
         ExportError: As of `write`.
     """
-    builder, images, answers = translate(lowered(path, to_lowered(checkpoint, settings)))
+    builder, images, answers = translate(lowered(Path(path.name), to_lowered(checkpoint, settings)))
     notes = {label.KEY: label.describe(checkpoint, settings, LAYOUT).encode(), seal.KEY: BLANK}
     output = TASKS[checkpoint.card.task].output
     return sealed(path, builder.finish({"input": images}, {output: answers}, producer=label.KEY, notes=notes))

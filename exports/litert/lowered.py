@@ -117,8 +117,7 @@ def lowered(path: Path, model: ModelProto) -> Lowered:
 
 def _node(node: NodeProto, place: str) -> Node:
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    kind = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-    return Node(kind, tuple(node.input), node.output[0], attributes, place)
+    return Node(node.op_type, tuple(node.input), node.output[0], attributes, place)
 
 
 def _listed(names: Sequence[str], constants: Mapping[str, Constant], shapes: Mapping[str, Shape]) -> str:
