@@ -46,7 +46,8 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
     model = parse(path, content)
     card, provenance = _own_metadata(path, model, content, sealed=sealed)
     try:
-        interpreter = interruptible(lambda: _loaded(content, threads), stop=lambda: None)
+        with _quiet():
+            interpreter = interruptible(lambda: _loaded(content, threads), stop=lambda: None)
     except _ERRORS as error:
         raise ExportError(
             f"{path}: is not a .tflite file that LiteRT can run, or is damaged: {_reason(error)}; export it again"
@@ -158,9 +159,8 @@ class BoundRun:
 
 
 def _loaded(content: bytes, threads: int) -> Interpreter:
-    with _quiet():
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
+    interpreter = Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
     return interpreter
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -40,12 +42,21 @@ def test_it_is_verified_against_its_checkpoint(file: Path, teacher_path: Path) -
     assert result.stdout.count("\nok ") == 5
 
 
-def test_it_knows_what_its_checkpoint_knows(file: Path, teacher_path: Path) -> None:
+def test_it_scores_what_its_checkpoint_scores(file: Path, teacher_path: Path) -> None:
     found, expected = (
         json.loads(edgepress("evaluate", path, "--data", "digits", "--json").stdout) for path in (file, teacher_path)
     )
-    assert {**found, "file": "", "network": ""}.keys() == {**expected, "file": "", "network": ""}.keys()
-    assert found["records"][0]["value"] == expected["records"][0]["value"]
+    assert found["metrics"]["top1"] == expected["metrics"]["top1"] > 0.3
+
+
+def test_it_names_what_is_on_an_image_as_its_checkpoint_does(file: Path, teacher_path: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    found, expected = (
+        json.loads(edgepress("predict", tmp_path / "noise.png", "-m", path, "--json").stdout)["predictions"][0]
+        for path in (file, teacher_path)
+    )
+    assert found["classes"][0]["class"] == expected["classes"][0]["class"]
 
 
 def test_it_is_benchmarked_against_another_format(file: Path, teacher_path: Path) -> None:

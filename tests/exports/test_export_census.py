@@ -127,7 +127,7 @@ def test_local_functions_are_counted_inside(tmp_path: Path) -> None:
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("own", 1)]
     onnx.save(helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=9), tmp_path / "m.onnx")
     census = graph_census(tmp_path / "m.onnx")
-    assert (census.macs, census.operators, census.opset) == (6, {"MatMul": 1}, 20)
+    assert (census.macs, census.operators, census.versions["opset"]) == (6, {"MatMul": 1}, 20)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x0a"])

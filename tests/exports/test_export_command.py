@@ -116,7 +116,7 @@ def test_a_target_that_exists_needs_force(student: Checkpoint, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["-o", "s.tflite"], ".onnx"),
+        (["-o", "s.h5"], ".onnx"),
         (["-o", "s.onnx", "--opset", "17"], "18 to 25"),
         (["-o", "nowhere/s.onnx"], "does not exist"),
     ],

@@ -53,7 +53,7 @@ def test_a_folder_is_shipped_as_a_file_is(checkpoint: Checkpoint, images: Tensor
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["graph.onnx", "readme", "student.parts"]
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".parts"])
+@pytest.mark.parametrize("suffix", [*FORMATS, ".parts"])
 @pytest.mark.usefixtures("parts")
 def test_nothing_is_left_of_what_fails(checkpoint: Checkpoint, images: Tensor, tmp_path: Path, suffix: str) -> None:
     def interrupted() -> Iterator[Tensor]:
