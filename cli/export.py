@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from cli import options
 if TYPE_CHECKING:
     from compress.evidence import Record
     from exports import Shipped
+    from exports.graph.census import GraphCensus
 
 
 def export(

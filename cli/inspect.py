@@ -86,7 +86,11 @@ def _exported_facts(path: Path) -> dict[str, Any]:
     form = format_of(path)
     exported = form.read(path)
     census, card, layout = form.census(path), exported.card, exported.layout
-    told = {"steps": steps(card.preprocessing, exported.input, layout), "output": how_to_read(card, layout)} if card else {}
+    told = (
+        {"steps": steps(card.preprocessing, exported.input, layout), "output": how_to_read(card, layout)}
+        if card
+        else {}
+    )
     return {
         "file": str(path),
         "format": form.name,
