@@ -37,9 +37,17 @@ class Window(NamedTuple):
 
 
 def convolution(t: Translation, node: Node) -> None:
-    """Conv: CONV_2D, of groups too, or DEPTHWISE_CONV_2D where each channel has filters of its own."""
+    """Conv: CONV_2D, of groups too, or DEPTHWISE_CONV_2D where each channel has filters of its own.
+
+    Of the filters are left out those rows and columns that only ever meet the padding, as on a map of one pixel.
+    """
     value, weight, groups = t.given(node, 0), t.constant(node, 1), int(node.attributes.get("group", 1))
-    window = _window(t, node, value, weight.values.shape[2:])
+    whole = _window(t, node, value, weight.values.shape[2:])
+    rows, columns = (_met(value.shape[axis + 2], t.shape(node)[axis + 2], whole, axis) for axis in (0, 1))
+    window = whole._replace(
+        kernel=(len(rows), len(columns)),
+        before=(whole.before[0] - rows[0] * whole.dilation[0], whole.before[1] - columns[0] * whole.dilation[1]),
+    )
     bias = _bias(t, node, weight)
     tensor, padding = _padded(t, node, value, window, np.float32(0))
     options = {
@@ -50,13 +58,28 @@ def convolution(t: Translation, node: Node) -> None:
         "dilationWFactor": window.dilation[1],
     }
     channels = value.shape[1]
-    if groups == channels and groups > 1:
-        filters = t.floats(weight, partial(np.transpose, axes=(1, 2, 3, 0)))
+    arrange = partial(_filters, rows=rows, columns=columns, order=(1, 2, 3, 0) if 1 < groups == channels else TO_FILE)
+    filters = t.floats(weight, arrange)
+    if 1 < groups == channels:
         made = schema.DepthwiseConv2DOptionsT(depthMultiplier=weight.values.shape[0] // channels, **options)
         t.emit(node, Code.DEPTHWISE_CONV_2D, [tensor, filters, bias], made)
     else:
-        filters = t.floats(weight, partial(np.transpose, axes=TO_FILE))
         t.emit(node, Code.CONV_2D, [tensor, filters, bias], schema.Conv2DOptionsT(**options))
+
+
+def _met(side: int, steps: int, window: Window, axis: int) -> range:
+    """The rows, or columns, of a filter that meet the map at some step: all from the first to the last of them."""
+    starts = [step * window.stride[axis] - window.before[axis] for step in range(steps)]
+    places = range(window.kernel[axis])
+    met = [place for place in places if any(0 <= start + place * window.dilation[axis] < side for start in starts)]
+    if not met or met[0] * window.dilation[axis] > window.before[axis]:
+        return places
+    return range(met[0], met[-1] + 1)
+
+
+def _filters(weight: NDArray[Any], *, rows: range, columns: range, order: tuple[int, ...]) -> NDArray[Any]:
+    """(O, I, H, W) weights in the order of the file, of those rows and columns alone."""
+    return weight[:, :, rows.start : rows.stop, columns.start : columns.stop].transpose(order)
 
 
 def max_pool(t: Translation, node: Node) -> None:

@@ -248,7 +248,7 @@ def agrees(checkpoint: Checkpoint, path: Path) -> Artefact:
     shipped = ship(checkpoint, path, [noise(card, 5)])
     assert shipped.parity.max_abs_difference < shipped.parity.allowed_difference / 4
     assert (
-        FORMATS[".tflite"].census(path).macs == network_census(checkpoint.network, (3, *card.preprocessing.size)).macs
+        FORMATS[".tflite"].census(path).macs <= network_census(checkpoint.network, (3, *card.preprocessing.size)).macs
     )
     return shipped.artefact
 

@@ -247,6 +247,16 @@ def test_every_operator_of_the_table_is_tried() -> None:
     assert set(OPERATORS) - tried == {"Dropout", "Identity"}  # which torch leaves out of what it exports
 
 
+@pytest.mark.parametrize(("side", "pads", "stride", "left"), [(1, 1, 1, 1), (2, 1, 2, 4), (2, 2, 1, 9), (3, 2, 1, 25)])
+def test_rows_and_columns_of_filters_that_only_meet_padding_are_left_out(
+    side: int, pads: int, stride: int, left: int, tmp_path: Path
+) -> None:
+    size = 5 if pads == 2 else 3
+    last = node("Conv", ["x", "w", "b"], ["y"], pads=[pads] * 4, strides=[stride] * 2)
+    check(graph([last], {"w": some(6, 4, size, size), "b": some(6)}, (side, side)), tmp_path / "m.tflite")
+    assert FORMATS[".tflite"].census(tmp_path / "m.tflite").parameters == 24 * left + 6
+
+
 def int8(weight: NDArray[np.float32], name: str, axis: int = 0) -> tuple[list[NodeProto], Stored]:
     """A weight of that name as whole numbers, cast and multiplied by a scale for each index of an axis."""
     others = tuple(other for other in range(weight.ndim) if other != axis)
