@@ -10,8 +10,13 @@ import typer
 from cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cli.many import Wish
+    from compress.data import DataOptions
     from compress.evidence import Record
-    from exports import Shipped
+    from compress.opening import Named
+    from exports import Settings, Shipped
     from exports.graph.census import GraphCensus
 
 
@@ -55,26 +60,53 @@ def export(
     samples: options.Samples = None,
     plain: options.Plain = options.NO_CARD,
     seen: options.Seen = options.AS_THE_DATA_SAY,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="LIST",
+            help="Write a folder: onnx, litert. [default, with --precision: all of them]",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="LIST",
+            help="Write a folder: fp32, fp16, w8, w4, w2, see `edgepress quantize`. [default, with --to: fp32]",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     force: options.Force = False,
 ) -> None:
-    """Write a checkpoint as an .onnx or a .tflite file, as the name of the output ends.
+    """Write a checkpoint as an .onnx or a .tflite file, as the name of the output ends; or a folder of several.
 
-    The file gives the same outputs as the network; without parity nothing is written.
+    The file gives the same outputs as the network; without parity nothing is written. In a folder that holds for each
+    file: one that cannot be had is a row with its reason, and the exit code is 3.
 
     Examples:
         edgepress export student.safetensors -o student.onnx
         edgepress export student.safetensors -o camera.onnx --input uint8
-        edgepress export student.safetensors -o student.tflite
+        edgepress export student.safetensors --to onnx,litert --precision fp32,w8 --data digits -o dist
         edgepress export weights.pt --arch torchvision:resnet18 --data cifar10 -o resnet18.onnx
     """
-    from cli import parse, say
+    from cli import many, parse, say
     from cli.samples import samples_for
+    from cli.typed import refuse
     from compress.data import DataOptions
     from compress.files import check_target
     from compress.opening import open_network
     from exports import Settings, format_of, ship
 
     settings = Settings(opset, lineage=not no_lineage, label=not bare, input=parse.read_input(takes))
+    if to is not None or precision is not None:
+        refuse(("--samples",), "a folder of files is compared on whole test splits; leave it out")
+        wished = many.wishes(checkpoint, output, to, precision)
+        many.check(output, wished, checkpoint, force=force)
+        named = parse.read_file(checkpoint, plain)
+        _write_folder(named, data, parse.read_seen(DataOptions(), seen), wished, settings, force=force)
+        return
     format_of(output)
     check_target(output, force=force, inputs=(checkpoint,))
     source = open_network(parse.read_file(checkpoint, plain), data, parse.read_seen(DataOptions(), seen))
@@ -89,6 +121,33 @@ def export(
         f"compared on {origin}",
         f"parity: {shipped.parity}",
     )
+
+
+def _write_folder(
+    named: Named,
+    data: str | None,
+    asked: DataOptions,
+    wished: Sequence[Wish],
+    settings: Settings,
+    *,
+    force: bool,
+) -> None:
+    from cli import many, say
+    from compress.errors import GateError, PlanError
+    from compress.opening import data_for, open_network, training_data
+
+    source = open_network(named, data, asked)
+    known = data or training_data(source.card)
+    if known is None:
+        raise PlanError("the checkpoint names no data that are on this machine; pass --data")
+    images, found = data_for(source.card, known, asked), []
+    for row in many.rows(source, images, wished, settings, force=force):
+        say.line(f"{row.wish.path}: {row.reason or 'written'}")
+        found.append(row)
+    lost = [row for row in found if row.shipped is None]
+    say.result({"files": many.facts(found), "data": images.name}, many.table(found))
+    if lost:
+        raise GateError(f"{len(lost)} of {len(found)} files were not written; the reason of each stands above")
 
 
 def _written(path: Path, census: GraphCensus) -> str:

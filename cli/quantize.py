@@ -11,8 +11,6 @@ import typer
 from cli import options
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cli.effects import Yardstick
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
@@ -126,6 +124,7 @@ def quantize(
     """
     from cli import parse, say
     from cli.effects import Yardstick
+    from cli.samples import calibration
     from cli.sensitivity import show
     from compress.jobs import Job, Recovery, quantized
     from compress.opening import open_pair
@@ -143,7 +142,7 @@ def quantize(
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
     grids = plan(before.network, bits, keep_float=keep_float.split(",") if keep_float else ())
-    looked_at = _calibration(before, images, calibrate) if sensitivity or rounds == "compensated" else ()
+    looked_at = calibration(before, images, calibrate) if sensitivity or rounds == "compensated" else ()
     if sensitivity:
         show(before, grids, looked_at, rounds, output, force=force)
         return
@@ -192,20 +191,6 @@ def _check(journal: Journal, rounding: str, *, trains: bool, only_looks: bool) -
     if journal.output.suffix != _CHECKPOINT:
         format_of(journal.output)
     check_target(journal.output, force=journal.force, inputs=journal.inputs)
-
-
-def _calibration(before: Checkpoint, images: Dataset, count: int) -> list[Tensor]:
-    """Normalised training images as they stand, spread over the classes."""
-    from exports.source import few
-
-    shape = (1, *before.card.preprocessing.shape)
-    batches, left = [], count
-    for batch in images.train.batches(few(shape), order=0):
-        batches.append(before.card.scale(batch.image[:left]))
-        left -= len(batches[-1])
-        if left <= 0:
-            break
-    return batches
 
 
 def _teacher(teacher: Path | None, before: Checkpoint, images: Dataset, seed: int) -> Checkpoint:

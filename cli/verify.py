@@ -11,12 +11,15 @@ import typer
 from cli import options
 
 if TYPE_CHECKING:
+    from compress.checkpoint import Checkpoint
     from compress.evidence import Record
     from exports.claims import Claim
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `edgepress export` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that `edgepress export` wrote, or a folder of them.")
+    ],
     against: Annotated[
         Path,
         typer.Option(
@@ -40,21 +43,50 @@ def verify(
         edgepress verify student.onnx --against student.safetensors --data digits --json
     """
     from cli import parse, say
-    from cli.samples import samples_for
     from compress.data import DataOptions
     from compress.errors import GateError
     from compress.opening import open_network
+
+    files = _files(file)
+    checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
+    documents, shown, broken = [], [], []
+    for one in files:
+        document, lines, failed = _verified(one, against, checkpoint, data, samples)
+        documents.append(document)
+        shown += [*([str(one)] if file.is_dir() else []), *lines]
+        broken += [f"{one}: {failed}"] if failed else []
+    say.result({"files": documents} if file.is_dir() else documents[0], *shown)
+    if broken:
+        raise GateError(f"{'; '.join(broken)}; do not ship it, export it again")
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the exported files of a folder."""
+    from compress.errors import ExportError
+    from exports import FORMATS
+
+    if not path.is_dir():
+        return [path]
+    found = sorted(entry for entry in path.iterdir() if entry.suffix in FORMATS)
+    if not found:
+        raise ExportError(f"{path} is a folder without exported files ({', '.join(FORMATS)}); give one that has some")
+    return found
+
+
+def _verified(
+    file: Path, against: Path, checkpoint: Checkpoint, data: str | None, samples: int | None
+) -> tuple[dict[str, Any], list[str], str]:
+    """What was found of a file: as data, as lines, and how many of its claims do not hold, in words."""
+    from cli.samples import samples_for
     from exports import claims, format_of
 
-    checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
     takes = format_of(file).read(file, sealed=False).input
     images, origin = samples_for(checkpoint.card, data, samples, takes)
     found = claims.verify(file, checkpoint, images)
-    lines = (f"{claim.verdict:<12} {claim.sentence}" for claim in found)
-    say.result(_document(file, against, origin, found), f"compared on {origin}", *lines)
-    failed = [claim for claim in found if claim.verdict == "FAILED"]
-    if failed:
-        raise GateError(f"{file}: {len(failed)} of {len(found)} claims do not hold; do not ship it, export it again")
+    failed = sum(claim.verdict == "FAILED" for claim in found)
+    lines = [f"compared on {origin}", *(f"{claim.verdict:<12} {claim.sentence}" for claim in found)]
+    words = f"{failed} of {len(found)} claims do not hold" if failed else ""
+    return _document(file, against, origin, found), lines, words
 
 
 def _document(file: Path, against: Path, origin: str, found: Sequence[Claim]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exports.artefact import Artefact, Provenance
-from exports.formats import FORMATS, Format, format_of
+from exports.formats import FORMATS, Format, format_of, suffix_of
 from exports.parity import Parity, check_parity
 from exports.shipping import Shipped, ship
 from exports.source import DEFAULT_OPSET, OPSETS, Settings, noise
@@ -22,4 +22,5 @@ __all__ = [
     "format_of",
     "noise",
     "ship",
+    "suffix_of",
 ]

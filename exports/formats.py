@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.checkpoint import Checkpoint
-from compress.errors import ExportError
+from compress.errors import ExportError, unknown_name
 from exports import run_litert, run_onnx, to_litert, to_onnx
 from exports.artefact import Artefact
 from exports.graph import census, compared
@@ -45,6 +45,14 @@ FORMATS: Mapping[str, Format] = {
         "LiteRT", "LiteRT", to_litert.write, run_litert.read, litert_compared.differences, litert_census.graph_census
     ),
 }
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of the format called so, such as "onnx" or "litert"; ExportError for an unknown one."""
+    known = {form.name.lower(): suffix for suffix, form in FORMATS.items()}
+    if name.lower() not in known:
+        raise ExportError(unknown_name("format", name, known))
+    return known[name.lower()]
 
 
 def format_of(path: Path | str) -> Format:
