@@ -1,0 +1,265 @@
+"""What a network weighs, knows and takes in every format and precision: `python -m benchmarks.studies.precisions`.
+
+Each checkpoint (the same network of several seeds) is quantized, shipped and held against its float weights on the
+whole test split; networks that were trained through their rounding are given beside them. Latency is that of the files
+of the first checkpoint, which take turns with its .onnx of float32. The document of schema "edgepress-precisions/1":
+
+    machine    see compress.evidence.describe
+    data       name of the data set
+    images     of its test split
+    networks   what was given: file, digest of the weights, command of its last step
+    protocol   sessions, rounds and turn of the latency
+    rows       name ("w8.onnx"), precision, format, how ("rounded", "trained" or ""), and one value a network of: bytes,
+               bare_bytes, metric, before, after, agreement, mcnemar; and of the first network: median_ms, and ratio
+               (value, low, high: how many times as fast as float32 in ONNX) with its verdict in words
+    refused    name to reason
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import script
+from benchmarks.bench import CPU, WALL, Protocol
+from benchmarks.measure.latency import Call, Latency, measure
+from benchmarks.pages import terminal
+from benchmarks.studies.table import replace_section
+from benchmarks.verdict import judge, ratio
+from compress import evidence
+from compress.checkpoint import Checkpoint, load
+from compress.data import DataOptions, Dataset
+from compress.errors import CompressError, DataError
+from compress.evidence import weights_digest
+from compress.files import check_target, write_text
+from compress.opening import data_for
+from compress.quantization import SCHEMES, plan, quantize
+from compress.tasks import TASKS
+from exports import FORMATS, Artefact, Settings, format_of, ship
+from exports.answers import as_network
+from exports.effect import Effect, effect
+from exports.source import few, samples
+
+SCHEMA = "edgepress-precisions/1"
+FLOAT = "fp32"
+REFERENCE = f"{FLOAT}.onnx"
+CALIBRATION = 256
+USUAL = Protocol()
+
+
+def study(
+    files: Sequence[Path],
+    trained: Mapping[str, Sequence[Path]],
+    data: str,
+    *,
+    schemes: Sequence[str] = tuple(SCHEMES),
+    protocol: Protocol = USUAL,
+) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        files: Checkpoints with float weights.
+        trained: Precision to as many checkpoints that were trained through their rounding, in the same order.
+        data: Name or path of the data set.
+        schemes: To round to, without training.
+        protocol: How latency is measured.
+
+    Raises:
+        DataError: Another number of trained checkpoints than of those with float weights.
+        CompressError: One cannot be opened.
+    """
+    for precision, paths in trained.items():
+        if len(paths) != len(files):
+            raise DataError(f"{precision}: {len(paths)} trained checkpoints for {len(files)} networks; give as many")
+    networks = [load(file) for file in files]
+    images = data_for(networks[0].card, data, DataOptions())
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        made: list[_Made] = []
+        for number, network in enumerate(networks):
+            own = {precision: load(paths[number]) for precision, paths in trained.items()}
+            versions = _versions(network, own, schemes, images)
+            made += _files(network, versions, images, Path(folder) / str(number))
+        first = {one.path.name: one.path for one in reversed(made) if one.cells}
+        taken = _latencies(first, images, protocol)
+    return {
+        "schema": SCHEMA,
+        "machine": evidence.describe(),
+        "data": images.name,
+        "images": len(images.test),
+        "networks": [_told(file, network) for file, network in zip(files, networks, strict=True)],
+        "protocol": {"sessions": protocol.sessions, "rounds": protocol.rounds, "turn_ms": protocol.turn_ms},
+        "rows": [{**_row(name, made), **_against(taken[REFERENCE], taken[name])} for name in reversed(first)],
+        "refused": {one.path.name: one.reason for one in made if one.reason},
+    }
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A file, its cells by column, or why there is none."""
+
+    path: Path
+    precision: str
+    how: str
+    cells: Mapping[str, Any]
+    reason: str = ""
+
+
+_Version = tuple[str, str, Checkpoint]  # precision, how it was made, what
+
+
+def _files(network: Checkpoint, versions: Sequence[_Version], images: Dataset, folder: Path) -> Iterator[_Made]:
+    folder.mkdir()
+    for precision, how, small in versions:
+        for suffix in FORMATS:
+            path = folder / f"{precision}{' trained' if how == 'trained' else ''}{suffix}"
+            try:
+                yield _Made(path, precision, how, _shipped(small, network, images, path))
+            except CompressError as error:
+                yield _Made(path, precision, how, {}, str(error))
+
+
+def _row(name: str, made: Sequence[_Made]) -> dict[str, Any]:
+    own = [one for one in made if one.path.name == name and one.cells]
+    told = {"name": name, "precision": own[0].precision, "format": format_of(own[0].path).name, "how": own[0].how}
+    return {**told, **{column: [one.cells[column] for one in own] for column in own[0].cells}}
+
+
+def _versions(
+    network: Checkpoint, trained: Mapping[str, Checkpoint], schemes: Sequence[str], images: Dataset
+) -> list[_Version]:
+    seen = _calibration(network, images)
+    made: list[_Version] = [(FLOAT, "", network)]
+    for scheme in schemes:
+        grids = plan(network.network, SCHEMES[scheme])
+        small = quantize(network.network, grids, rounding="compensated", images=seen)
+        card = replace(network.card, edits=(*network.card.edits, *grids), weights="")
+        made.append((scheme, "rounded", Checkpoint(small, card)))
+    return [*made, *((precision, "trained", small) for precision, small in trained.items())]
+
+
+def _calibration(network: Checkpoint, images: Dataset) -> list[Any]:
+    batches = images.train.batches(few((1, *network.card.preprocessing.shape)), order=0)
+    found: list[Any] = []
+    while sum(map(len, found)) < CALIBRATION:
+        found.append(network.card.scale(next(batches).image))
+    return found
+
+
+def _shipped(small: Checkpoint, whole: Checkpoint, images: Dataset, path: Path) -> dict[str, Any]:
+    """The file at `path`, held against the float weights: a cell a column."""
+    found: list[Effect] = []
+
+    def look(artefact: Artefact) -> None:
+        other = as_network(artefact, images.scale)
+        found.append(effect(whole.network, other, TASKS[whole.card.task], images))
+
+    shipped = ship(small, path, samples(small.card, images.test), settings=Settings(lineage=False), approve=look)
+    bare = path.with_name(f"bare-{path.name}")
+    ship(small, bare, [next(samples(small.card, images.test))], settings=Settings(label=False))
+    cost = found[0]
+    return {
+        "bytes": shipped.artefact.size_bytes,
+        "bare_bytes": bare.stat().st_size,
+        "metric": cost.metric,
+        "before": cost.before,
+        "after": cost.after,
+        "agreement": cost.agreement[1] if cost.agreement else None,
+        "mcnemar": cost.mcnemar,
+    }
+
+
+def _latencies(files: Mapping[str, Path], images: Dataset, protocol: Protocol) -> dict[str, Latency]:
+    image = images.scale(next(images.test.batches(1)).image)
+    sessions: dict[str, list[Call]] = {name: [] for name in files}
+    for _ in range(protocol.sessions):
+        for name, path in files.items():
+            sessions[name].append(format_of(path).read(path, threads=protocol.threads).bind(image))
+    return measure(sessions, rounds=protocol.rounds, turn_ms=protocol.turn_ms, warmup_ms=protocol.warmup_ms)
+
+
+def _against(reference: Latency, own: Latency) -> dict[str, Any]:
+    found = {
+        WALL: ratio(reference.wall_medians_ms, own.wall_medians_ms),
+        CPU: ratio(reference.cpu_medians_ms, own.cpu_medians_ms),
+    }
+    wall = found[WALL]
+    told = {"value": wall.value, "low": wall.low, "high": wall.high}
+    return {"median_ms": own.median_ms, "ratio": told, "verdict": judge(found).words}
+
+
+def _told(file: Path, network: Checkpoint) -> dict[str, Any]:
+    last = network.card.lineage[-1] if network.card.lineage else {}
+    return {"file": file.name, "weights": weights_digest(network.network.model), "command": last.get("command", "")}
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """The document as a section of a page."""
+    head = ["file", "bytes", "bare", "score %", "points", "agreement %", "x float32 .onnx", "median us"]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |'}{' ---: |' * (len(head) - 1)}"]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in document["rows"]]
+    refused = [f"- {name}: {reason}" for name, reason in document["refused"].items()]
+    machine, count = document["machine"], len(document["networks"])
+    notes = [
+        f"- {document['data']}, {document['images']:,} test images; networks (seeds): {count}, mean ± deviation.",
+        "- bytes: with label and seal, without lineage; bare: the network alone. points: of the score, against "
+        "float32, paired by network. x: how many times as fast as float32 in ONNX, with its 95 % interval.",
+        f"- Machine: {machine['cpu']}, one thread, batch 1, load {machine['load_average']}.",
+    ]
+    return "\n".join([*lines, "", *notes, *refused])
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    drops = [100 * (after - before) for before, after in zip(row["before"], row["after"], strict=True)]
+    times = row["ratio"]
+    agreement = [value for value in row["agreement"] if value is not None]
+    return [
+        row["name"],
+        f"{max(row['bytes']):,}",
+        f"{max(row['bare_bytes']):,}",
+        _mean([100 * value for value in row["after"]]),
+        _mean(drops, sign="+"),
+        _mean([100 * value for value in agreement]) if agreement else "-",
+        f"{times['value']:.2f} [{times['low']:.2f}, {times['high']:.2f}]",
+        f"{1000 * row['median_ms']:.1f}",
+    ]
+
+
+def _mean(values: Sequence[float], sign: str = "") -> str:
+    middle = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{middle:{sign}.2f}"
+    spread = (sum((value - middle) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+    return f"{middle:{sign}.2f} ±{spread:.2f}"
+
+
+def main(
+    files: Annotated[list[Path], typer.Argument(help="Checkpoints of one network, such as of several seeds.")],
+    data: Annotated[str, typer.Option(help="Data set by name, or a folder.")],
+    output: Annotated[Path, typer.Option("--json", help="Write the document to this file.")],
+    page: Annotated[Path | None, typer.Option(help="Page whose marked section is rewritten; made if missing.")] = None,
+    trained: Annotated[
+        list[str] | None, typer.Option(help="w4=A.safetensors,B.safetensors: trained through the rounding.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=10, help="Of the latency.")] = 30,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Ship networks in every format and precision, and say what each file weighs, knows and takes."""
+    check_target(output, force=force, inputs=files)
+    given = {word.partition("=")[0]: [*map(Path, word.partition("=")[2].split(","))] for word in trained or ()}
+    document = study(files, given, data, protocol=Protocol(rounds=rounds))
+    terminal.save(document, output, force=force)
+    section = markdown(document)
+    typer.echo(section)
+    if page is not None:
+        blank = "# Formats and precisions\n\n<!-- results:begin -->\n<!-- results:end -->\n"
+        before = page.read_text(encoding="utf-8") if page.exists() else blank
+        write_text(page, replace_section(before, section), force=True)
+
+
+if __name__ == "__main__":
+    script.run(main)

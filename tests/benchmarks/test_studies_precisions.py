@@ -1,0 +1,41 @@
+"""The study of formats and precisions, small: one network, one scheme, what was trained beside what was rounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench import Protocol
+from benchmarks.studies.precisions import markdown, study
+from compress.checkpoint import Checkpoint, save
+from compress.errors import DataError
+from compress.jobs import quantized
+from compress.quantization import plan
+
+
+def test_every_file_has_a_row_and_what_no_format_holds_a_reason(
+    teacher: Checkpoint, teacher_path: Path, tmp_path: Path
+) -> None:
+    small = quantized(teacher, plan(teacher.network, 4), "edgepress quantize", rounding="nearest")
+    trained = {"w4": [save(small, tmp_path / "w4.safetensors")]}
+    protocol = Protocol(sessions=2, rounds=2, turn_ms=1, warmup_ms=1)
+    found = study([teacher_path], trained, "digits", schemes=["w8"], protocol=protocol)
+    rows = {row["name"]: row for row in found["rows"]}
+    names = ["fp32.onnx", "fp32.tflite", "w8.onnx", "w8.tflite", "w4 trained.onnx"]
+    assert [row["name"] for row in found["rows"]] == names
+    assert list(found["refused"]) == ["w4 trained.tflite"]
+    assert rows["fp32.onnx"]["ratio"]["value"] == 1
+    assert rows["fp32.onnx"]["agreement"] == [1.0]
+    assert rows["fp32.onnx"]["before"] == rows["fp32.onnx"]["after"]
+    sizes = [rows[name]["bare_bytes"][0] for name in ("fp32.onnx", "w8.onnx", "w4 trained.onnx")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(row["bare_bytes"][0] < row["bytes"][0] for row in rows.values())
+    page = markdown(found)
+    assert all(f"| {name} | " in page for name in names)
+    assert "- w4 trained.tflite: " in page
+
+
+def test_as_many_trained_networks_as_others_are_needed(teacher_path: Path) -> None:
+    with pytest.raises(DataError, match="0 trained checkpoints for 1 networks"):
+        study([teacher_path], {"w4": []}, "digits")
