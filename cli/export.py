@@ -86,7 +86,6 @@ def export(
     file: one that cannot be had is a row with its reason, and the exit code is 3.
 
     Examples:
-        edgepress export student.safetensors -o student.onnx
         edgepress export student.safetensors -o camera.onnx --input uint8
         edgepress export student.safetensors --to onnx,litert --precision fp32,w8 --data digits -o dist
         edgepress export weights.pt --arch torchvision:resnet18 --data cifar10 -o resnet18.onnx

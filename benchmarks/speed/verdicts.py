@@ -157,8 +157,9 @@ def _against_bare(file: Path, plan: Plan) -> dict[str, float]:
     """
     runs = [_open(file) for _ in range(plan.sessions)]
     bare, measured = [_bare_ms(runs)], []
+    rounds = max(plan.rounds // PIECES, 1)
     for _ in range(PIECES):
-        taken = measure({"own": runs}, rounds=plan.rounds // PIECES, turn_ms=plan.turn_ms, warmup_ms=plan.warmup_ms)
+        taken = measure({"own": runs}, rounds=rounds, turn_ms=plan.turn_ms, warmup_ms=plan.warmup_ms)
         measured.append(taken["own"].median_ms)
         bare.append(_bare_ms(runs))
     between = [(one * next_one) ** 0.5 for one, next_one in pairwise(bare)]

@@ -320,7 +320,7 @@ def test_numbers_out_of_range(workshop: Path, refused: Refused, line: str, menti
 @pytest.mark.parametrize(
     ("line", "mentions"),
     [
-        ("export student.safetensors -o new.onnx --opset 17", ("'--opset'", "got '17'", "18 to 24")),
+        ("export student.safetensors -o new.onnx --opset 17", ("'--opset'", "got '17'", "18 to 25")),
         ("export student.safetensors -o new.onnx --samples 0", ("--samples",)),
         ("export student.safetensors -o new.h5", ("'.h5'", ".onnx")),
         ("export student.safetensors -o new", ("new: a name without a suffix", ".onnx")),

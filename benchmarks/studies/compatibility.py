@@ -1,0 +1,125 @@
+"""Which network goes into which format and precision: `python -m benchmarks.studies.compatibility docs/formats.md`.
+
+Every network is built with random weights, its batch-norm warmed up, quantized by rounding to the nearest and shipped;
+a file counts only once it gives the outputs of its network on noise.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from benchmarks import script
+from benchmarks.studies.table import BEGIN, END, replace_section
+from compress.card import Card
+from compress.checkpoint import Checkpoint
+from compress.errors import CompressError
+from compress.evidence import versions
+from compress.files import write_text
+from compress.jobs import cut, quantized
+from compress.models import Architecture, build
+from compress.preprocessing import Preprocessing
+from compress.quantization import SCHEMES, plan
+from exports import FORMATS, Settings, noise, ship
+
+PRUNED = "pruned:"  # before the name of a network that loses half of its channels
+NETWORKS = {
+    "cnn-s": (32, 32),
+    "resnet18": (64, 64),
+    "torchvision:resnet18": (64, 64),
+    "torchvision:mobilenet_v2": (64, 64),
+    "torchvision:mobilenet_v3_small": (64, 64),
+    "torchvision:efficientnet_b0": (64, 64),
+    f"{PRUNED}torchvision:resnet18": (64, 64),
+    "unet-resnet10": (64, 96),
+}
+PRECISIONS = ("fp32", *SCHEMES)
+CLASSES = tuple("abcdefghij")
+SAMPLES = 8
+
+Cell = tuple[int, str]  # bytes of the file; or 0 and why there is none
+
+
+def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
+    """(precision, suffix, what came of it) for every precision and format.
+
+    Args:
+        name: Of a network, behind `PRUNED` or not.
+        size: Height and width of its images.
+    """
+    network = _warm(name.removeprefix(PRUNED), size)
+    if name.startswith(PRUNED):
+        network = cut(network, 0.5, "edgepress prune")
+    images = [noise(network.card, SAMPLES)]
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        for precision in PRECISIONS:
+            small = network
+            if precision in SCHEMES:
+                grids = plan(network.network, SCHEMES[precision])
+                small = quantized(network, grids, "edgepress quantize", rounding="nearest")
+            for suffix in FORMATS:
+                path = Path(folder) / f"{precision}{suffix}"
+                try:
+                    shipped = ship(small, path, images, settings=Settings(lineage=False))
+                    yield precision, suffix, (shipped.artefact.size_bytes, "")
+                except CompressError as error:
+                    yield precision, suffix, (0, str(error).removeprefix(f"{path.name}: "))
+
+
+def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
+    architecture = Architecture(name, len(CLASSES), 3, size)
+    see = Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3)
+    network, task = build(architecture, seed=0), "segmentation" if name.startswith("unet") else "classification"
+    made = Checkpoint(network, Card(architecture, see, CLASSES, task=task))
+    with torch.no_grad():
+        network.model.train()(noise(made.card, SAMPLES))
+    network.model.eval()
+    return replace(made, network=network)
+
+
+def markdown(found: Mapping[str, Mapping[tuple[str, str], Cell]]) -> str:
+    """Network to its cells as a table of sizes in bytes, and under it every reason once."""
+    heads = [f"{form.name} {precision}" for precision in PRECISIONS for form in FORMATS.values()]
+    keys = [(precision, suffix) for precision in PRECISIONS for suffix in FORMATS]
+    reasons: dict[str, int] = {}
+    rows = []
+    for name, row in found.items():
+        told = [_told(row[key], reasons) for key in keys]
+        rows.append(f"| {name} | {' | '.join(told)} |")
+    notes = [f"{number}. {reason}" for reason, number in reasons.items()]
+    made = ", ".join(f"{package} {version}" for package, version in versions().items())
+    head = [f"| network | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
+    return "\n".join([*head, *rows, "", *notes, "", made])
+
+
+def _told(cell: Cell, reasons: dict[str, int]) -> str:
+    size, reason = cell
+    return f"{size:,}" if size else f"no ({reasons.setdefault(reason, len(reasons) + 1)})"
+
+
+def main(
+    page: Annotated[Path, typer.Argument(help="Page whose marked section is rewritten; made if missing.")],
+    only: Annotated[list[str] | None, typer.Option(help="These networks alone.")] = None,
+) -> None:
+    """Ship each network in every format and precision, and write which files there are."""
+    found: dict[str, dict[tuple[str, str], Cell]] = {}
+    for name, size in NETWORKS.items():
+        if only and name not in only:
+            continue
+        found[name] = {}
+        for precision, suffix, cell in cells(name, size):
+            found[name][precision, suffix] = cell
+            typer.echo(f"{name} {precision}{suffix}: {cell[1] or f'{cell[0]:,} bytes'}")
+    blank = f"# Which network goes into which format\n\nBytes of the file, without lineage.\n\n{BEGIN}\n{END}\n"
+    before = page.read_text(encoding="utf-8") if page.exists() else blank
+    write_text(page, replace_section(before, markdown(found)), force=True)
+
+
+if __name__ == "__main__":
+    script.run(main)
