@@ -112,14 +112,14 @@ def rows(
 
 def _precise(source: Checkpoint, images: Dataset, precision: str) -> Checkpoint:
     from cli import parse
-    from cli.samples import calibration
     from compress.jobs import quantized
     from compress.quantization import plan, read_scheme
+    from exports.source import calibration
 
     if precision == FLOAT:
         return source
     grids = plan(source.network, read_scheme(precision))
-    seen = calibration(source, images, CALIBRATION)
+    seen = calibration(source.card, images.train, CALIBRATION)
     return quantized(source, grids, parse.command_line(), rounding="compensated", images=seen)
 
 

@@ -124,7 +124,6 @@ def quantize(
     """
     from cli import parse, say
     from cli.effects import Yardstick
-    from cli.samples import calibration
     from cli.sensitivity import show
     from compress.jobs import Job, Recovery, quantized
     from compress.opening import open_pair
@@ -132,6 +131,7 @@ def quantize(
     from compress.recipes import read_method
     from compress.tasks import TASKS
     from compress.training.journal import Journal
+    from exports.source import calibration
 
     bits, rounds = _bits(scheme, qat), read_rounding(rounding)
     journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
@@ -142,7 +142,7 @@ def quantize(
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
     grids = plan(before.network, bits, keep_float=keep_float.split(",") if keep_float else ())
-    looked_at = calibration(before, images, calibrate) if sensitivity or rounds == "compensated" else ()
+    looked_at = calibration(before.card, images.train, calibrate) if sensitivity or rounds == "compensated" else ()
     if sensitivity:
         show(before, grids, looked_at, rounds, output, force=force)
         return

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from compress.checkpoint import Card, Checkpoint
-    from compress.data import Dataset
+    from compress.checkpoint import Card
     from exports.artefact import Input
 
 
@@ -45,25 +44,6 @@ def samples_for(card: Card, data: str | None, count: int | None, takes: Input) -
         return _test_images(card, trained_on, count, takes)
     except DataError as error:
         return _noise(card, count, takes, f"its training data cannot be used: {error}")
-
-
-def calibration(checkpoint: Checkpoint, images: Dataset, count: int) -> list[Tensor]:
-    """Batches of that many normalised training images as they stand, in an order that is always the same.
-
-    Args:
-        checkpoint: The network that sees them.
-        images: As it sees them.
-        count: How many.
-    """
-    from exports.source import few
-
-    batches, left = [], count
-    for batch in images.train.batches(few((1, *checkpoint.card.preprocessing.shape)), order=0):
-        batches.append(checkpoint.card.scale(batch.image[:left]))
-        left -= len(batches[-1])
-        if left <= 0:
-            break
-    return batches
 
 
 def _test_images(card: Card, data: str, count: int | None, takes: Input) -> Samples:

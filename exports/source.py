@@ -97,6 +97,23 @@ def samples(card: Card, split: Split, count: int | None = None, takes: Input = "
         left -= len(batch.image)
 
 
+def calibration(card: Card, split: Split, count: int) -> list[Tensor]:
+    """Scaled batches (B, C, H, W) of that many images of a split, or of all, as they stand, in an order always the same.
+
+    Args:
+        card: Of the network that sees them.
+        split: Of training, prepared for it.
+        count: How many.
+    """
+    found, left = [], count
+    for batch in split.batches(few((1, *card.preprocessing.shape)), order=0):
+        if left <= 0:
+            break
+        found.append(card.scale(batch.image[:left]))
+        left -= len(found[-1])
+    return found
+
+
 def few(shape: tuple[int, ...]) -> int:
     """How many images of the (B, C, H, W) `shape` to take at once: 64, and fewer where they are large."""
     return min(BATCH, max(1, BATCH_PIXELS // math.prod(shape[2:])))

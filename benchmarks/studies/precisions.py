@@ -43,7 +43,7 @@ from compress.tasks import TASKS
 from exports import FORMATS, Artefact, Settings, format_of, ship
 from exports.answers import as_network
 from exports.effect import Effect, effect
-from exports.source import few, samples
+from exports.source import calibration, samples
 
 SCHEMA = "edgepress-precisions/1"
 FLOAT = "fp32"
@@ -132,7 +132,7 @@ def _row(name: str, made: Sequence[_Made]) -> dict[str, Any]:
 def _versions(
     network: Checkpoint, trained: Mapping[str, Checkpoint], schemes: Sequence[str], images: Dataset
 ) -> list[_Version]:
-    seen = _calibration(network, images)
+    seen = calibration(network.card, images.train, CALIBRATION)
     made: list[_Version] = [(FLOAT, "", network)]
     for scheme in schemes:
         grids = plan(network.network, SCHEMES[scheme])
@@ -140,14 +140,6 @@ def _versions(
         card = replace(network.card, edits=(*network.card.edits, *grids), weights="")
         made.append((scheme, "rounded", Checkpoint(small, card)))
     return [*made, *((precision, "trained", small) for precision, small in trained.items())]
-
-
-def _calibration(network: Checkpoint, images: Dataset) -> list[Any]:
-    batches = images.train.batches(few((1, *network.card.preprocessing.shape)), order=0)
-    found: list[Any] = []
-    while sum(map(len, found)) < CALIBRATION:
-        found.append(network.card.scale(next(batches).image))
-    return found
 
 
 def _shipped(small: Checkpoint, whole: Checkpoint, images: Dataset, path: Path) -> dict[str, Any]:
