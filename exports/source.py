@@ -98,7 +98,7 @@ def samples(card: Card, split: Split, count: int | None = None, takes: Input = "
 
 
 def calibration(card: Card, split: Split, count: int) -> list[Tensor]:
-    """Scaled batches (B, C, H, W) of that many images of a split, or of all, as they stand, in an order always the same.
+    """Scaled batches (B, C, H, W) of that many images of a split, or of all, in an order that is always the same.
 
     Args:
         card: Of the network that sees them.
