@@ -50,7 +50,8 @@ def _compensate(model: nn.Module, bits: dict[str, int], images: Sequence[Tensor]
         layer, kind, weight = held(model, name)
         if isinstance(kind, Half):
             continue
-        seen = reduce(torch.add, (products(layer, inputs) for inputs in _inputs(model, layer, images)))
+        batches = (products(layer, inputs) for inputs in _inputs(model, layer, images))
+        seen = reduce(lambda one, other: [a.add_(b) for a, b in zip(one, other, strict=True)], batches)
         weight.data.copy_(compensated(weight, kind.step.detach(), code_range(bits[name]), seen))
 
 

@@ -19,7 +19,7 @@ from compress.opening import Named, new_network
 from compress.pruning import Cut
 from compress.quantization import SCHEMES, Grid, codes_of, plain, plan, quantize
 from compress.quantization.grids import Steps, apply, code_range, held
-from compress.quantization.rounding import compensated, products
+from compress.quantization.rounding import PART, compensated, products
 from compress.quantization.steps import best_steps
 from compress.stages import Staged
 
@@ -104,7 +104,7 @@ def test_products_are_what_makes_the_change_of_an_output(layer: nn.Conv2d | nn.L
     with torch.no_grad():
         changed.weight += change
         found = changed(inputs) - layer(inputs)
-    form = products(layer, inputs)
+    (form,) = products(layer, inputs)
     rows = change.reshape(len(form), -1, form.shape[1])
     expected = torch.einsum("gfi,gij,gfj->gf", rows, form, rows).flatten()
     over = [axis for axis in range(found.ndim) if axis != (1 if found.ndim == 4 else found.ndim - 1)]
@@ -114,10 +114,23 @@ def test_products_are_what_makes_the_change_of_an_output(layer: nn.Conv2d | nn.L
 def test_one_weight_after_the_other_by_hand() -> None:
     """Two inputs that are always equal: what the first weight loses, the second takes over."""
     alike = torch.ones(1, 2, 2)
-    rounded = compensated(torch.tensor([[0.4, 0.4]]), torch.ones(1), (-8, 7), alike)
+    rounded = compensated(torch.tensor([[0.4, 0.4]]), torch.ones(1), (-8, 7), [alike])
     assert rounded.sum() == 1
-    apart = compensated(torch.tensor([[0.4, 0.4]]), torch.ones(1), (-8, 7), torch.eye(2)[None])
+    apart = compensated(torch.tensor([[0.4, 0.4]]), torch.ones(1), (-8, 7), [torch.eye(2)[None]])
     assert apart.tolist() == [[0, 0]]
+
+
+def test_a_long_filter_is_rounded_in_parts_that_make_up_for_themselves() -> None:
+    chance = torch.Generator().manual_seed(4)
+    layer, inputs = nn.Linear(PART + 40, 3), torch.randn(64, PART + 40, generator=chance)
+    forms, steps = products(layer, inputs), best_steps(layer.weight, 4)
+    assert [form.shape for form in forms] == [(1, PART, PART), (1, 40, 40)]
+    found = compensated(layer.weight, steps, code_range(4), forms)
+    nearest = (layer.weight.detach() / steps[:, None]).clamp(-8, 7).round() * steps[:, None]
+    errors = [((weight - layer.weight.detach()) @ inputs.T).square().sum() for weight in (found, nearest)]
+    assert errors[0] < 0.5 * errors[1]
+    tail = compensated(layer.weight[:, PART:], steps, code_range(4), forms[1:])
+    assert torch.equal(found[:, PART:], tail)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
