@@ -279,7 +279,10 @@ except KeyboardInterrupt:
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20)[0] == "interrupted\n"
+    try:
+        assert process.communicate(timeout=20)[0] == "interrupted\n"
+    finally:
+        process.kill()
     assert process.returncode == 0
 
 
