@@ -81,16 +81,15 @@ def _exported_facts(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from exports import format_of
-    from exports.label import how_to_read, steps
+    from exports.label import how_to_read, needs, steps
 
     form = format_of(path)
     exported = form.read(path)
     census, card, layout = form.census(path), exported.card, exported.layout
-    told = (
-        {"steps": steps(card.preprocessing, exported.input, layout), "output": how_to_read(card, layout)}
-        if card
-        else {}
-    )
+    told: dict[str, Any] = {}
+    if card is not None:
+        rule = steps(card.preprocessing, exported.input, layout)
+        told = {"steps": rule, "output": how_to_read(card, layout), "needs": needs(card)}
     return {
         "file": str(path),
         "format": form.name,
@@ -164,7 +163,7 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines += [(f"step {number}", _step_line(step)) for number, step in enumerate(facts["lineage"], 1)]
     if "provenance" in facts:
         lines.append(("preprocessing", " ".join(facts["steps"])))
-        lines += [("output", facts["output"])] if facts["output"] else []
+        lines += [(name, facts[name]) for name in ("output", "needs") if facts[name]]
         lines += _provenance_lines(facts["provenance"])
     return lines
 

@@ -46,7 +46,7 @@ def describe(checkpoint: Checkpoint, settings: Settings, layout: str = "NCHW") -
     Its parts: "format", "card" (without stages; with the lineage, paths cut to file names, unless the settings leave
     it out; without its seal, for that of the file covers it), "preprocessing" (the rule in numbers, and in words under
     "steps"; of a file that takes pixels "input" is "uint8", and "mean" and "std" are not there), "output" (how to read
-    masks; of other tasks nothing) and "provenance".
+    masks; of other tasks nothing), "needs" (the least runtime, where that is a recent one) and "provenance".
 
     Args:
         checkpoint: What the file is made of.
@@ -61,6 +61,7 @@ def describe(checkpoint: Checkpoint, settings: Settings, layout: str = "NCHW") -
         "card": _unsealed(json.loads(card.to_json())),
         "preprocessing": {**_numbers(see, settings.input), "steps": steps(see, settings.input, layout)},
         **({"output": reading} if (reading := how_to_read(card, layout)) else {}),
+        **({"needs": least} if (least := needs(card)) else {}),
         "provenance": {
             name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
         },
@@ -121,6 +122,7 @@ def _numbers(see: Preprocessing, takes: Input) -> dict[str, Any]:
     return {name: value for name, value in rule.items() if name not in ("mean", "std")} | {"input": takes}
 
 
+_NEEDS = {4: "ONNX Runtime 1.23 or newer", 2: "ONNX Runtime 1.24 or newer"}
 _ORDERS = {
     "NCHW": "channels first, then rows, then columns",
     "NHWC": "rows first, then columns, then the channels of each pixel",
@@ -167,6 +169,11 @@ def how_to_read(card: Card, layout: str = "NCHW") -> str:
         f"The outputs are logits of shape {shape}, a class for every pixel of the input: the one with the largest. "
         "Enlarge such a mask by its nearest pixels, for a mean of two classes is none."
     )
+
+
+def needs(card: Card) -> str:
+    """The least runtime that knows the types of the weights, in words; empty where any does."""
+    return _NEEDS.get(min((grid.bits for grid in card.grids), default=0), "")
 
 
 def _compact(data: object) -> str:

@@ -132,6 +132,7 @@ def test_inspect_says_which_layers_are_quantized(teacher_path: Path, tmp_path: P
     assert quantize(teacher_path, *words).exit_code == 0
     found = json.loads(edgepress("inspect", output, "--json").stdout)
     assert found["quantized"] == {"blocks.1.conv": 4, "blocks.2.conv": 4, "embedding.1": 4}
+    assert found["needs"] == "ONNX Runtime 1.23 or newer"
 
 
 def test_a_bare_file_claims_nothing_that_could_be_verified(teacher_path: Path, tmp_path: Path) -> None:
