@@ -16,12 +16,11 @@ import torch
 import typer
 
 from benchmarks import script
-from benchmarks.studies.table import BEGIN, END, replace_section
+from benchmarks.studies.table import write_section
 from compress.card import Card
 from compress.checkpoint import Checkpoint
 from compress.errors import CompressError
 from compress.evidence import versions
-from compress.files import write_text
 from compress.jobs import cut, quantized
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
@@ -84,7 +83,7 @@ def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
 
 
 def markdown(found: Mapping[str, Mapping[tuple[str, str], Cell]]) -> str:
-    """Network to its cells as a table of sizes in bytes, and under it every reason once."""
+    """Network to its cells as a table of the bytes of each file (without lineage), and under it every reason once."""
     heads = [f"{form.name} {precision}" for precision in PRECISIONS for form in FORMATS.values()]
     keys = [(precision, suffix) for precision in PRECISIONS for suffix in FORMATS]
     reasons: dict[str, int] = {}
@@ -116,9 +115,7 @@ def main(
         for precision, suffix, cell in cells(name, size):
             found[name][precision, suffix] = cell
             typer.echo(f"{name} {precision}{suffix}: {cell[1] or f'{cell[0]:,} bytes'}")
-    blank = f"# Which network goes into which format\n\nBytes of the file, without lineage.\n\n{BEGIN}\n{END}\n"
-    before = page.read_text(encoding="utf-8") if page.exists() else blank
-    write_text(page, replace_section(before, markdown(found)), force=True)
+    write_section(page, markdown(found), title="Which network goes into which format")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ of the first checkpoint, which take turns with its .onnx of float32. The documen
     protocol   sessions, rounds and turn of the latency
     rows       name ("w8.onnx"), precision, format, how ("rounded", "trained" or ""), and one value a network of: bytes,
                bare_bytes, metric, before, after, agreement, mcnemar; and of the first network: median_ms, and ratio
-               (value, low, high: how many times as fast as float32 in ONNX) with its verdict in words
+               (value, low, high: how many times as fast as float32 in ONNX) with its verdict in words, and speedup, the
+               same against `against`
+    against    optional: the teacher as float32 in ONNX: file, bytes, after (its score), median_ms
     refused    name to reason
 """
 
@@ -28,15 +30,16 @@ import typer
 from benchmarks import script
 from benchmarks.bench import CPU, WALL, Protocol
 from benchmarks.measure.latency import Call, Latency, measure
+from benchmarks.measure.quality import quality
 from benchmarks.pages import terminal
-from benchmarks.studies.table import replace_section
+from benchmarks.studies.table import write_section
 from benchmarks.verdict import judge, ratio
 from compress import evidence
 from compress.checkpoint import Checkpoint, load
 from compress.data import DataOptions, Dataset
 from compress.errors import CompressError, DataError
 from compress.evidence import weights_digest
-from compress.files import check_target, write_text
+from compress.files import check_target
 from compress.opening import data_for
 from compress.quantization import SCHEMES, plan, quantize
 from compress.tasks import TASKS
@@ -47,7 +50,7 @@ from exports.source import calibration, samples
 
 SCHEMA = "edgepress-precisions/1"
 FLOAT = "fp32"
-REFERENCE = f"{FLOAT}.onnx"
+REFERENCE, TEACHER = f"{FLOAT}.onnx", "teacher"
 CALIBRATION = 256
 USUAL = Protocol()
 
@@ -57,6 +60,7 @@ def study(
     trained: Mapping[str, Sequence[Path]],
     data: str,
     *,
+    against: Path | None = None,
     schemes: Sequence[str] = tuple(SCHEMES),
     protocol: Protocol = USUAL,
 ) -> dict[str, Any]:
@@ -66,6 +70,7 @@ def study(
         files: Checkpoints with float weights.
         trained: Precision to as many checkpoints that were trained through their rounding, in the same order.
         data: Name or path of the data set.
+        against: The teacher, whose .onnx takes its turns, too.
         schemes: To round to, without training.
         protocol: How latency is measured.
 
@@ -85,7 +90,9 @@ def study(
             versions = _versions(network, own, schemes, images)
             made += _files(network, versions, images, Path(folder) / str(number))
         first = {one.path.name: one.path for one in reversed(made) if one.cells}
-        taken = _latencies(first, images, protocol)
+        teacher = _teacher(against, images, Path(folder)) if against else {}
+        timed = {**first, **({TEACHER: teacher.pop("path")} if teacher else {})}
+        taken = _latencies(timed, images, protocol)
     return {
         "schema": SCHEMA,
         "machine": evidence.describe(),
@@ -93,7 +100,8 @@ def study(
         "images": len(images.test),
         "networks": [_told(file, network) for file, network in zip(files, networks, strict=True)],
         "protocol": {"sessions": protocol.sessions, "rounds": protocol.rounds, "turn_ms": protocol.turn_ms},
-        "rows": [{**_row(name, made), **_against(taken[REFERENCE], taken[name])} for name in reversed(first)],
+        "rows": [{**_row(name, made), **_times(name, taken)} for name in reversed(first)],
+        **({"against": {**teacher, "median_ms": taken[TEACHER].median_ms}} if teacher else {}),
         "refused": {one.path.name: one.reason for one in made if one.reason},
     }
 
@@ -174,14 +182,35 @@ def _latencies(files: Mapping[str, Path], images: Dataset, protocol: Protocol) -
     return measure(sessions, rounds=protocol.rounds, turn_ms=protocol.turn_ms, warmup_ms=protocol.warmup_ms)
 
 
-def _against(reference: Latency, own: Latency) -> dict[str, Any]:
-    found = {
-        WALL: ratio(reference.wall_medians_ms, own.wall_medians_ms),
-        CPU: ratio(reference.cpu_medians_ms, own.cpu_medians_ms),
+def _times(name: str, taken: Mapping[str, Latency]) -> dict[str, Any]:
+    """A file's median, and how many times as fast as others it is."""
+    own = taken[name]
+    found = {"median_ms": own.median_ms, "ratio": _ratio(taken[REFERENCE], own)}
+    return found | ({"speedup": _ratio(taken[TEACHER], own)} if TEACHER in taken else {})
+
+
+def _ratio(other: Latency, own: Latency) -> dict[str, Any]:
+    clocks = {
+        WALL: ratio(other.wall_medians_ms, own.wall_medians_ms),
+        CPU: ratio(other.cpu_medians_ms, own.cpu_medians_ms),
     }
-    wall = found[WALL]
-    told = {"value": wall.value, "low": wall.low, "high": wall.high}
-    return {"median_ms": own.median_ms, "ratio": told, "verdict": judge(found).words}
+    wall = clocks[WALL]
+    return {"value": wall.value, "low": wall.low, "high": wall.high, "verdict": judge(clocks).words}
+
+
+def _teacher(file: Path, images: Dataset, folder: Path) -> dict[str, Any]:
+    """The teacher's file as float32 in ONNX, and what it is."""
+    whole = load(file)
+    shipped = ship(
+        whole, folder / f"{TEACHER}.onnx", samples(whole.card, images.test), settings=Settings(lineage=False)
+    )
+    found = quality(shipped.artefact, images)
+    return {
+        **_told(file, whole),
+        "path": shipped.artefact.path,
+        "bytes": shipped.artefact.size_bytes,
+        "after": found["value"] if found else None,
+    }
 
 
 def _told(file: Path, network: Checkpoint) -> dict[str, Any]:
@@ -191,24 +220,32 @@ def _told(file: Path, network: Checkpoint) -> dict[str, Any]:
 
 def markdown(document: Mapping[str, Any]) -> str:
     """The document as a section of a page."""
-    head = ["file", "bytes", "bare", "score %", "points", "agreement %", "x float32 .onnx", "median us"]
+    teacher = document.get("against")
+    head = ["file", "bytes", "bare", "score %", "points", "agreement %", "us", "x float32 .onnx"]
+    head += [f"x {teacher['file']}"] if teacher else []
     lines = [f"| {' | '.join(head)} |", f"|{' --- |'}{' ---: |' * (len(head) - 1)}"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in document["rows"]]
+    if teacher:
+        size = f"{teacher['bytes']:,}"
+        score, time = f"{100 * teacher['after']:.2f}", f"{1000 * teacher['median_ms']:.0f}"
+        lines.append(f"| {' | '.join([teacher['file'], size, '', score, '', '', time, '', ''])} |")
     refused = [f"- {name}: {reason}" for name, reason in document["refused"].items()]
+    made = [one["command"] for one in document["networks"] if one["command"]]
     machine, count = document["machine"], len(document["networks"])
     notes = [
         f"- {document['data']}, {document['images']:,} test images; networks (seeds): {count}, mean ± deviation.",
         "- bytes: with label and seal, without lineage; bare: the network alone. points: of the score, against "
-        "float32, paired by network. x: how many times as fast as float32 in ONNX, with its 95 % interval.",
-        f"- Machine: {machine['cpu']}, one thread, batch 1, load {machine['load_average']}.",
+        "float32, paired by network. us: the median of one image at one thread. x: how many times as fast, with its "
+        "95 % interval; all files took turns in one run.",
+        f"- Machine: {machine['cpu']}, load {machine['load_average']}.",
     ]
-    return "\n".join([*lines, "", *notes, *refused])
+    return "\n".join([*lines, "", *notes, *refused, "", "Networks:", "", "```", *made, "```"])
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     drops = [100 * (after - before) for before, after in zip(row["before"], row["after"], strict=True)]
-    times = row["ratio"]
     agreement = [value for value in row["agreement"] if value is not None]
+    times = [row["ratio"], *([row["speedup"]] if "speedup" in row else [])]
     return [
         row["name"],
         f"{max(row['bytes']):,}",
@@ -216,8 +253,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _mean([100 * value for value in row["after"]]),
         _mean(drops, sign="+"),
         _mean([100 * value for value in agreement]) if agreement else "-",
-        f"{times['value']:.2f} [{times['low']:.2f}, {times['high']:.2f}]",
         f"{1000 * row['median_ms']:.1f}",
+        *(f"{one['value']:.3g} [{one['low']:.3g}, {one['high']:.3g}]" for one in times),
     ]
 
 
@@ -237,20 +274,19 @@ def main(
     trained: Annotated[
         list[str] | None, typer.Option(help="w4=A.safetensors,B.safetensors: trained through the rounding.")
     ] = None,
+    against: Annotated[Path | None, typer.Option(help="The teacher, whose .onnx takes its turns, too.")] = None,
     rounds: Annotated[int, typer.Option(min=10, help="Of the latency.")] = 30,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Ship networks in every format and precision, and say what each file weighs, knows and takes."""
     check_target(output, force=force, inputs=files)
     given = {word.partition("=")[0]: [*map(Path, word.partition("=")[2].split(","))] for word in trained or ()}
-    document = study(files, given, data, protocol=Protocol(rounds=rounds))
+    document = study(files, given, data, against=against, protocol=Protocol(rounds=rounds))
     terminal.save(document, output, force=force)
     section = markdown(document)
     typer.echo(section)
     if page is not None:
-        blank = "# Formats and precisions\n\n<!-- results:begin -->\n<!-- results:end -->\n"
-        before = page.read_text(encoding="utf-8") if page.exists() else blank
-        write_text(page, replace_section(before, section), force=True)
+        write_section(page, section, title="Formats and precisions")
 
 
 if __name__ == "__main__":

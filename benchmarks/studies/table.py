@@ -164,19 +164,24 @@ def main(
 ) -> None:
     """Write the results of a study into a page: between its two markers, or as a new page where there is none."""
     study = read_study(results)
-    section = markdown(study)
-    before = page.read_text(encoding="utf-8") if page.exists() else _new_page(study)
+    write_section(page, markdown(study), title=f"{study['teacher']['name']} teaches on {study['data']}")
+    typer.echo(f"{page}: results section written from {results}")
+
+
+def write_section(page: Path, section: str, *, title: str) -> None:
+    """Put a section between the markers of a page, or into a new page with that title.
+
+    Raises:
+        DataError: The page has no such place.
+        OutputError: It cannot be written.
+    """
+    blank = f"# {title}\n\n{BEGIN}\n{END}\n"
+    before = page.read_text(encoding="utf-8") if page.exists() else blank
     try:
         text = replace_section(before, section)
     except DataError as error:
         raise DataError(f"{page}: {error}") from error
     write_text(page, text, force=True)
-    typer.echo(f"{page}: results section written from {results}")
-
-
-def _new_page(study: Document) -> str:
-    """A page that holds nothing but its title and the markers."""
-    return f"# {study['teacher']['name']} teaches on {study['data']}\n\n{BEGIN}\n{END}\n"
 
 
 def read_study(path: Path) -> dict[str, Any]:

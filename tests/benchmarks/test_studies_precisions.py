@@ -20,7 +20,7 @@ def test_every_file_has_a_row_and_what_no_format_holds_a_reason(
     small = quantized(teacher, plan(teacher.network, 4), "edgepress quantize", rounding="nearest")
     trained = {"w4": [save(small, tmp_path / "w4.safetensors")]}
     protocol = Protocol(sessions=2, rounds=2, turn_ms=1, warmup_ms=1)
-    found = study([teacher_path], trained, "digits", schemes=["w8"], protocol=protocol)
+    found = study([teacher_path], trained, "digits", against=teacher_path, schemes=["w8"], protocol=protocol)
     rows = {row["name"]: row for row in found["rows"]}
     names = ["fp32.onnx", "fp32.tflite", "w8.onnx", "w8.tflite", "w4 trained.onnx"]
     assert [row["name"] for row in found["rows"]] == names
@@ -31,6 +31,8 @@ def test_every_file_has_a_row_and_what_no_format_holds_a_reason(
     sizes = [rows[name]["bare_bytes"][0] for name in ("fp32.onnx", "w8.onnx", "w4 trained.onnx")]
     assert sizes == sorted(sizes, reverse=True)
     assert all(row["bare_bytes"][0] < row["bytes"][0] for row in rows.values())
+    assert found["against"]["bytes"] == rows["fp32.onnx"]["bytes"][0]
+    assert all(row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"] for row in rows.values())
     page = markdown(found)
     assert all(f"| {name} | " in page for name in names)
     assert "- w4 trained.tflite: " in page
