@@ -58,6 +58,15 @@ _Sensitivity = Annotated[
         rich_help_panel=options.METHOD,
     ),
 ]
+_Mixed = Annotated[
+    str | None,
+    typer.Option(
+        "--mixed",
+        metavar="LIST",
+        help="Stages or layers with other schemes: map1=w8,logits=w8.",
+        rich_help_panel=options.METHOD,
+    ),
+]
 _Drop = Annotated[
     float | None,
     options.number(
@@ -91,6 +100,7 @@ def quantize(
     rounding: _Rounding = "compensated",
     calibrate: _Calibrate = 256,
     keep_float: _KeepFloat = None,
+    mixed: _Mixed = None,
     sensitivity: _Sensitivity = False,
     max_drop: _Drop = None,
     teacher: _Teacher = None,
@@ -133,7 +143,7 @@ def quantize(
     from compress.training.journal import Journal
     from exports.source import calibration
 
-    bits, rounds = _bits(scheme, qat), read_rounding(rounding)
+    bits, others, rounds = _bits(scheme, qat), _others(mixed), read_rounding(rounding)
     journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
     _check(journal, rounding, trains=qat is not None, only_looks=sensitivity)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
@@ -141,7 +151,7 @@ def quantize(
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
-    grids = plan(before.network, bits, keep_float=keep_float.split(",") if keep_float else ())
+    grids = plan(before.network, bits, keep_float=keep_float.split(",") if keep_float else (), mixed=others)
     looked_at = calibration(before.card, images.train, calibrate) if sensitivity or rounds == "compensated" else ()
     if sensitivity:
         show(before, grids, looked_at, rounds, output, force=force)
@@ -166,6 +176,18 @@ def _bits(scheme: str | None, qat: str | None) -> int:
     if scheme is not None and qat is not None:
         raise PlanError("--scheme does not train and --qat does; give one of the two")
     return read_scheme(str(scheme or qat))
+
+
+def _others(mixed: str | None) -> dict[str, int]:
+    """The bits of layers by name, of words such as map1=w8."""
+    from compress.errors import PlanError
+    from compress.quantization import read_scheme
+
+    pairs = [word.partition("=") for word in mixed.split(",")] if mixed else []
+    for name, sign, _ in pairs:
+        if not name or not sign:
+            raise PlanError(f"--mixed {mixed}: give LAYER=SCHEME, with commas between, such as map1=w8,logits=w8")
+    return {name: read_scheme(scheme) for name, _, scheme in pairs}
 
 
 def _check(journal: Journal, rounding: str, *, trains: bool, only_looks: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Literal
 
 from compress.edits import Grid
@@ -35,32 +36,43 @@ def read_rounding(name: str) -> Rounding:
     raise PlanError(unknown_name("rounding", name, ROUNDINGS))
 
 
-def plan(network: Staged, bits: int, *, keep_float: Iterable[str] = ()) -> tuple[Grid, ...]:
+def plan(
+    network: Staged, bits: int, *, keep_float: Iterable[str] = (), mixed: Mapping[str, int] = MappingProxyType({})
+) -> tuple[Grid, ...]:
     """A grid for every convolution and linear layer of the network, in its order.
+
+    Layers are named by stage, by module, or by a pattern of modules such as "layer4.*".
 
     Args:
         network: Only read.
         bits: Of each weight.
-        keep_float: Layers to leave as they are: names of stages, of modules, or patterns of these such as "layer4.*".
+        keep_float: Layers to leave as they are.
+        mixed: Layers to the bits of their weights; of two entries that match a layer the later one counts.
 
     Raises:
-        PlanError: A name to leave out matches nothing, or nothing is left to quantize.
+        PlanError: A name matches nothing, or nothing is left to quantize.
     """
     layers = [name for name, layer in network.model.named_modules() if isinstance(layer, LAYERS) and name]
-    left: set[str] = set()
-    for pattern in keep_float:
-        matched = [name for name in layers if _matches(network, pattern, name)]
-        if not matched:
-            stages = ", ".join(stage.name for stage in network.stages)
-            raise PlanError(
-                f"keep-float {pattern!r}: no layer with weights matches; the stages are {stages}, the layers "
-                f"{', '.join(layers[:12])}{', ...' if len(layers) > 12 else ''}"
-            )
-        left.update(matched)
-    grids = tuple(Grid(name, bits) for name in layers if name not in left)
+    width = dict.fromkeys(layers, bits)
+    for pattern, other in mixed.items():
+        width |= dict.fromkeys(_matching(network, pattern, layers), other)
+    left = {name for pattern in keep_float for name in _matching(network, pattern, layers)}
+    grids = tuple(Grid(name, width[name]) for name in layers if name not in left)
     if not grids:
         raise PlanError("no layer is left to quantize; keep fewer as they are, or take a network with such layers")
     return grids
+
+
+def _matching(network: Staged, pattern: str, layers: Sequence[str]) -> list[str]:
+    """The layers that a pattern names, at least one."""
+    found = [name for name in layers if _matches(network, pattern, name)]
+    if not found:
+        stages = ", ".join(stage.name for stage in network.stages)
+        raise PlanError(
+            f"{pattern!r}: no layer with weights matches; the stages are {stages}, the layers "
+            f"{', '.join(layers[:12])}{', ...' if len(layers) > 12 else ''}"
+        )
+    return found
 
 
 def _matches(network: Staged, pattern: str, layer: str) -> bool:

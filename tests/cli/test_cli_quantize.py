@@ -110,7 +110,9 @@ def test_more_loss_than_is_allowed_leaves_no_file(teacher_path: Path, tmp_path: 
         (("--scheme", "w8", "--rounding", "up"), "unknown rounding 'up'"),
         (("--scheme", "w8", "--epochs", 3), "--epochs: nothing is trained with --scheme"),
         (("--scheme", "w8", "--rounding", "nearest", "--calibrate", 3), "--calibrate: nothing is looked at"),
-        (("--scheme", "w8", "--keep-float", "nowhere"), "keep-float 'nowhere'"),
+        (("--scheme", "w8", "--keep-float", "nowhere"), "'nowhere': no layer with weights matches"),
+        (("--scheme", "w2", "--mixed", "map1"), "--mixed map1: give LAYER=SCHEME"),
+        (("--scheme", "w2", "--mixed", "map1=8"), "unknown scheme '8'"),
         (("--scheme", "w8", "--sensitivity"), "--sensitivity writes a .json file"),
         (("--scheme", "w8", "--sensitivity", "--epochs", 3), "--epochs: --sensitivity trains and ships nothing"),
         (("--qat", "w8"), "a checkpoint is a .safetensors file"),
@@ -128,10 +130,10 @@ def test_bad_words_end_in_one_message(
 
 def test_inspect_says_which_layers_are_quantized(teacher_path: Path, tmp_path: Path) -> None:
     output = tmp_path / "small.onnx"
-    words = ("--scheme", "w4", "--rounding", "nearest", "--keep-float", "map1,logits", "-o", output)
+    words = ("--scheme", "w4", "--rounding", "nearest", "--keep-float", "map1", "--mixed", "logits=w8", "-o", output)
     assert quantize(teacher_path, *words).exit_code == 0
     found = json.loads(edgepress("inspect", output, "--json").stdout)
-    assert found["quantized"] == {"blocks.1.conv": 4, "blocks.2.conv": 4, "embedding.1": 4}
+    assert found["quantized"] == {"blocks.1.conv": 4, "blocks.2.conv": 4, "embedding.1": 4, "classifier": 8}
     assert found["needs"] == "ONNX Runtime 1.23 or newer"
 
 

@@ -179,6 +179,15 @@ def test_a_plan_covers_what_is_not_kept(digits: Dataset) -> None:
     assert [g.module for g in plan(network, 8, keep_float=["blocks.*.conv"])] == whole[3:]
 
 
+def test_a_plan_may_give_layers_other_bits(digits: Dataset) -> None:
+    network = new_network(Named("cnn-s", options={"width": 4}), digits, seed=0).network
+    mixed = {"blocks": 4, "map1": 8, "logits": 16}
+    assert [grid.bits for grid in plan(network, 2, mixed=mixed)] == [8, 4, 4, 2, 16]
+    assert [grid.bits for grid in plan(network, 2, mixed=mixed, keep_float=["map1"])] == [4, 4, 2, 16]
+    with pytest.raises(PlanError, match="'nowhere': no layer"):
+        plan(network, 2, mixed={"nowhere": 8})
+
+
 @pytest.mark.parametrize(("kept", "said"), [(["nonsense"], "the stages are map1"), (["*"], "no layer is left")])
 def test_a_plan_refuses_names_that_match_nothing_and_to_do_nothing(digits: Dataset, kept: list[str], said: str) -> None:
     network = new_network(Named("cnn-s", options={"width": 4}), digits, seed=0).network
