@@ -40,7 +40,7 @@ class Yardstick:
         if self.max_drop is not None and found.drop_points > self.max_drop:
             raise GateError(
                 f"{self.output}: loses {found.drop_points:.2f} points of {found.metric}, more than the "
-                f"{self.max_drop:g} of --max-drop; take more bits, --rounding compensated or --qat"
+                f"{self.max_drop:g} of --max-drop; take more bits, --mixed, or --qat"
             )
         return found
 

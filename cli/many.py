@@ -64,8 +64,8 @@ def wishes(checkpoint: Path, folder: Path, formats: str | None, precisions: str 
     from compress.quantization import read_scheme
     from exports import FORMATS, suffix_of
 
-    suffixes = [suffix_of(name) for name in formats.split(",")] if formats else [*FORMATS]
-    names = precisions.split(",") if precisions else [FLOAT]
+    suffixes = [*dict.fromkeys(map(suffix_of, formats.split(",")))] if formats else [*FORMATS]
+    names = [*dict.fromkeys(precisions.split(","))] if precisions else [FLOAT]
     for name in names:
         if name != FLOAT:
             read_scheme(name)
@@ -107,18 +107,19 @@ def rows(
                 made[wish.precision] = _precise(source, images, wish.precision)
             yield _shipped(made[wish.precision], source, images, wish, settings, force=force)
         except CompressError as error:
-            yield Row(wish, reason=str(error))
+            yield Row(wish, reason=str(error).removeprefix(f"{wish.path.name}: "))
 
 
 def _precise(source: Checkpoint, images: Dataset, precision: str) -> Checkpoint:
     from cli import parse
     from compress.jobs import quantized
     from compress.quantization import plan, read_scheme
+    from compress.tasks import TASKS
     from exports.source import calibration
 
     if precision == FLOAT:
         return source
-    grids = plan(source.network, read_scheme(precision))
+    grids = plan(source.network, read_scheme(precision), answer=TASKS[source.card.task].output)
     seen = calibration(source.card, images.train, CALIBRATION)
     return quantized(source, grids, parse.command_line(), rounding="compensated", images=seen)
 

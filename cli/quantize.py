@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
     from compress.jobs import Job, Recovery
+    from compress.tasks import Task
     from compress.training.journal import Journal
     from exports.effect import Effect
 
@@ -83,7 +84,13 @@ _Teacher = Annotated[
     ),
 ]
 _Method = Annotated[
-    str, options.choice("--method", options.METHODS, help="How: see `edgepress methods`.", group=options.METHOD)
+    str | None,
+    options.choice(
+        "--method",
+        options.METHODS,
+        help="How: see `edgepress methods`. [default: okd; pkt for retrieval]",
+        group=options.METHOD,
+    ),
 ]
 _OF_TRAINING = (
     *("--teacher", "--method", "--set", "--epochs", "--lr", "--optimizer", "--schedule", "--batch-size", "--keep"),
@@ -104,7 +111,7 @@ def quantize(
     sensitivity: _Sensitivity = False,
     max_drop: _Drop = None,
     teacher: _Teacher = None,
-    method: _Method = "okd",
+    method: _Method = None,
     knobs: options.Knobs = None,
     epochs: options.Epochs = 10,
     lr: options.Rate = 1e-3,
@@ -147,11 +154,13 @@ def quantize(
     journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
     _check(journal, rounding, trains=qat is not None, only_looks=sensitivity)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
-    recovery = Recovery(read_method(method, parse.read_settings(knobs)), parse.replaying(fit, replayed))
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
-    grids = plan(before.network, bits, keep_float=keep_float.split(",") if keep_float else (), mixed=others)
+    kept = [word.strip() for word in keep_float.split(",")] if keep_float else []
+    goal = TASKS[before.card.task]
+    how = read_method(method or _usual(goal), parse.read_settings(knobs))
+    grids = plan(before.network, bits, answer=goal.output, keep_float=kept, mixed=others)
     looked_at = calibration(before.card, images.train, calibrate) if sensitivity or rounds == "compensated" else ()
     if sensitivity:
         show(before, grids, looked_at, rounds, output, force=force)
@@ -162,8 +171,14 @@ def quantize(
     if qat is None:
         _keep(small, yardstick, force=force)
         return
-    job = Job(command, parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
+    recovery = Recovery(how, parse.replaying(fit, replayed))
+    job = Job(command, parse.read_run(goal, seed, refined, replayed), journal)
     _train(small, _teacher(teacher, before, images, seed), recovery, yardstick, job)
+
+
+def _usual(task: Task) -> str:
+    """The method that listens to what the task asks of a network."""
+    return "okd" if task.output == "logits" else "pkt"
 
 
 def _bits(scheme: str | None, qat: str | None) -> int:
@@ -248,8 +263,9 @@ def _train(small: Checkpoint, teacher: Checkpoint, recovery: Recovery, yardstick
     from compress.jobs import retrained
 
     output = yardstick.output
+    stamp = progress.stamp(output)
     made = progress.follow(retrained(small, teacher, recovery, yardstick.images, job), output)
-    _say(made, yardstick, yardstick.checked(made.network))
+    _say(made, yardstick, yardstick.checked(made.network), progress.written(output, stamp))
 
 
 def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> None:
@@ -258,6 +274,7 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
 
     from cli import effects, parse, say
     from compress.evidence import Record, versions
+    from compress.quantization import plain_weights
 
     output, images = yardstick.output, yardstick.images
     content = output.read_bytes()
@@ -266,6 +283,15 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
     made = [replace(record, command=parse.command_line(), environment=versions()).to_dict() for record in kept]
     layers = Counter(grid.bits for grid in small.card.grids)
     weights = ", ".join(f"{count} layers of {bits} bits" for bits, count in sorted(layers.items()))
+    left = plain_weights(small.network.model)
+    weights += f"; {left:,} other weights stay float32" if left else ""
     heading = f"{output}: {len(content):,} bytes, {weights}"
-    facts = {"file": output, "data": images.name, "layers_by_bits": layers, "worst": found.worst, "records": made}
+    facts = {
+        "file": output,
+        "data": images.name,
+        "layers_by_bits": layers,
+        "float_weights": left,
+        "worst": found.worst,
+        "records": made,
+    }
     say.result(facts, heading, *told, *more)

@@ -44,14 +44,20 @@ def verify(
     """
     from cli import parse, say
     from compress.data import DataOptions
-    from compress.errors import GateError
+    from compress.errors import ExportError, GateError
     from compress.opening import open_network
 
     files = _files(file)
     checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
     documents, shown, broken = [], [], []
     for one in files:
-        document, lines, failed = _verified(one, against, checkpoint, data, samples)
+        try:
+            document, lines, failed = _verified(one, against, checkpoint, data, samples)
+        except ExportError as error:
+            if not file.is_dir():
+                raise
+            failed = str(error).removeprefix(f"{one}: ")
+            document, lines = {"file": str(one), "claims": [], "reason": failed}, [f"not verified {failed}"]
         documents.append(document)
         shown += [*([str(one)] if file.is_dir() else []), *lines]
         broken += [f"{one}: {failed}"] if failed else []

@@ -28,7 +28,7 @@ Verdict = Literal["ok", "FAILED", "not checked"]
 
 _ROUNDED: tuple[Verdict, str] = (
     "not checked",
-    "its weights were rounded since; verify it against the checkpoint with these codes, as quantize writes it",
+    "its weights were rounded since; this can only be checked against the checkpoint that it was exported from",
 )
 _UNSEALED: tuple[Verdict, str] = ("not checked", "the version that wrote the file recorded no digest of it")
 

@@ -16,6 +16,7 @@ from compress.checkpoint import Checkpoint
 from compress.errors import CheckpointError, ExportError
 from compress.evidence import weights_digest
 from compress.preprocessing import Preprocessing
+from compress.quantization import parameters_of
 from compress.tasks import TASKS
 from exports.artefact import Input, Provenance
 from exports.graph.strip import without_folders
@@ -192,7 +193,7 @@ def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:
         torch_version=torch.__version__,
         opset=settings.opset or DEFAULT_OPSET,
         weights_sha256=weights_digest(model),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters_of(model),
     )
 
 

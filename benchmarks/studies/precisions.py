@@ -143,7 +143,7 @@ def _versions(
     seen = calibration(network.card, images.train, CALIBRATION)
     made: list[_Version] = [(FLOAT, "", network)]
     for scheme in schemes:
-        grids = plan(network.network, SCHEMES[scheme])
+        grids = plan(network.network, SCHEMES[scheme], answer=TASKS[network.card.task].output)
         small = quantize(network.network, grids, rounding="compensated", images=seen)
         card = replace(network.card, edits=(*network.card.edits, *grids), weights="")
         made.append((scheme, "rounded", Checkpoint(small, card)))

@@ -133,6 +133,19 @@ def held(model: nn.Module, name: str) -> tuple[Layer, Steps | Half, nn.Parameter
     return layer, parts[0], parts.original
 
 
+def parameters_of(model: nn.Module) -> int:
+    """How many values of a network training sets, the steps of grids aside."""
+    steps = {id(part.step) for part in model.modules() if isinstance(part, Steps)}
+    return sum(value.numel() for value in model.parameters() if id(value) not in steps)
+
+
+def plain_weights(model: nn.Module) -> int:
+    """How many weights of matrices and filters are on no grid."""
+    layers = [layer for layer in model.modules() if parametrize.is_parametrized(layer, WEIGHT)]
+    stored = {id(value) for layer in layers for value in layer.parameters()}
+    return sum(value.numel() for value in model.parameters() if value.ndim > 1 and id(value) not in stored)
+
+
 def codes_of(network: Staged, grids: Iterable[Grid]) -> list[Codes]:
     """What is stored of each weight that is on a grid."""
     found = []

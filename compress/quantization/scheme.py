@@ -37,22 +37,31 @@ def read_rounding(name: str) -> Rounding:
 
 
 def plan(
-    network: Staged, bits: int, *, keep_float: Iterable[str] = (), mixed: Mapping[str, int] = MappingProxyType({})
+    network: Staged,
+    bits: int,
+    *,
+    answer: str = "logits",
+    keep_float: Iterable[str] = (),
+    mixed: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Grid, ...]:
-    """A grid for every convolution and linear layer of the network, in its order.
+    """A grid for every convolution and linear layer of the network that its answer needs, in its order.
 
     Layers are named by stage, by module, or by a pattern of modules such as "layer4.*".
 
     Args:
         network: Only read.
         bits: Of each weight.
+        answer: The stage that the network answers with; what only later stages own is left as it is.
         keep_float: Layers to leave as they are.
         mixed: Layers to the bits of their weights; of two entries that match a layer the later one counts.
 
     Raises:
         PlanError: A name matches nothing, or nothing is left to quantize.
     """
-    layers = [name for name, layer in network.model.named_modules() if isinstance(layer, LAYERS) and name]
+    order = [stage.name for stage in network.stages]
+    later = order[order.index(answer) + 1 :] if answer in order else []
+    named = [name for name, layer in network.model.named_modules() if isinstance(layer, LAYERS) and name]
+    layers = [name for name in named if not network.owns(later, name)]
     width = dict.fromkeys(layers, bits)
     for pattern, other in mixed.items():
         width |= dict.fromkeys(_matching(network, pattern, layers), other)

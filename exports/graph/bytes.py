@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class NodeBytes:
     Attributes:
         operator: "Conv", "Relu" and so on.
         shape: Of its first output at batch 1; None where that cannot be told.
-        stored: The type of the largest tensor that it uses, its weights; "" where it uses none.
+        stored: The type of the tensor of most values that it uses, its weights; "" where it uses none.
         computes: The type of that output; "" where that cannot be told. A runtime may fuse nodes to another one.
         tensors: What it uses, the largest first, but for those that a node before it uses, too.
         unpacked_by: The operators that make its weights of what is stored, in order, such as Cast and Mul.
@@ -135,7 +136,7 @@ class _Account:
             known = _Made(tensors, steps if node.op_type == "Constant" else {**steps, key: node.op_type})
             self._made |= dict.fromkeys(node.output, known)
             return
-        ordered = sorted(tensors, key=lambda name: -tensors[name].size_bytes)
+        ordered = sorted(tensors, key=lambda name: -math.prod(tensors[name].shape))
         taken = tuple(self._free.pop(name) for name in ordered if name in self._free)
         self.nodes.append(_Used(node, tensors[ordered[0]].type if ordered else "", taken, tuple(steps.values())))
 

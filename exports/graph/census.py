@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from compress.cost import MacCounter
 from compress.errors import ExportError
+from compress.quantization import parameters_of
 from compress.stages import Staged, evaluating
 from exports.graph.model_file import at_batch_one, inputs, parse, read_bytes
 from exports.graph.strip import graphs
@@ -80,7 +81,7 @@ def network_census(network: Staged, image_shape: tuple[int, int, int]) -> Networ
     with evaluating(model), _plain_attention(), torch.no_grad(), MacCounter() as counter:
         model(image)
     return NetworkCensus(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters_of(model),
         macs=counter.macs,
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )

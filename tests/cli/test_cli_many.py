@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,19 @@ def test_verify_takes_the_whole_folder_and_names_the_file_that_was_altered(
     assert "teacher.onnx: " not in result.stderr
 
 
+def test_a_foreign_file_in_a_folder_is_a_row_and_the_others_are_verified(
+    folder: Path, teacher_path: Path, tmp_path: Path
+) -> None:
+    shutil.copy(folder / "teacher.onnx", tmp_path)
+    (tmp_path / "foreign.onnx").write_bytes(b"nothing")
+    result = edgepress("verify", tmp_path, "--against", teacher_path, "--data", "digits")
+    assert result.exit_code == 3
+    assert f"{tmp_path / 'foreign.onnx'}: is not an ONNX model" in result.stderr
+    assert "ok           parity: " in result.stdout
+
+
 def test_what_a_format_cannot_hold_is_a_row_with_its_reason(teacher_path: Path, tmp_path: Path) -> None:
-    words = ("--to", "litert,onnx", "--precision", "w4", "--data", "digits", "--json", "-o", tmp_path / "dist")
+    words = ("--to", "litert,onnx,onnx", "--precision", "w4,w4", "--data", "digits", "--json", "-o", tmp_path / "dist")
     result = edgepress("export", teacher_path, *words)
     assert result.exit_code == 3
     assert "1 of 2 files were not written" in result.stderr

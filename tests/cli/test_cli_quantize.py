@@ -166,3 +166,29 @@ def test_sensitivity_names_the_layer_that_was_made_fragile(teacher: Checkpoint, 
     assert layers[0]["layer"] == "embedding.1"
     assert layers[0]["saved_bytes"] == layers[0]["weights"] * 28 // 8
     assert "embedding.1" in result.stdout
+
+
+def test_a_network_for_retrieval_is_quantized_without_its_untaught_head(teacher: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "retrieval.safetensors"
+    save(replace(teacher, card=replace(teacher.card, task="retrieval")), path)
+    output = tmp_path / "small.onnx"
+    result = quantize(path, "--scheme", "w4", "--rounding", "nearest", "-o", output)
+    assert result.exit_code == 0, result.output
+    assert "4 layers of 4 bits; 640 other weights stay float32" in result.stdout
+    trained = tmp_path / "trained.safetensors"
+    assert quantize(path, "--qat", "w4", "--epochs", 1, "-o", trained).exit_code == 0
+    assert load(trained).card.lineage[-1]["phases"] == [["embedding", 1]]
+    assert edgepress("export", trained, "--data", "digits", "-o", tmp_path / "trained.onnx").exit_code == 0
+
+
+def test_a_finished_training_says_so_when_it_is_resumed(teacher_path: Path, tmp_path: Path) -> None:
+    words = ("--qat", "w8", "--epochs", 1, "-o", tmp_path / "trained.safetensors")
+    assert quantize(teacher_path, *words).exit_code == 0
+    assert "already finished" in quantize(teacher_path, *words, "--resume").stdout
+
+
+def test_steps_are_no_parameters(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.onnx"
+    assert quantize(teacher_path, "--scheme", "w8", "--rounding", "nearest", "-o", output).exit_code == 0
+    before, after = (json.loads(edgepress("inspect", path, "--json").stdout) for path in (teacher_path, output))
+    assert before["parameters"] == after["parameters"]
