@@ -8,6 +8,7 @@ of the first checkpoint, which take turns with its .onnx of float32. The documen
     data       name of the data set
     images     of its test split
     networks   what was given: file, digest of the weights, command of its last step
+    trained    the same of those that were trained through their rounding
     protocol   sessions, rounds and turn of the latency
     rows       name ("w8.onnx"), precision, format, how ("rounded", "trained" or ""), and one value a network of: bytes,
                bare_bytes, metric, before, after, agreement, mcnemar; and of the first network: median_ms, and ratio
@@ -99,6 +100,7 @@ def study(
         "data": images.name,
         "images": len(images.test),
         "networks": [_told(file, network) for file, network in zip(files, networks, strict=True)],
+        "trained": [_told(path, load(path)) for paths in trained.values() for path in paths],
         "protocol": {"sessions": protocol.sessions, "rounds": protocol.rounds, "turn_ms": protocol.turn_ms},
         "rows": [{**_row(name, made), **_times(name, taken)} for name in reversed(first)],
         **({"against": {**teacher, "median_ms": taken[TEACHER].median_ms}} if teacher else {}),
@@ -128,7 +130,7 @@ def _files(network: Checkpoint, versions: Sequence[_Version], images: Dataset, f
             try:
                 yield _Made(path, precision, how, _shipped(small, network, images, path))
             except CompressError as error:
-                yield _Made(path, precision, how, {}, str(error))
+                yield _Made(path, precision, how, {}, str(error).removeprefix(f"{path.name}: "))
 
 
 def _row(name: str, made: Sequence[_Made]) -> dict[str, Any]:
@@ -230,7 +232,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         score, time = f"{100 * teacher['after']:.2f}", f"{1000 * teacher['median_ms']:.0f}"
         lines.append(f"| {' | '.join([teacher['file'], size, '', score, '', '', time, '', ''])} |")
     refused = [f"- {name}: {reason}" for name, reason in document["refused"].items()]
-    made = [one["command"] for one in document["networks"] if one["command"]]
+    made = [one["command"] for one in (*document["networks"], *document["trained"]) if one["command"]]
     machine, count = document["machine"], len(document["networks"])
     notes = [
         f"- {document['data']}, {document['images']:,} test images; networks (seeds): {count}, mean ± deviation.",
