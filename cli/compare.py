@@ -20,35 +20,33 @@ def compare(
     ],
     methods: Annotated[
         str,
-        typer.Option(
+        options.words(
             "--methods",
-            metavar="LIST",
+            "LIST",
             help="Such as no_teacher,pkt,indistill:last=okd (knobs after a colon).",
-            rich_help_panel=options.METHOD,
+            group=options.METHOD,
         ),
     ],
     student: Annotated[
         str,
-        typer.Option(
-            "--student", metavar="LIST", help="Networks by name, or checkpoints.", rich_help_panel=options.NETWORK
-        ),
+        options.words("--student", "LIST", help="Networks by name, or checkpoints.", group=options.NETWORK),
     ] = "cnn-s",
     baseline: Annotated[
         str | None,
-        typer.Option(
+        options.words(
             "--baseline",
-            metavar="METHOD",
+            "METHOD",
             help="What the others are held against. [default: no_teacher, or else the first]",
-            rich_help_panel=options.METHOD,
+            group=options.METHOD,
         ),
     ] = None,
     auxiliary: Annotated[
         Path | None,
-        typer.Option(
+        options.words(
             "--auxiliary",
-            metavar="PATH",
+            "PATH",
             help="A finished one for all. [default: made once for all that need the same]",
-            rich_help_panel=options.METHOD,
+            group=options.METHOD,
         ),
     ] = None,
     auxiliary_epochs: Annotated[
@@ -59,36 +57,26 @@ def compare(
     ] = 50,
     ratio: Annotated[
         str | None,
-        typer.Option(
-            "--ratio",
-            metavar="LIST",
-            help="Shares of the auxiliary's filters to drop. [default: 0.5]",
-            rich_help_panel=options.METHOD,
+        options.words(
+            "--ratio", "LIST", help="Shares of the auxiliary's filters to drop. [default: 0.5]", group=options.METHOD
         ),
     ] = None,
     depth: Annotated[
         str | None,
-        typer.Option(
-            "--depth", metavar="LIST", help="Depths, in blocks (cnn-s, cnn-a).", rich_help_panel=options.NETWORK
-        ),
+        options.words("--depth", "LIST", help="Depths, in blocks (cnn-s, cnn-a).", group=options.NETWORK),
     ] = None,
     fractions: Annotated[
         str,
-        typer.Option(
-            "--fractions",
-            metavar="LIST",
-            help="Shares of the training images, per class.",
-            rich_help_panel=options.DATA,
-        ),
+        options.words("--fractions", "LIST", help="Shares of the training images, per class.", group=options.DATA),
     ] = "1",
     seeds: Annotated[int, options.whole("--seeds", 1, help="How many, from 0 on.", group=options.TRAINING)] = 1,
     epochs: Annotated[
         str,
-        typer.Option(
+        options.words(
             "--epochs",
-            metavar="LIST",
+            "LIST",
             help="70 for all, or by method: 10,stagewise=60; the baseline is then run with 60, too.",
-            rich_help_panel=options.TRAINING,
+            group=options.TRAINING,
         ),
     ] = "70",
     task: Annotated[
@@ -97,18 +85,16 @@ def compare(
     ] = None,
     score: Annotated[
         str | None,
-        typer.Option(
+        options.words(
             "--score",
-            metavar="LIST",
+            "LIST",
             help="Further tasks that every run is scored for, such as retrieval.",
-            rich_help_panel=options.TRAINING,
+            group=options.TRAINING,
         ),
     ] = None,
     note: Annotated[
         str,
-        typer.Option(
-            "--note", metavar="TEXT", help="What a reader of the tables should know.", rich_help_panel=options.OUTPUT
-        ),
+        options.words("--note", "TEXT", help="What a reader of the tables should know.", group=options.OUTPUT),
     ] = "",
     paper: Annotated[
         Path | None,

@@ -22,12 +22,7 @@ _Method = Annotated[
 ]
 _Auxiliary = Annotated[
     Path | None,
-    typer.Option(
-        "--auxiliary",
-        metavar="PATH",
-        help="InDistill's. [default: made beside the output]",
-        rich_help_panel=options.METHOD,
-    ),
+    options.words("--auxiliary", "PATH", help="InDistill's. [default: made beside the output]", group=options.METHOD),
 ]
 _AuxiliaryArch = Annotated[
     str | None,

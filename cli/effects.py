@@ -52,6 +52,8 @@ def lines(found: Effect, split: str) -> list[str]:
         found: What was measured.
         split: What it was measured on.
     """
+    from exports.parity import share_text
+
     change = f"{0.0 - found.drop_points:+.2f} points"
     told = [f"{found.metric} {100 * found.before:.2f} -> {100 * found.after:.2f} % ({change}) on {split}"]
     if found.mcnemar is not None:
@@ -59,7 +61,7 @@ def lines(found: Effect, split: str) -> list[str]:
             f"{found.lost} images lost, {found.won} won (McNemar's exact test: p = {found.mcnemar:.2g}); farthest off: "
             f"images {', '.join(map(str, found.worst))}"
         )
-    same = f"{found.agreement[0].words} {_percent(found.agreement[1])}, " if found.agreement else ""
+    same = f"{found.agreement[0].words} {share_text(found.agreement[1])}, " if found.agreement else ""
     told.append(f"against float weights: {same}|difference| mean {found.mean_abs:.2g}, max {found.max_abs:.2g}")
     return told
 
@@ -81,9 +83,3 @@ def records(found: Effect, sha256: str) -> list[Record]:
         counts = {"images_lost": found.lost, "images_won": found.won, "mcnemar_p": found.mcnemar}
         kept += [Record(name, value, n=found.samples, sha256=sha256) for name, value in counts.items()]
     return kept
-
-
-def _percent(share: float) -> str:
-    from exports.parity import share_text
-
-    return share_text(share)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cli import options
 
 if TYPE_CHECKING:
@@ -20,64 +18,70 @@ if TYPE_CHECKING:
     from exports.graph.census import GraphCensus
 
 
+_Opset = Annotated[
+    int | None,
+    options.whole(
+        "--opset",
+        18,
+        25,
+        help="ONNX operator set, 18 to 25. [default: 20, or what the weights need]",
+        group=options.OUTPUT,
+    ),
+]
+_NoLineage = Annotated[
+    bool,
+    options.switch("--no-lineage", help="Leave the history of the network out of the file.", group=options.OUTPUT),
+]
+_Takes = Annotated[
+    str,
+    options.choice(
+        "--input",
+        options.INPUTS,
+        help="What the file takes: float32, scaled images, or uint8, pixels that it scales itself.",
+        group=options.OUTPUT,
+    ),
+]
+_Bare = Annotated[
+    bool,
+    options.switch(
+        "--bare",
+        help="Write the network alone: smaller, but the file cannot say what it is or be verified.",
+        group=options.OUTPUT,
+    ),
+]
+_To = Annotated[
+    str | None,
+    options.words(
+        "--to",
+        "LIST",
+        help="Write a folder: onnx, litert. [default, with --precision: all of them]",
+        group=options.OUTPUT,
+    ),
+]
+_Precision = Annotated[
+    str | None,
+    options.words(
+        "--precision",
+        "LIST",
+        help="Write a folder: fp32, fp16, w8, w4, w2, see `edgepress quantize`. [default, with --to: fp32]",
+        group=options.OUTPUT,
+    ),
+]
+
+
 def export(
     checkpoint: options.CheckpointFile,
     output: options.Output,
-    opset: Annotated[
-        int | None,
-        options.whole(
-            "--opset",
-            18,
-            25,
-            help="ONNX operator set, 18 to 25. [default: 20, or what the weights need]",
-            group=options.OUTPUT,
-        ),
-    ] = None,
-    no_lineage: Annotated[
-        bool,
-        typer.Option(
-            "--no-lineage", help="Leave the history of the network out of the file.", rich_help_panel=options.OUTPUT
-        ),
-    ] = False,
-    takes: Annotated[
-        str,
-        options.choice(
-            "--input",
-            options.INPUTS,
-            help="What the file takes: float32, scaled images, or uint8, pixels that it scales itself.",
-            group=options.OUTPUT,
-        ),
-    ] = "float32",
-    bare: Annotated[
-        bool,
-        typer.Option(
-            "--bare",
-            help="Write the network alone: smaller, but the file cannot say what it is or be verified.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
+    opset: _Opset = None,
+    no_lineage: _NoLineage = False,
+    takes: _Takes = "float32",
+    bare: _Bare = False,
     data: options.CompareData = None,
     samples: options.Samples = None,
     plain: options.Plain = options.NO_CARD,
     seen: options.Seen = options.AS_THE_DATA_SAY,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            "--to",
-            metavar="LIST",
-            help="Write a folder: onnx, litert. [default, with --precision: all of them]",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="LIST",
-            help="Write a folder: fp32, fp16, w8, w4, w2, see `edgepress quantize`. [default, with --to: fp32]",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
+    to: _To = None,
+    precision: _Precision = None,
     force: options.Force = False,
 ) -> None:
     """Write a checkpoint as an .onnx or a .tflite file, as the name of the output ends; or a folder of several.
@@ -112,7 +116,7 @@ def export(
     images, origin = samples_for(source.card, data, samples, settings.input)
     shipped = ship(source, output, images, settings=settings, force=force)
     census = format_of(output).census(output)
-    records = [record.to_dict() for record in _records(shipped, census.nodes)]
+    records = parse.stamped(_records(shipped, census.nodes))
     pixels = ", takes uint8 pixels" if takes == "uint8" else ""
     say.result(
         {"file": output, "compared_on": origin, "records": records},
@@ -159,16 +163,9 @@ def _written(path: Path, census: GraphCensus) -> str:
 
 
 def _records(shipped: Shipped, nodes: int) -> list[Record]:
-    from dataclasses import replace
-
-    from cli import parse
-    from compress.evidence import Record, versions
+    from compress.evidence import Record
     from exports.claims import parity_records
 
     sha256, size = shipped.artefact.sha256, shipped.artefact.size_bytes
-    records = [
-        Record("size", size, unit="bytes", sha256=sha256),
-        Record("nodes", nodes, sha256=sha256),
-        *parity_records(shipped.parity, sha256),
-    ]
-    return [replace(record, command=parse.command_line(), environment=versions()) for record in records]
+    counts = [Record("size", size, unit="bytes", sha256=sha256), Record("nodes", nodes, sha256=sha256)]
+    return [*counts, *parity_records(shipped.parity, sha256)]

@@ -74,16 +74,14 @@ def wishes(checkpoint: Path, folder: Path, formats: str | None, precisions: str 
 
 
 def check(folder: Path, wished: Sequence[Wish], checkpoint: Path, *, force: bool) -> None:
-    """Nothing, once the folder is there and every file may be written; OutputError if not."""
-    from compress.errors import OutputError
+    """Nothing, once every file may be written into the folder, or the folder may be made; OutputError if not."""
     from compress.files import check_target
 
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: no folder can be made there: {error.strerror or error}") from error
-    for wish in wished:
-        check_target(wish.path, force=force, inputs=(checkpoint,))
+    if folder.is_dir():
+        for wish in wished:
+            check_target(wish.path, force=force, inputs=(checkpoint,))
+    else:
+        check_target(folder, force=force, inputs=(checkpoint,), folder=True)
 
 
 def rows(
@@ -101,6 +99,8 @@ def rows(
     from compress.errors import CompressError
 
     made: dict[str, Checkpoint] = {}
+    for wish in wished:
+        wish.path.parent.mkdir(exist_ok=True)
     for wish in wished:
         try:
             if wish.precision not in made:
@@ -170,10 +170,8 @@ def facts(found: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _records(row: Row) -> list[dict[str, Any]]:
-    from dataclasses import replace
-
     from cli import effects, parse
-    from compress.evidence import Record, versions
+    from compress.evidence import Record
     from exports.claims import parity_records
 
     if row.shipped is None:
@@ -185,5 +183,4 @@ def _records(row: Row) -> list[dict[str, Any]]:
             *parity_records(row.shipped.parity, sha256),
             *(effects.records(row.effect, sha256) if row.effect else []),
         ]
-    command, environment = parse.command_line(), versions()
-    return [replace(record, command=command, environment=environment).to_dict() for record in kept]
+    return parse.stamped(kept)

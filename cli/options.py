@@ -128,6 +128,16 @@ def choice(flag: str, names: tuple[str, ...], *, help: str, group: str | None = 
     return typer.Option(flag, metavar="NAME", help=help, rich_help_panel=group, autocompletion=completed(names))
 
 
+def words(flag: str, kind: str, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a text, of which the help says the kind: LIST, CHECKPOINT."""
+    return typer.Option(flag, metavar=kind, help=help, rich_help_panel=group)
+
+
+def switch(flag: str, *, help: str, group: str | None = None) -> Any:
+    """An option that is either typed or not."""
+    return typer.Option(flag, help=help, rich_help_panel=group)
+
+
 def completed(names: tuple[str, ...]) -> Callable[[str], list[str]]:
     """What typer asks for the names that begin as the word that is being typed."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cli import say
 from cli.typed import refuse
@@ -16,6 +16,7 @@ from compress.errors import DataError, PlanError, unknown_name
 if TYPE_CHECKING:
     from cli.options import Plain, Refined, Replayed, Seen
     from compress.data import DataOptions, Dataset
+    from compress.evidence import Record
     from compress.opening import Named
     from compress.phase import Fit, Keep
     from compress.preprocessing import Size
@@ -33,6 +34,14 @@ _NOT_IN_LINEAGE = ("--resume", "--force", "--json", "--quiet", "-q", "--verbose"
 def command_line() -> str:
     """The command as typed, without what cannot change its result and without the folders of its files."""
     return shlex.join(["edgepress", *(_bare(word) for word in sys.argv[1:] if word not in _NOT_IN_LINEAGE)])
+
+
+def stamped(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Records as JSON-able data that say which command gave them, and on what."""
+    from compress.evidence import versions
+
+    command, environment = command_line(), versions()
+    return [replace(record, command=command, environment=environment).to_dict() for record in records]
 
 
 def _bare(word: str) -> str:

@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cli import options
 
 if TYPE_CHECKING:
@@ -44,28 +42,25 @@ _Calibrate = Annotated[
 ]
 _KeepFloat = Annotated[
     str | None,
-    typer.Option(
+    options.words(
         "--keep-float",
-        metavar="LIST",
+        "LIST",
         help="Stages or layers to leave as they are: map1,logits or layer4.*.",
-        rich_help_panel=options.METHOD,
+        group=options.METHOD,
     ),
 ]
 _Sensitivity = Annotated[
     bool,
-    typer.Option(
+    options.switch(
         "--sensitivity",
         help="Only show what it costs to quantize each layer alone; writes a .json.",
-        rich_help_panel=options.METHOD,
+        group=options.METHOD,
     ),
 ]
 _Mixed = Annotated[
     str | None,
-    typer.Option(
-        "--mixed",
-        metavar="LIST",
-        help="Stages or layers with other schemes: map1=w8,logits=w8.",
-        rich_help_panel=options.METHOD,
+    options.words(
+        "--mixed", "LIST", help="Stages or layers with other schemes: map1=w8,logits=w8.", group=options.METHOD
     ),
 ]
 _Drop = Annotated[
@@ -76,11 +71,8 @@ _Drop = Annotated[
 ]
 _Teacher = Annotated[
     Path | None,
-    typer.Option(
-        "--teacher",
-        metavar="CHECKPOINT",
-        help="Teaches the training. [default: the network before]",
-        rich_help_panel=options.METHOD,
+    options.words(
+        "--teacher", "CHECKPOINT", help="Teaches the training. [default: the network before]", group=options.METHOD
     ),
 ]
 _Method = Annotated[
@@ -270,17 +262,15 @@ def _train(small: Checkpoint, teacher: Checkpoint, recovery: Recovery, yardstick
 
 def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> None:
     import hashlib
-    from dataclasses import replace
 
     from cli import effects, parse, say
-    from compress.evidence import Record, versions
+    from compress.evidence import Record
     from compress.quantization import plain_weights
 
     output, images = yardstick.output, yardstick.images
     content = output.read_bytes()
     sha256, told = hashlib.sha256(content).hexdigest(), effects.lines(found, f"{len(images.test):,} test images")
     kept = [Record("size", len(content), unit="bytes", sha256=sha256), *effects.records(found, sha256)]
-    made = [replace(record, command=parse.command_line(), environment=versions()).to_dict() for record in kept]
     layers = Counter(grid.bits for grid in small.card.grids)
     weights = ", ".join(f"{count} layers of {bits} bits" for bits, count in sorted(layers.items()))
     left = plain_weights(small.network.model)
@@ -292,6 +282,6 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
         "layers_by_bits": layers,
         "float_weights": left,
         "worst": found.worst,
-        "records": made,
+        "records": parse.stamped(kept),
     }
     say.result(facts, heading, *told, *more)

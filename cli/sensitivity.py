@@ -35,29 +35,23 @@ def show(
         force: Allow a file that exists to be replaced.
     """
     from cli import parse, say
-    from compress.evidence import Record, versions, weights_digest
+    from compress.evidence import Record, weights_digest
     from compress.files import write_text
     from compress.quantization import sensitivities
 
     rows = sensitivities(before.network, grids, images, rounding)
     seen, digest = sum(map(len, images)), weights_digest(before.network.model)
     told = [(r.grid.module, f"{r.weights:,}", f"{_saved_bytes(r.grid, r.weights):,}", f"{r.error:.2e}") for r in rows]
+    records = parse.stamped(Record("relative_squared_error", row.error, n=seen, sha256=digest) for row in rows)
     layers = [
         {
             "layer": row.grid.module,
             "bits": row.grid.bits,
             "weights": row.weights,
             "saved_bytes": _saved_bytes(row.grid, row.weights),
-            "record": Record(
-                "relative_squared_error",
-                row.error,
-                n=seen,
-                sha256=digest,
-                command=parse.command_line(),
-                environment=versions(),
-            ).to_dict(),
+            "record": record,
         }
-        for row in rows
+        for row, record in zip(rows, records, strict=True)
     ]
     facts = {"file": output, "rounding": rounding, "images": seen, "layers": layers}
     write_text(output, say.to_json(facts) + "\n", force=force)

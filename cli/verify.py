@@ -12,7 +12,6 @@ from cli import options
 
 if TYPE_CHECKING:
     from compress.checkpoint import Checkpoint
-    from compress.evidence import Record
     from exports.claims import Claim
 
 
@@ -96,18 +95,10 @@ def _verified(
 
 
 def _document(file: Path, against: Path, origin: str, found: Sequence[Claim]) -> dict[str, Any]:
-    from dataclasses import replace
-
     from cli import parse
-    from compress.evidence import versions
-
-    command, environment = parse.command_line(), versions()
-
-    def made(record: Record) -> dict[str, Any]:
-        return replace(record, command=command, environment=environment).to_dict()
 
     claims = [
-        {"verdict": claim.verdict, **made(claim.record), "beside": [made(record) for record in claim.beside]}
+        {"verdict": claim.verdict, **parse.stamped([claim.record])[0], "beside": parse.stamped(claim.beside)}
         for claim in found
     ]
     return {"file": str(file), "against": str(against), "compared_on": origin, "claims": claims}

@@ -96,6 +96,15 @@ def test_unknown_wishes_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_that_is_none_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "none.safetensors").write_bytes(b"nothing")
+    for folder in ("dist", "nowhere/dist"):
+        result = edgepress("export", tmp_path / "none.safetensors", "--to", "onnx", "-o", tmp_path / folder)
+        assert result.exit_code == 2
+        assert "error: " in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["none.safetensors"]
+
+
 def test_a_folder_without_files_cannot_be_verified(teacher_path: Path, tmp_path: Path) -> None:
     result = edgepress("verify", tmp_path, "--against", teacher_path)
     assert result.exit_code == 2
