@@ -122,7 +122,7 @@ def export(
         {"file": output, "compared_on": origin, "records": records},
         f"{output}: {shipped.artefact.size_bytes:,} bytes, {_written(output, census)}{pixels}",
         f"compared on {origin}",
-        f"parity: {shipped.parity}",
+        *shipped.faithful.lines(),
     )
 
 
@@ -164,8 +164,7 @@ def _written(path: Path, census: GraphCensus) -> str:
 
 def _records(shipped: Shipped, nodes: int) -> list[Record]:
     from compress.evidence import Record
-    from exports.claims import parity_records
 
     sha256, size = shipped.artefact.sha256, shipped.artefact.size_bytes
     counts = [Record("size", size, unit="bytes", sha256=sha256), Record("nodes", nodes, sha256=sha256)]
-    return [*counts, *parity_records(shipped.parity, sha256)]
+    return [*counts, *shipped.faithful.records(sha256)]

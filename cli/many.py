@@ -112,16 +112,14 @@ def rows(
 
 def _precise(source: Checkpoint, images: Dataset, precision: str) -> Checkpoint:
     from cli import parse
-    from compress.jobs import quantized
-    from compress.quantization import plan, read_scheme
-    from compress.tasks import TASKS
+    from compress.quantization import read_scheme
+    from compress.smaller import quantized_by
     from exports.source import calibration
 
     if precision == FLOAT:
         return source
-    grids = plan(source.network, read_scheme(precision), answer=TASKS[source.card.task].output)
-    seen = calibration(source.card, images.train, CALIBRATION)
-    return quantized(source, grids, parse.command_line(), rounding="compensated", images=seen)
+    seen, scheme = calibration(source.card, images.train, CALIBRATION), read_scheme(precision)
+    return quantized_by(source, scheme, parse.command_line(), rounding="compensated", images=seen)
 
 
 def _shipped(
@@ -172,7 +170,6 @@ def facts(found: Sequence[Row]) -> list[dict[str, Any]]:
 def _records(row: Row) -> list[dict[str, Any]]:
     from cli import effects, parse
     from compress.evidence import Record
-    from exports.claims import parity_records
 
     if row.shipped is None:
         kept = [Record("size", None, unit="bytes", reason=row.reason)]
@@ -180,7 +177,7 @@ def _records(row: Row) -> list[dict[str, Any]]:
         sha256 = row.shipped.artefact.sha256
         kept = [
             Record("size", row.shipped.artefact.size_bytes, unit="bytes", sha256=sha256),
-            *parity_records(row.shipped.parity, sha256),
+            *row.shipped.faithful.records(sha256),
             *(effects.records(row.effect, sha256) if row.effect else []),
         ]
     return parse.stamped(kept)

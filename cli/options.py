@@ -40,7 +40,8 @@ METHODS = (
     "dkd",
     "dist",
 )
-SCHEMES = ("fp16", "w8", "w4", "w2")
+SCHEMES = ("fp16", "w8", "w4", "w2", "static")
+RANGES = ("mse", "percentile", "min-max")
 ROUNDINGS = ("nearest", "compensated")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("step", "cosine", "constant", "one-cycle")

@@ -91,8 +91,9 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
-    from compress.jobs import Job, Recovery, cut, recovered
+    from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
+    from compress.smaller import cut
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 

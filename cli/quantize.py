@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
     from compress.jobs import Job, Recovery
+    from compress.quantization import Scheme
     from compress.tasks import Task
     from compress.training.journal import Journal
     from exports.effect import Effect
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 _CHECKPOINT, _TABLE = ".safetensors", ".json"
 _Scheme = Annotated[
     str | None,
-    options.choice("--scheme", options.SCHEMES, help="Without training: fp16, w8, w4 or w2.", group=options.METHOD),
+    options.choice(
+        "--scheme",
+        options.SCHEMES,
+        help="Without training: fp16, w8, w4, w2, or static (int8 activations, too).",
+        group=options.METHOD,
+    ),
 ]
 _Qat = Annotated[
     str | None,
@@ -37,8 +43,23 @@ _Rounding = Annotated[
         group=options.METHOD,
     ),
 ]
-_Calibrate = Annotated[
-    int, options.whole("--calibrate", 1, help="Training images for compensated rounding.", group=options.METHOD)
+_Calibrate = Annotated[int, options.whole("--calibrate", 1, help="Training images to look at.", group=options.METHOD)]
+_Ranges = Annotated[
+    str,
+    options.choice(
+        "--ranges",
+        options.RANGES,
+        help="How static finds the range of an activation: mse, percentile (99.99 %) or min-max.",
+        group=options.METHOD,
+    ),
+]
+_FullRange = Annotated[
+    bool,
+    options.switch(
+        "--full-range",
+        help="8 bits for the weights of static, not 7: sums saturate on x86 CPUs without VNNI.",
+        group=options.METHOD,
+    ),
 ]
 _KeepFloat = Annotated[
     str | None,
@@ -98,6 +119,8 @@ def quantize(
     qat: _Qat = None,
     rounding: _Rounding = "compensated",
     calibrate: _Calibrate = 256,
+    ranges: _Ranges = "mse",
+    full_range: _FullRange = False,
     keep_float: _KeepFloat = None,
     mixed: _Mixed = None,
     sensitivity: _Sensitivity = False,
@@ -124,7 +147,8 @@ def quantize(
 ) -> None:
     """Store the weights in few bits, and show on the test split what it cost.
 
-    Runtimes turn the weights back to float when they load the file: it is small, and as fast as before.
+    Runtimes turn the weights back to float when they load the file: it is small, and as fast as before. With static
+    they compute on whole numbers, which is faster on larger networks.
 
     Examples:
         edgepress quantize student.safetensors --scheme w8 --data digits -o student.w8.onnx
@@ -134,17 +158,20 @@ def quantize(
     from cli import parse, say
     from cli.effects import Yardstick
     from cli.sensitivity import show
-    from compress.jobs import Job, Recovery, quantized
+    from compress.checkpoint import blank_image
+    from compress.jobs import Job, Recovery
     from compress.opening import open_pair
-    from compress.quantization import plan, read_rounding
+    from compress.quantization import plan, plan_values, read_range, read_rounding
     from compress.recipes import read_method
+    from compress.smaller import quantized
     from compress.tasks import TASKS
     from compress.training.journal import Journal
     from exports.source import calibration
 
-    bits, others, rounds = _bits(scheme, qat), _others(mixed), read_rounding(rounding)
+    wished, others, rounds = _scheme(scheme, qat, full_range=full_range), _others(mixed), read_rounding(rounding)
+    read_range(ranges)
     journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
-    _check(journal, rounding, trains=qat is not None, only_looks=sensitivity)
+    _check(journal, wished, rounding, trains=qat is not None, only_looks=sensitivity)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
@@ -152,13 +179,15 @@ def quantize(
     kept = [word.strip() for word in keep_float.split(",")] if keep_float else []
     goal = TASKS[before.card.task]
     how = read_method(method or _usual(goal), parse.read_settings(knobs))
-    grids = plan(before.network, bits, answer=goal.output, keep_float=kept, mixed=others)
-    looked_at = calibration(before.card, images.train, calibrate) if sensitivity or rounds == "compensated" else ()
+    grids = plan(before.network, wished.bits, answer=goal.output, keep_float=kept, mixed=others)
+    values = plan_values(before.network, wished, grids, blank_image(before.card), answer=goal.output)
+    looks = sensitivity or wished.activations or rounds == "compensated"
+    looked_at = calibration(before.card, images.train, calibrate) if looks else ()
     if sensitivity:
-        show(before, grids, looked_at, rounds, output, force=force)
+        show(before, wished, grids, looked_at, rounds, output, force=force)
         return
     command = parse.command_line()
-    small = quantized(before, grids, command, rounding=rounds, images=looked_at)
+    small = quantized(before, grids, command, activations=values, rounding=rounds, ranges=ranges, images=looked_at)
     yardstick = Yardstick(before, images, max_drop, output)
     if qat is None:
         _keep(small, yardstick, force=force)
@@ -173,16 +202,17 @@ def _usual(task: Task) -> str:
     return "okd" if task.output == "logits" else "pkt"
 
 
-def _bits(scheme: str | None, qat: str | None) -> int:
-    """Of each weight, by the one option of the two that was given."""
+def _scheme(scheme: str | None, qat: str | None, *, full_range: bool) -> Scheme:
+    """By the one option of the two that was given."""
     from compress.errors import PlanError
-    from compress.quantization import read_scheme
+    from compress.quantization import FULL_RANGE, read_scheme
 
     if scheme is None and qat is None:
         raise PlanError("give --scheme w8 (without training) or --qat w4 (with training)")
     if scheme is not None and qat is not None:
         raise PlanError("--scheme does not train and --qat does; give one of the two")
-    return read_scheme(str(scheme or qat))
+    wished = read_scheme(str(scheme or qat))
+    return FULL_RANGE if wished.activations and full_range else wished
 
 
 def _others(mixed: str | None) -> dict[str, int]:
@@ -194,17 +224,19 @@ def _others(mixed: str | None) -> dict[str, int]:
     for name, sign, _ in pairs:
         if not name or not sign:
             raise PlanError(f"--mixed {mixed}: give LAYER=SCHEME, with commas between, such as map1=w8,logits=w8")
-    return {name: read_scheme(scheme) for name, _, scheme in pairs}
+    return {name: read_scheme(scheme).bits for name, _, scheme in pairs}
 
 
-def _check(journal: Journal, rounding: str, *, trains: bool, only_looks: bool) -> None:
+def _check(journal: Journal, wished: Scheme, rounding: str, *, trains: bool, only_looks: bool) -> None:
     """Nothing, once the output may be written and no option was typed that would be ignored."""
     from cli.typed import refuse
     from compress.errors import OutputError
     from compress.files import check_target
     from exports import format_of
 
-    if rounding != "compensated" and not only_looks:
+    if not wished.activations:
+        refuse(("--ranges", "--full-range"), "it is about the activations of static; leave it out")
+    if rounding != "compensated" and not only_looks and not wished.activations:
         refuse(("--calibrate",), "nothing is looked at without --rounding compensated; leave it out")
     if only_looks:
         refuse(("--qat", "--max-drop", *_OF_TRAINING), "--sensitivity trains and ships nothing; leave it out")
@@ -247,7 +279,7 @@ def _keep(small: Checkpoint, yardstick: Yardstick, *, force: bool) -> None:
         seen.append(yardstick.checked(as_network(artefact, yardstick.images.scale)))
 
     shipped = ship(small, output, samples(small.card, yardstick.images.test), approve=approve, force=force)
-    _say(small, yardstick, seen[0], f"parity with its own codes: {shipped.parity}")
+    _say(small, yardstick, seen[0], *(f"to its own codes: {line}" for line in shipped.faithful.lines()))
 
 
 def _train(small: Checkpoint, teacher: Checkpoint, recovery: Recovery, yardstick: Yardstick, job: Job) -> None:
@@ -274,12 +306,15 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
     layers = Counter(grid.bits for grid in small.card.grids)
     weights = ", ".join(f"{count} layers of {bits} bits" for bits, count in sorted(layers.items()))
     left = plain_weights(small.network.model)
+    values = len(small.card.activations)
+    weights += f", {values} activations of 8 bits" if values else ""
     weights += f"; {left:,} other weights stay float32" if left else ""
     heading = f"{output}: {len(content):,} bytes, {weights}"
     facts = {
         "file": output,
         "data": images.name,
         "layers_by_bits": layers,
+        "activations": values,
         "float_weights": left,
         "worst": found.worst,
         "records": parse.stamped(kept),

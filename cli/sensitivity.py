@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compress.checkpoint import Checkpoint
-    from compress.quantization import Grid, Rounding
+    from compress.quantization import Grid, Rounding, Scheme
 
 FLOAT_BITS = 32
 
 
 def show(
     before: Checkpoint,
+    scheme: Scheme,
     grids: Sequence[Grid],
     images: Sequence[Tensor],
     rounding: Rounding,
@@ -28,6 +29,7 @@ def show(
 
     Args:
         before: The network with float weights.
+        scheme: Whether what goes through a layer is quantized with it.
         grids: Layers and their bits.
         images: Batches of normalised training images.
         rounding: As the layers would be rounded.
@@ -39,7 +41,7 @@ def show(
     from compress.files import write_text
     from compress.quantization import sensitivities
 
-    rows = sensitivities(before.network, grids, images, rounding)
+    rows = sensitivities(before.network, scheme, grids, images, rounding)
     seen, digest = sum(map(len, images)), weights_digest(before.network.model)
     told = [(r.grid.module, f"{r.weights:,}", f"{_saved_bytes(r.grid, r.weights):,}", f"{r.error:.2e}") for r in rows]
     records = parse.stamped(Record("relative_squared_error", row.error, n=seen, sha256=digest) for row in rows)

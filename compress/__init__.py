@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from compress.data import load as load_data
     from compress.errors import CompressError
     from compress.initial import open_initial
-    from compress.jobs import Auxiliary, Distillation, Job, Recovery, cut, distil, recovered, train
+    from compress.jobs import Auxiliary, Distillation, Job, Recovery, distil, recovered, train
     from compress.models import Architecture, build, model_names
     from compress.opening import Named, new_network, open_beside, open_network, open_pair
     from compress.phase import Fit, Phase
     from compress.preprocessing import Preprocessing
     from compress.recipes import RECIPES, Method, read_method
+    from compress.smaller import cut
     from compress.stages import Stage, Staged
     from compress.tasks import TASKS
     from compress.training.engine import Run
@@ -51,7 +52,7 @@ _HOMES: dict[str, str] = {
     "Stage": "compress.stages",
     "Staged": "compress.stages",
     "build": "compress.models",
-    "cut": "compress.jobs",
+    "cut": "compress.smaller",
     "distil": "compress.jobs",
     "load": "compress.checkpoint",
     "load_data": "compress.data:load",

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compress.edits import Cut, Edit, Grid, from_data, to_data
+from compress.edits import ActivationGrid, Cut, Edit, Grid, from_data, to_data
 from compress.errors import CheckpointError, unknown_name
 from compress.models import TORCHVISION, Architecture, canonical
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale, Stage
 
-FORMAT = 4
+FORMAT = 5
 THEIRS_BEFORE = ("resnet18", "resnet34")  # in formats 1 and 2; the others of ours had no namesake
 SEAL = "seal"
 LONGEST = 2**22  # far above any card; parsed JSON takes up to 25 times the memory of its text
@@ -30,7 +30,7 @@ class Card:
         classes: Names, in the order of the logits.
         task: What it was trained for, a name in `compress.tasks.TASKS`.
         edits: What was done to the network after it was built, in order: the cuts of structured pruning, then the grids
-            of quantized weights.
+            of quantized weights and activations.
         stages: Its stages after the edits; none means those that the builder gives it.
         weights: The digest of its parameters and buffers, see `compress.evidence.weights_digest`; "" where not known.
         lineage: Each step that led here: command, data, seed, versions, metrics.
@@ -52,8 +52,8 @@ class Card:
             raise ValueError(f"a network for images of {(shape.channels, *shape.size)}, which it sees as {see.shape}")
         if len(self.classes) != shape.classes:
             raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
-        if any(isinstance(edit, Grid) for edit in self.edits[: len(self.cuts)]):
-            raise ValueError("a cut of a network whose weights are quantized; cut first, quantize then")
+        if any(not isinstance(edit, Cut) for edit in self.edits[: len(self.cuts)]):
+            raise ValueError("a cut of a network that is quantized; cut first, quantize then")
         from compress.tasks import TASKS
 
         if self.task not in TASKS:
@@ -68,6 +68,11 @@ class Card:
     def grids(self) -> tuple[Grid, ...]:
         """The edits that quantize weights."""
         return tuple(edit for edit in self.edits if isinstance(edit, Grid))
+
+    @property
+    def activations(self) -> tuple[ActivationGrid, ...]:
+        """The edits that quantize values of the forward pass."""
+        return tuple(edit for edit in self.edits if isinstance(edit, ActivationGrid))
 
     @property
     def scale(self) -> Scale:
@@ -158,7 +163,7 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
     return _brought_up(card)
 
 
-_READERS = {1: _read_format_1, 2: _read_format_2, 3: _read_sealed, FORMAT: _read_sealed}  # 3 knew no grids
+_READERS = {1: _read_format_1, 2: _read_format_2, 3: _read_sealed, 4: _read_sealed, FORMAT: _read_sealed}
 
 
 def _brought_up(card: Card) -> Card:

@@ -168,10 +168,10 @@ def _outline(card: Card) -> Staged:
         from compress.pruning import surgery
 
         network = surgery.apply(network, card.cuts, image)
-    if card.grids:
+    if card.grids or card.activations:
         from compress.quantization import grids
 
-        network = grids.apply(network, card.grids)
+        network = grids.apply(network, card.grids, card.activations)
     if card.stages in ((), network.stages):
         return network
     network = replace(network, stages=card.stages)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BITS = (2, 4, 8, 16)
+BITS = (2, 4, 7, 8, 16)
+ACTIVATION_BITS = (8,)
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Grid:
 
     Attributes:
         module: Dotted name of the layer.
-        bits: Of one value: 2, 4 or 8 for whole multiples of a step, of which each output channel has its own; 16 for
-            floats of half precision.
+        bits: Of one value: 2, 4, 7 or 8 for whole multiples of a step, of which each output channel has its own; 16
+            for floats of half precision.
     """
 
     module: str
@@ -83,7 +84,81 @@ class Grid:
         raise ValueError(f"a grid is {{module, bits}}; got {data!r:.80}")
 
 
-Edit = Cut | Grid
+@dataclass(frozen=True)
+class Place:
+    """Where a value shows in a forward pass.
+
+    Attributes:
+        module: Dotted name of a module; "" is the network itself.
+        call: Which of its calls in a pass, from 0.
+        before: What goes into it is meant, not what comes out of it.
+    """
+
+    module: str
+    call: int = 0
+    before: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.call) is not int or self.call < 0:
+            raise ValueError(f"a place at call {self.call!r} of {self.module!r}; calls are counted from 0")
+
+    def __str__(self) -> str:
+        side = "into" if self.before else "out of"
+        return f"{side} {self.module or 'the network'}" + (f", call {self.call + 1}" if self.call else "")
+
+    def to_list(self) -> list[str | int | bool]:
+        """The place as JSON-able data; `from_list` reads it back."""
+        return [self.module, self.call, self.before]
+
+    @classmethod
+    def from_list(cls, data: object) -> Place:
+        """The place that `to_list` wrote.
+
+        Raises:
+            ValueError: The data is not the name of a module, a whole number and a truth value.
+        """
+        match data:
+            case [str(module), int(call), bool(before)]:
+                return cls(module, call, before)
+        raise ValueError(f"a place is [module, call, before]; got {data!r:.80}")
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """A value of the forward pass, held to whole multiples of a step.
+
+    Attributes:
+        places: Where it shows: first where it is made, then where operators that only move it pass it on.
+        bits: Of one value.
+    """
+
+    places: tuple[Place, ...]
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.places or len(set(self.places)) < len(self.places):
+            raise ValueError(f"a grid of activations needs places, each once; got {self.places!r:.80}")
+        if type(self.bits) is not int or self.bits not in ACTIVATION_BITS:
+            raise ValueError(f"a grid of activations has {self.bits!r} bits; allowed are {ACTIVATION_BITS}")
+
+    def to_dict(self) -> dict[str, object]:
+        """The grid as JSON-able data; `from_dict` reads it back."""
+        return {"places": [place.to_list() for place in self.places], "bits": self.bits}
+
+    @classmethod
+    def from_dict(cls, data: object) -> ActivationGrid:
+        """The grid that `to_dict` wrote.
+
+        Raises:
+            ValueError: The data is not places and bits.
+        """
+        match data:
+            case {"places": list(places), "bits": int(bits)}:
+                return cls(tuple(Place.from_list(place) for place in places), bits)
+        raise ValueError(f"a grid of activations is {{places, bits}}; got {data!r:.80}")
+
+
+Edit = Cut | Grid | ActivationGrid
 
 
 def to_data(edit: Edit) -> object:
@@ -93,4 +168,6 @@ def to_data(edit: Edit) -> object:
 
 def from_data(data: object) -> Edit:
     """The edit that `to_data` wrote; ValueError where the data is none."""
-    return Grid.from_dict(data) if isinstance(data, dict) else Cut.from_list(data)
+    if not isinstance(data, dict):
+        return Cut.from_list(data)
+    return ActivationGrid.from_dict(data) if "places" in data else Grid.from_dict(data)

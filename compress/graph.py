@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from compress.edits import Place
 from compress.stages import Staged
 
 IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
@@ -29,11 +30,13 @@ class Trace:
         model: The network; the modules and parameters of whatever is cut out of it are its own.
         graph: From the scaled image to the answer.
         taps: Stage name to the node whose value is the stage's feature; without the stages that have no such node.
+        places: Node to where its value goes into a module or comes out of one.
     """
 
     model: nn.Module
     graph: fx.Graph
     taps: Mapping[str, fx.Node]
+    places: Mapping[fx.Node, tuple[Place, ...]]
 
     @property
     def image(self) -> fx.Node:
@@ -94,9 +97,11 @@ def trace(network: Staged) -> Trace:
         network: Left as it is.
 
     Raises:
-        Uncuttable: torch.fx cannot trace it, it takes more than an image, or it changes a value in place that something
-            else reads too.
+        Uncuttable: torch.fx cannot trace it, its modules have hooks, which a graph does not show, it takes more than an
+            image, or it changes a value in place that something else reads too.
     """
+    if any(module._forward_hooks or module._forward_pre_hooks for module in network.model.modules()):
+        raise Uncuttable("hooks, such as those that quantize activations, change what its modules give")
     tracer = _Tracer()
     try:
         graph = tracer.trace(network.model)
@@ -105,7 +110,7 @@ def trace(network: Staged) -> Trace:
         raise Uncuttable(f"torch.fx cannot trace it ({type(error).__name__}: {reason:.80})") from error
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:
         raise Uncuttable("it takes more than an image")
-    traced = Trace(network.model, graph, _taps(network, graph, tracer))
+    traced = Trace(network.model, graph, _taps(network, graph, tracer), _places(network.model, tracer))
     for node in graph.nodes:
         if _in_place(traced, node) and len(node.all_input_nodes[0].users) > 1:
             raise Uncuttable(f"{node.name} changes in place what others read")
@@ -122,6 +127,18 @@ def _taps(network: Staged, graph: fx.Graph, tracer: _Tracer) -> dict[str, fx.Nod
         if len(nodes) == 1 and isinstance(nodes[0], fx.Node):
             taps[stage.name] = nodes[0]
     return taps
+
+
+def _places(model: nn.Module, tracer: _Tracer) -> dict[fx.Node, tuple[Place, ...]]:
+    names = {module: name for name, module in model.named_modules()}
+    places: dict[fx.Node, tuple[Place, ...]] = {}
+    for module, calls in tracer.calls.items():
+        for call, (went_in, came_out) in enumerate(calls):
+            for value, before in ((went_in, True), (came_out, False)):
+                if isinstance(value, fx.Proxy):
+                    place = Place(names[module], call, before)
+                    places[value.node] = (*places.get(value.node, ()), place)
+    return places
 
 
 def _first(graph: fx.Graph, op: str) -> fx.Node:

@@ -1,4 +1,4 @@
-"""Whole jobs, from checkpoint to checkpoint: train, distil, prune; each writes down where its result came from."""
+"""Whole jobs, from checkpoint to checkpoint: train, distil, recover; each writes down where its result came from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.data import Dataset
 from compress.errors import CompressError, OutputError, PlanError
@@ -21,8 +19,7 @@ from compress.models import Architecture, build, outline
 from compress.opening import check_fit
 from compress.phase import Fit, Lesson, Phase
 from compress.processes import is_main
-from compress.pruning import prune, show_survivors
-from compress.quantization import FLOAT_WEIGHTS, Grid, Rounding, quantize
+from compress.pruning import show_survivors
 from compress.recipes import Method
 from compress.recipes.indistill import auxiliary_phases
 from compress.stages import Staged
@@ -261,49 +258,6 @@ def _train_auxiliary(start: Checkpoint, what: Distillation, job: Job) -> Trainin
     plan = auxiliary_phases(lesson(start, what.data, own, teacher=teacher), what.auxiliary.fit)
     own = replace(own, run=replace(job.run, task=RETRIEVAL))
     return (yield from train(start, plan, what.data, own, teacher=teacher))
-
-
-def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
-    """A smaller copy of a checkpoint's network, without its least channels by L1 norm; the cuts are on its card.
-
-    Args:
-        checkpoint: Left as it is.
-        ratio: Share of the channels to cut, in (0, 1).
-        command: What the user typed, for the lineage.
-
-    Raises:
-        PlanError: Its weights are quantized.
-    """
-    if checkpoint.card.grids:
-        raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
-    network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
-    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
-    return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
-
-
-def quantized(
-    checkpoint: Checkpoint, grids: Sequence[Grid], command: str, *, rounding: Rounding, images: Sequence[Tensor] = ()
-) -> Checkpoint:
-    """A copy of a checkpoint with weights on grids, which are on its card; nothing is trained.
-
-    Args:
-        checkpoint: Left as it is.
-        grids: The layers and their bits.
-        command: What the user typed, for the lineage.
-        rounding: How each weight finds its code, see `compress.quantization.quantize`.
-        images: Batches (B, C, H, W) of normalised images, for compensated rounding.
-    """
-    network = quantize(checkpoint.network, grids, rounding=rounding, images=images)
-    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *grids), weights="")
-    bits = {str(width): sum(grid.bits == width for grid in grids) for width in sorted({grid.bits for grid in grids})}
-    step = {
-        "command": command,
-        FLOAT_WEIGHTS: weights_digest(checkpoint.network.model),
-        "layers_by_bits": bits,
-        "rounding": rounding,
-        "versions": versions(),
-    }
-    return Checkpoint(network, card).with_step(step)
 
 
 def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, data: Dataset, job: Job) -> Training:

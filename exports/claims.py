@@ -18,10 +18,11 @@ from compress.quantization import FLOAT_WEIGHTS
 from compress.soundness import check_outputs
 from compress.tasks import TASKS, part
 from exports.artefact import Artefact, Provenance
+from exports.faithful import check_faithful
 from exports.formats import format_of
 from exports.graph.seal import AlteredError
 from exports.label import tool_version
-from exports.parity import Parity, check_parity, share_text
+from exports.parity import share_text
 from exports.source import Settings, reference
 
 Verdict = Literal["ok", "FAILED", "not checked"]
@@ -83,14 +84,6 @@ def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -
     names = ("seal", "weights", "card", "export again")
     claims = [_claim(name, verdict, sentence, artefact) for name, (verdict, sentence) in zip(names, found, strict=True)]
     return [*claims, last]
-
-
-def parity_records(parity: Parity, sha256: str) -> list[Record]:
-    """A parity check as records: the difference with its limit, and on what share of images or pixels both agree."""
-    held = Record("parity", parity.max_abs_difference, high=parity.allowed_difference, n=parity.samples, sha256=sha256)
-    if parity.meaning is None:
-        return [held]
-    return [held, Record(parity.meaning.name, parity.agreement, n=parity.samples, unit="share", sha256=sha256)]
 
 
 def _claim(name: str, verdict: Verdict, sentence: str, artefact: Artefact) -> Claim:
@@ -159,11 +152,11 @@ def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings:
 
 def _outputs(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tensor]) -> Claim:
     try:
-        parity = check_parity(reference(checkpoint, artefact.input), artefact, images)
+        faithful = check_faithful(checkpoint, artefact, images)
     except (GateError, ExportError) as error:
         return _claim("parity", "FAILED", str(error), artefact)
-    held, *beside = parity_records(parity, artefact.sha256)
-    return Claim("ok", f"parity: {parity}", held, tuple(beside))
+    held, *beside = faithful.records(artefact.sha256)
+    return Claim("ok", "; ".join(faithful.lines()), held, tuple(beside))
 
 
 @torch.no_grad()

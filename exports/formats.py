@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from compress.checkpoint import Checkpoint
@@ -27,6 +28,7 @@ class Format:
         read: Opens what was written: (path, *, threads, sealed) to an Artefact.
         differences: What one file has otherwise than another of the same checkpoint and settings; empty if nothing.
         census: What a file weighs and costs.
+        as_written: Opens it so that it computes what its graph says; None where its runtime has no way to.
         folder: It is a folder of files, not one file.
     """
 
@@ -36,11 +38,20 @@ class Format:
     read: Callable[..., Artefact]
     differences: Callable[[Path, Path], list[str]]
     census: Callable[[Path], census.GraphCensus]
+    as_written: Callable[[Path], Artefact] | None = None
     folder: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
-    ".onnx": Format("ONNX", "ONNX Runtime", to_onnx.write, run_onnx.read, compared.differences, census.graph_census),
+    ".onnx": Format(
+        "ONNX",
+        "ONNX Runtime",
+        to_onnx.write,
+        run_onnx.read,
+        compared.differences,
+        census.graph_census,
+        partial(run_onnx.read, optimized=False),
+    ),
     ".tflite": Format(
         "LiteRT", "LiteRT", to_litert.write, run_litert.read, litert_compared.differences, litert_census.graph_census
     ),

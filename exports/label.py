@@ -124,6 +124,10 @@ def _numbers(see: Preprocessing, takes: Input) -> dict[str, Any]:
 
 
 _NEEDS = {4: "ONNX Runtime 1.23 or newer", 2: "ONNX Runtime 1.24 or newer"}
+_VNNI = (
+    "a CPU with VNNI or one of Arm; elsewhere sums of products saturate, unless ONNX Runtime is given the session "
+    "option session.x64quantprecision=1"
+)
 _ORDERS = {
     "NCHW": "channels first, then rows, then columns",
     "NHWC": "rows first, then columns, then the channels of each pixel",
@@ -173,8 +177,9 @@ def how_to_read(card: Card, layout: str = "NCHW") -> str:
 
 
 def needs(card: Card) -> str:
-    """The least runtime that knows the types of the weights, in words; empty where any does."""
-    return _NEEDS.get(min((grid.bits for grid in card.grids), default=0), "")
+    """The least runtime that computes with the types of the weights, in words; empty where any does."""
+    widths = {grid.bits for grid in card.grids}
+    return _VNNI if card.activations and 8 in widths else _NEEDS.get(min(widths, default=0), "")
 
 
 def _compact(data: object) -> str:

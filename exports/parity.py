@@ -81,7 +81,7 @@ def check_parity(
     """
     path = artefact.path if name is None else name
     tally = _Tally(task_of(artefact).agreement)
-    for batch in _chunks(images, artefact.batch):
+    for batch in chunks(images, artefact.batch):
         found, expected = artefact(batch), _reference(network, batch)
         if expected.shape != found.shape:
             raise GateError(
@@ -147,7 +147,8 @@ def _by_output(values: Tensor) -> Tensor:
     return flat.movedim(1, -1).reshape(-1, flat.shape[1])
 
 
-def _chunks(images: Iterable[Tensor], size: int | None) -> Iterator[Tensor]:
+def chunks(images: Iterable[Tensor], size: int | None) -> Iterator[Tensor]:
+    """The images in batches that a file takes, few at once where they are large; the first alone where it takes any."""
     first = True
     for batch in images:
         if len(batch) == 0:

@@ -42,7 +42,7 @@ _LOAD_ERRORS = (
 )
 
 
-def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
+def read(path: Path, *, threads: int = 1, sealed: bool = True, optimized: bool = True) -> Artefact:
     """The network in an .onnx file; card and provenance are None when edgepress did not write it.
 
     Args:
@@ -50,6 +50,7 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
         threads: CPU threads of ONNX Runtime, at least 1.
         sealed: Refuse a file that was altered since edgepress wrote it. Files of its earlier versions have no seal, by
             which this shows; the `graph_sha256` of their provenance is empty.
+        optimized: As it is deployed; False computes every node as the graph says, in float32 where values are on grids.
 
     Raises:
         ExportError: The file is missing, a folder, not an ONNX model, damaged, altered, or uses what ONNX Runtime
@@ -64,7 +65,9 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
     del model
     try:
         session = interruptible(
-            lambda: onnxruntime.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"]),
+            lambda: onnxruntime.InferenceSession(
+                source, _options(threads, optimized=optimized), providers=["CPUExecutionProvider"]
+            ),
             stop=lambda: None,
         )
     except (*_LOAD_ERRORS, ValueError, MemoryError) as error:
@@ -174,9 +177,10 @@ class BoundRun:
         self.session.run_with_iobinding(self.binding)  # type: ignore[no-untyped-call]
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def _options(threads: int, *, optimized: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL_ONLY

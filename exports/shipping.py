@@ -11,9 +11,11 @@ from torch import Tensor
 from compress.checkpoint import Checkpoint
 from compress.files import check_target, exclusive, sweep, write_whole
 from exports.artefact import Artefact
+from exports.closeness import Closeness
+from exports.faithful import Faithful, check_faithful
 from exports.formats import format_of
-from exports.parity import Parity, check_parity
-from exports.source import Settings, reference
+from exports.parity import Parity
+from exports.source import Settings
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,12 @@ class Shipped:
     """A file that was put in place, and the check that it passed before."""
 
     artefact: Artefact
-    parity: Parity
+    faithful: Faithful
+
+    @property
+    def parity(self) -> Parity | Closeness:
+        """How close the file, or its graph, is to its network."""
+        return self.faithful.parity
 
 
 def ship(
@@ -52,12 +59,12 @@ def ship(
     form = format_of(path)
     check_target(path, force=force, folder=form.folder)
     wish = settings or Settings()
-    passed: list[Parity] = []
+    passed: list[Faithful] = []
 
     def write(staged: Path) -> None:
         form.write(checkpoint, staged, wish)
         written = form.read(staged)
-        passed.append(check_parity(reference(checkpoint, wish.input), written, images, name=path))
+        passed.append(check_faithful(checkpoint, written, images, name=path))
         if approve is not None:
             approve(written)
 

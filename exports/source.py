@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Card, Checkpoint
 from compress.data import Split
-from compress.quantization import plain
+from compress.quantization import plain, round_biases, round_with, whole_steps
 from compress.stages import Answer, unscaled
 from compress.tasks import TASKS
 from exports.artefact import INPUTS, Input
@@ -51,8 +51,11 @@ def source_network(checkpoint: Checkpoint) -> nn.Module:
 
     Where that is its last stage, as of a classifier or of a network for masks, it answers as it is: logits (B, C) or
     (B, C, H, W). A network that was trained for retrieval, whose logits nothing has taught, answers with its embedding.
+    Where its activations are on grids, its biases are rounded as they are added on whole numbers.
     """
-    network = replace(checkpoint.network, model=plain(checkpoint.network.model).cpu().eval())
+    trained = checkpoint.network.model
+    network = replace(checkpoint.network, model=plain(trained).cpu().eval())
+    round_biases(network, whole_steps(trained), checkpoint.card.activations)
     output = TASKS[checkpoint.card.task].output
     last = network.stages[-1].name if network.stages else output
     return network.model if output == last else Answer(network, output).eval()
@@ -61,6 +64,13 @@ def source_network(checkpoint: Checkpoint) -> nn.Module:
 def reference(checkpoint: Checkpoint, takes: Input) -> Callable[[Tensor], Tensor]:
     """What a file of the checkpoint must answer: (B, C, H, W) images of the type that it takes to (B, ...) outputs."""
     network, scale = source_network(checkpoint), checkpoint.card.scale
+    return network if takes == "float32" else lambda pixels: network(scale(pixels))
+
+
+def free_reference(checkpoint: Checkpoint, takes: Input) -> Callable[[Tensor], Tensor]:
+    """The same with the activations of the network on no grids."""
+    network, scale = source_network(checkpoint), checkpoint.card.scale
+    round_with(network, lambda value, _spot: value)
     return network if takes == "float32" else lambda pixels: network(scale(pixels))
 
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
-from compress.quantization import Grid, codes_of
+from compress.quantization import Grid, codes_of, round_with
 from compress.tasks import TASKS
 from exports import label
+from exports.graph.activations import as_operators
 from exports.graph.codes import least_ir_version, least_opset, store
 from exports.graph.pixels import take_pixels
 from exports.graph.seal import seal
@@ -69,7 +70,9 @@ def to_lowered(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     """
     grids, output = checkpoint.card.grids, TASKS[checkpoint.card.task].output
     image, opset = noise(checkpoint.card, 2), _opset(settings.opset, grids)
-    model = _convert(source_network(checkpoint), output, image, opset)
+    network = source_network(checkpoint)
+    round_with(network, as_operators)
+    model = _convert(network, output, image, opset)
     store(model, codes_of(checkpoint.network, grids))
     model.ir_version = max(model.ir_version, least_ir_version(grids))
     return strip(take_pixels(model, checkpoint.card.scale) if settings.input == "uint8" else model)

@@ -21,10 +21,10 @@ from compress.card import Card
 from compress.checkpoint import Checkpoint
 from compress.errors import CompressError
 from compress.evidence import versions
-from compress.jobs import cut, quantized
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
-from compress.quantization import SCHEMES, plan
+from compress.quantization import SCHEMES
+from compress.smaller import cut, quantized_by
 from exports import FORMATS, Settings, noise, ship
 
 PRUNED = "pruned:"  # before the name of a network that loses half of its channels
@@ -60,8 +60,8 @@ def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
         for precision in PRECISIONS:
             small = network
             if precision in SCHEMES:
-                grids = plan(network.network, SCHEMES[precision])
-                small = quantized(network, grids, "edgepress quantize", rounding="nearest")
+                scheme = SCHEMES[precision]
+                small = quantized_by(network, scheme, "edgepress quantize", rounding="nearest", images=images)
             for suffix in FORMATS:
                 path = Path(folder) / f"{precision}{suffix}"
                 try:

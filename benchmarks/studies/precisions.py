@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +42,8 @@ from compress.errors import CompressError, DataError
 from compress.evidence import weights_digest
 from compress.files import check_target
 from compress.opening import data_for
-from compress.quantization import SCHEMES, plan, quantize
+from compress.quantization import SCHEMES
+from compress.smaller import quantized_by
 from compress.tasks import TASKS
 from exports import FORMATS, Artefact, Settings, format_of, ship
 from exports.answers import as_network
@@ -145,10 +146,8 @@ def _versions(
     seen = calibration(network.card, images.train, CALIBRATION)
     made: list[_Version] = [(FLOAT, "", network)]
     for scheme in schemes:
-        grids = plan(network.network, SCHEMES[scheme], answer=TASKS[network.card.task].output)
-        small = quantize(network.network, grids, rounding="compensated", images=seen)
-        card = replace(network.card, edits=(*network.card.edits, *grids), weights="")
-        made.append((scheme, "rounded", Checkpoint(small, card)))
+        small = quantized_by(network, SCHEMES[scheme], "edgepress quantize", rounding="compensated", images=seen)
+        made.append((scheme, "rounded", small))
     return [*made, *((precision, "trained", small) for precision, small in trained.items())]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compress.edits import Grid
+from compress.edits import ActivationGrid, Grid
 from compress.errors import CompressError
+from compress.quantization.activations import apply_activations, steps_of
 from compress.stages import Staged
 
 WEIGHT = "weight"
@@ -89,20 +90,21 @@ def code_range(bits: int) -> tuple[int, int]:
     return (1 - half if bits == 8 else -half), half - 1
 
 
-def apply(network: Staged, grids: Iterable[Grid]) -> Staged:
-    """A copy of the network whose named weights are on grids, with steps of 1.
+def apply(network: Staged, grids: Iterable[Grid], activations: Sequence[ActivationGrid] = ()) -> Staged:
+    """A copy of the network whose named weights and activations are on grids, with steps of 1.
 
     Layers and stages keep their names; the state dict has the weight at `LAYER.parametrizations.weight.original`, and
-    its steps beside it.
+    its steps beside it. For those of activations see `compress.quantization.activations.apply_activations`.
 
     Args:
         network: Left as it is.
         grids: At most one for a layer.
+        activations: At most one for a value.
 
     Raises:
-        CompressError: A layer does not exist, is of another kind, or is on a grid already.
+        CompressError: A layer or a module does not exist, is of another kind, or is on a grid already.
     """
-    model = copy.deepcopy(network.model)
+    model = apply_activations(network, activations).model if activations else copy.deepcopy(network.model)
     for grid in grids:
         layer = _layer(model, grid.module)
         kind = Half() if grid.bits == HALF_BITS else Steps(layer.weight.shape[0], grid.bits)
@@ -133,9 +135,19 @@ def held(model: nn.Module, name: str) -> tuple[Layer, Steps | Half, nn.Parameter
     return layer, parts[0], parts.original
 
 
+def whole_steps(model: nn.Module) -> dict[str, Tensor]:
+    """The layers whose weights are multiples of steps, with these (O,)."""
+    return {
+        name: layer.parametrizations.weight[0].step.detach()
+        for name, layer in model.named_modules()
+        if parametrize.is_parametrized(layer, WEIGHT) and isinstance(layer.parametrizations.weight[0], Steps)
+    }
+
+
 def parameters_of(model: nn.Module) -> int:
     """How many values of a network training sets, the steps of grids aside."""
     steps = {id(part.step) for part in model.modules() if isinstance(part, Steps)}
+    steps |= {id(step) for step in steps_of(model)}
     return sum(value.numel() for value in model.parameters() if id(value) not in steps)
 
 
@@ -156,7 +168,7 @@ def codes_of(network: Staged, grids: Iterable[Grid]) -> list[Codes]:
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """A copy without grids, whose weights are the rounded ones: the same outputs, bit for bit."""
+    """A copy whose weights are the rounded ones, without grids of them: the same outputs, bit for bit."""
     model = copy.deepcopy(model)
     layer: Any
     for layer in [*model.modules()]:

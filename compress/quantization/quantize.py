@@ -1,4 +1,4 @@
-"""A network with its weights on grids: the steps chosen, and every weight rounded, with no training."""
+"""A network on grids: the steps chosen, and every weight rounded, with no training."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from compress.edits import Grid
+from compress.edits import ActivationGrid, Grid
 from compress.errors import PlanError
-from compress.quantization.grids import Half, apply, code_range, held
+from compress.quantization.activations import set_scales
+from compress.quantization.biases import round_biases
+from compress.quantization.calibration import calibrated
+from compress.quantization.grids import Half, apply, code_range, held, whole_steps
 from compress.quantization.rounding import compensated, products
 from compress.quantization.scheme import Rounding
 from compress.quantization.steps import best_steps
@@ -18,23 +21,33 @@ from compress.stages import Staged, evaluating
 
 
 def quantize(
-    network: Staged, grids: Sequence[Grid], *, rounding: Rounding = "nearest", images: Sequence[Tensor] = ()
+    network: Staged,
+    grids: Sequence[Grid],
+    *,
+    activations: Sequence[ActivationGrid] = (),
+    rounding: Rounding = "nearest",
+    ranges: str = "mse",
+    images: Sequence[Tensor] = (),
 ) -> Staged:
-    """A copy of the network with those weights on grids, in eval mode.
+    """A copy of the network with those weights and activations on grids, in eval mode.
 
     Args:
         network: Left as it is.
         grids: The layers and their bits.
+        activations: The values of the forward pass.
         rounding: "nearest" takes the code nearest to each weight; "compensated" looks at what the layers see, one after
             the other in the order in which they run.
-        images: Batches (B, C, H, W) of normalised images, for "compensated".
+        ranges: How the range of an activation is chosen, see `compress.quantization.calibration.calibrated`.
+        images: Batches (B, C, H, W) of normalised images, for "compensated" and for activations.
 
     Raises:
-        PlanError: Compensated rounding without images.
+        PlanError: Compensated rounding or activations without images.
     """
-    if rounding == "compensated" and not images:
-        raise PlanError("compensated rounding looks at images; give some, or take the rounding nearest")
-    small = apply(network, grids)
+    if (rounding == "compensated" or activations) and not images:
+        raise PlanError("compensated rounding and activations look at images; give some, or round weights to nearest")
+    scales = calibrated(network, activations, images, ranges) if activations else ()
+    small = apply(network, grids, activations)
+    set_scales(small, activations, scales)
     small.model.eval()
     for grid in grids:
         _, kind, weight = held(small.model, grid.module)
@@ -42,6 +55,7 @@ def quantize(
             kind.step.data.copy_(best_steps(weight, grid.bits))
     if rounding == "compensated":
         _compensate(small.model, {grid.module: grid.bits for grid in grids}, images)
+    round_biases(small, whole_steps(small.model), activations)
     return small
 
 

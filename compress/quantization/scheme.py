@@ -1,28 +1,52 @@
-"""Which layers of a network are quantized to how many bits, and how their weights are rounded."""
+"""Which layers of a network are quantized to how many bits, with or without what goes through them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Literal
 
-from compress.edits import Grid
+from torch import Tensor
+
+from compress.edits import ActivationGrid, Grid
 from compress.errors import PlanError, unknown_name
-from compress.quantization.grids import LAYERS
+from compress.quantization.grids import HALF_BITS, LAYERS
+from compress.quantization.places import plan_activations
 from compress.stages import Staged
 
 Rounding = Literal["nearest", "compensated"]
 
 FLOAT_WEIGHTS = "float_weights"  # what a step of lineage calls the digest of the weights before
-SCHEMES: Mapping[str, int] = {"fp16": 16, "w8": 8, "w4": 4, "w2": 2}  # the bits of one weight
 
 
+@dataclass(frozen=True)
+class Scheme:
+    """What is put on grids.
+
+    Attributes:
+        bits: Of one weight.
+        activations: What goes through the layers, too, in 8 bits.
+    """
+
+    bits: int
+    activations: bool = False
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "fp16": Scheme(16),
+    "w8": Scheme(8),
+    "w4": Scheme(4),
+    "w2": Scheme(2),
+    "static": Scheme(7, activations=True),  # the sums of two products of 8 and 7 bits fit 16, which not all CPUs check
+}
+FULL_RANGE = Scheme(8, activations=True)
 ROUNDINGS: tuple[Rounding, ...] = ("nearest", "compensated")
 
 
-def read_scheme(name: str) -> int:
-    """The bits of a scheme; PlanError for an unknown name."""
+def read_scheme(name: str) -> Scheme:
+    """The scheme of that name; PlanError for an unknown one."""
     if name not in SCHEMES:
         raise PlanError(unknown_name("scheme", name, SCHEMES))
     return SCHEMES[name]
@@ -70,6 +94,25 @@ def plan(
     if not grids:
         raise PlanError("no layer is left to quantize; keep fewer as they are, or take a network with such layers")
     return grids
+
+
+def plan_values(
+    network: Staged, scheme: Scheme, grids: Iterable[Grid], image: Tensor, *, answer: str = "logits"
+) -> tuple[ActivationGrid, ...]:
+    """A grid for every value that a quantized layer takes or gives, where the scheme asks for them; else none.
+
+    Args:
+        network: Only read.
+        scheme: What is wished.
+        grids: Those of its weights; layers of 16 bits compute on floats.
+        image: (B, C, H, W) scaled images to follow through the network.
+        answer: The stage that the network answers with, which stays float.
+
+    Raises:
+        PlanError: See `compress.quantization.places.plan_activations`.
+    """
+    whole = {grid.module for grid in grids if grid.bits < HALF_BITS}
+    return plan_activations(network, whole, image, answer=answer) if scheme.activations else ()
 
 
 def _matching(network: Staged, pattern: str, layers: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compress.edits import Grid
 from compress.quantization.quantize import quantize
-from compress.quantization.scheme import Rounding
+from compress.quantization.scheme import Rounding, Scheme, plan_values
 from compress.stages import Staged, evaluating
 
 
@@ -31,12 +31,13 @@ class Sensitivity:
 
 @torch.no_grad()
 def sensitivities(
-    network: Staged, grids: Sequence[Grid], images: Sequence[Tensor], rounding: Rounding
+    network: Staged, scheme: Scheme, grids: Sequence[Grid], images: Sequence[Tensor], rounding: Rounding
 ) -> list[Sensitivity]:
     """Every layer with what it costs to quantize it alone, the most sensitive first.
 
     Args:
         network: Left as it is.
+        scheme: Whether what goes through a layer is quantized with it.
         grids: Layers and their bits.
         images: Batches (B, C, H, W) of normalised images, best of training.
         rounding: As the layers will be rounded.
@@ -45,7 +46,9 @@ def sensitivities(
     variance = expected.var(dim=0, correction=0).mean().clamp_min(torch.finfo(expected.dtype).tiny)
     rows = []
     for grid in grids:
-        found = _outputs(quantize(network, [grid], rounding=rounding, images=images), images)
+        values = plan_values(network, scheme, [grid], images[0][:1])
+        small = quantize(network, [grid], activations=values, rounding=rounding, images=images)
+        found = _outputs(small, images)
         error = float((found - expected).square().mean() / variance)
         rows.append(Sensitivity(grid, network.model.get_parameter(f"{grid.module}.weight").numel(), error))
     return sorted(rows, key=lambda row: row.error, reverse=True)

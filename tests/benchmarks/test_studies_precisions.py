@@ -10,8 +10,8 @@ from benchmarks.bench import Protocol
 from benchmarks.studies.precisions import markdown, study
 from compress.checkpoint import Checkpoint, save
 from compress.errors import DataError
-from compress.jobs import quantized
 from compress.quantization import plan
+from compress.smaller import quantized
 
 
 def test_every_file_has_a_row_and_what_no_format_holds_a_reason(

@@ -18,7 +18,7 @@ from compress.card import SEAL, seal
 from compress.checkpoint import KEY, Checkpoint, load, load_plain, save
 from compress.errors import CheckpointError, OutputError
 from compress.evidence import tensors_digest, weights_digest
-from compress.jobs import cut
+from compress.smaller import cut
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions
 from compress.errors import CheckpointError, CompressError
 from compress.initial import open_initial
-from compress.jobs import cut
 from compress.models import Architecture, build
 from compress.models.pretrained import pretrained
 from compress.opening import Named, new_network
 from compress.preprocessing import Preprocessing
+from compress.smaller import cut
 from compress.stages import Scale
 
 

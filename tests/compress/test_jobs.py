@@ -14,11 +14,12 @@ from compress.data import DataOptions, Dataset
 from compress.data import load as load_data
 from compress.errors import DataError, PlanError
 from compress.evidence import weights_digest
-from compress.jobs import Auxiliary, Distillation, Job, Recovery, auxiliary_architecture, cut, distil, recovered
+from compress.jobs import Auxiliary, Distillation, Job, Recovery, auxiliary_architecture, distil, recovered
 from compress.models import Architecture
 from compress.opening import Named, new_network
 from compress.phase import Fit
 from compress.recipes import Method, read_method
+from compress.smaller import cut
 from compress.tasks import CLASSIFICATION, RETRIEVAL
 from compress.training.engine import Run
 from compress.training.journal import Journal

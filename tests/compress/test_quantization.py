@@ -14,13 +14,13 @@ from compress.card import Card
 from compress.checkpoint import Checkpoint, load, save
 from compress.data import Dataset
 from compress.errors import CheckpointError, CompressError, PlanError
-from compress.jobs import cut, quantized
 from compress.opening import Named, new_network
 from compress.pruning import Cut
 from compress.quantization import SCHEMES, Grid, codes_of, plain, plan, quantize
 from compress.quantization.grids import Steps, apply, code_range, held
 from compress.quantization.rounding import PART, compensated, products
 from compress.quantization.steps import best_steps
+from compress.smaller import cut, quantized
 from compress.stages import Staged
 
 
@@ -208,7 +208,7 @@ def test_a_grid_of_another_thing_than_a_layer_is_refused(digits: Dataset, module
 def test_a_quantized_network_is_saved_and_loaded_with_its_card(
     teacher: Checkpoint, digits: Dataset, tmp_path: Path, scheme: str
 ) -> None:
-    small = quantized(teacher, plan(teacher.network, SCHEMES[scheme]), "edgepress quantize", rounding="nearest")
+    small = quantized(teacher, plan(teacher.network, SCHEMES[scheme].bits), "edgepress quantize", rounding="nearest")
     again = load(save(small, tmp_path / "small.safetensors"))
     assert again.card.grids == small.card.grids
     assert again.card.lineage[-1]["rounding"] == "nearest"

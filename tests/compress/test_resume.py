@@ -12,10 +12,11 @@ import pytest
 from compress.checkpoint import Checkpoint, load
 from compress.data import Dataset
 from compress.errors import OutputError
-from compress.jobs import Auxiliary, Distillation, Job, auxiliary_path, cut, distil, recovered
+from compress.jobs import Auxiliary, Distillation, Job, auxiliary_path, distil, recovered
 from compress.opening import Named, new_network
 from compress.phase import Fit
 from compress.recipes import read_method
+from compress.smaller import cut
 from compress.tasks import CLASSIFICATION
 from compress.training.engine import Run
 from compress.training.journal import Journal

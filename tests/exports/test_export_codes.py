@@ -13,10 +13,10 @@ from torch import Tensor
 from compress.card import Card
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
-from compress.jobs import cut, quantized
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.quantization import SCHEMES, Codes, codes_of, plan
+from compress.smaller import cut, quantized
 from exports import Settings, noise, ship
 from exports.graph.codes import store
 
@@ -29,14 +29,16 @@ STORED = {
 
 
 def _small(checkpoint: Checkpoint, scheme: str) -> Checkpoint:
-    return quantized(checkpoint, plan(checkpoint.network, SCHEMES[scheme]), "edgepress quantize", rounding="nearest")
+    return quantized(
+        checkpoint, plan(checkpoint.network, SCHEMES[scheme].bits), "edgepress quantize", rounding="nearest"
+    )
 
 
 def _codes(model: onnx.ModelProto, kind: int) -> list[TensorProto]:
     return [tensor for tensor in model.graph.initializer if tensor.data_type == kind]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", STORED)
 def test_a_file_stores_the_codes_of_the_checkpoint(
     checkpoint: Checkpoint, images: Tensor, tmp_path: Path, scheme: str
 ) -> None:

@@ -1,0 +1,97 @@
+"""From checkpoint to a smaller checkpoint, with nothing trained: channels cut, weights and activations on grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from compress.checkpoint import Checkpoint, blank_image
+from compress.errors import PlanError
+from compress.evidence import versions, weights_digest
+from compress.pruning import prune
+from compress.quantization import (
+    FLOAT_WEIGHTS,
+    ActivationGrid,
+    Grid,
+    Rounding,
+    Scheme,
+    plan,
+    plan_values,
+    quantize,
+)
+from compress.tasks import TASKS
+
+
+def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
+    """A smaller copy of a checkpoint's network, without its least channels by L1 norm; the cuts are on its card.
+
+    Args:
+        checkpoint: Left as it is.
+        ratio: Share of the channels to cut, in (0, 1).
+        command: What the user typed, for the lineage.
+
+    Raises:
+        PlanError: Its weights are quantized.
+    """
+    if checkpoint.card.grids:
+        raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
+    network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
+    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
+    return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
+
+
+def quantized(
+    checkpoint: Checkpoint,
+    grids: Sequence[Grid],
+    command: str,
+    *,
+    activations: Sequence[ActivationGrid] = (),
+    rounding: Rounding,
+    ranges: str = "mse",
+    images: Sequence[Tensor] = (),
+) -> Checkpoint:
+    """A copy of a checkpoint with weights and activations on grids, which are on its card; nothing is trained.
+
+    Args:
+        checkpoint: Left as it is.
+        grids: The layers and their bits.
+        command: What the user typed, for the lineage.
+        activations: The values that go through them.
+        rounding: How each weight finds its code, see `compress.quantization.quantize`.
+        ranges: How the range of an activation is chosen, likewise.
+        images: Batches (B, C, H, W) of normalised images, for compensated rounding and for activations.
+    """
+    network = quantize(
+        checkpoint.network, grids, activations=activations, rounding=rounding, ranges=ranges, images=images
+    )
+    card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *grids, *activations), weights="")
+    bits = {str(width): sum(grid.bits == width for grid in grids) for width in sorted({grid.bits for grid in grids})}
+    step = {
+        "command": command,
+        FLOAT_WEIGHTS: weights_digest(checkpoint.network.model),
+        "layers_by_bits": bits,
+        "rounding": rounding,
+        **({"activation_grids": len(activations), "ranges": ranges} if activations else {}),
+        "versions": versions(),
+    }
+    return Checkpoint(network, card).with_step(step)
+
+
+def quantized_by(
+    checkpoint: Checkpoint, scheme: Scheme, command: str, *, rounding: Rounding, images: Sequence[Tensor]
+) -> Checkpoint:
+    """A copy of a checkpoint with all that a scheme puts on grids; nothing is trained.
+
+    Args:
+        checkpoint: Left as it is.
+        scheme: For every layer alike.
+        command: What the user typed, for the lineage.
+        rounding: How each weight finds its code.
+        images: Batches (B, C, H, W) of normalised images, at least one.
+    """
+    network, answer = checkpoint.network, TASKS[checkpoint.card.task].output
+    grids = plan(network, scheme.bits, answer=answer)
+    values = plan_values(network, scheme, grids, images[0][:1], answer=answer)
+    return quantized(checkpoint, grids, command, activations=values, rounding=rounding, images=images)
