@@ -17,7 +17,6 @@ from exports.source import Settings
 from exports.to_onnx import to_lowered
 
 LAYOUT = "NHWC"
-STORED_BITS = 8
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
@@ -41,22 +40,11 @@ def to_bytes(checkpoint: Checkpoint, path: Path, settings: Settings) -> bytes:
     Raises:
         ExportError: As of `write`.
     """
-    _check(checkpoint, path, settings)
+    if settings.input != "float32":
+        raise ExportError(f"{path.name}: a .tflite file takes float32 images; leave --input out, or export to .onnx")
     builder, images, answers = translate(lowered(Path(path.name), to_lowered(checkpoint, settings)))
     notes = {label.KEY: label.describe(checkpoint, settings, LAYOUT).encode(), seal.KEY: BLANK}
     output = TASKS[checkpoint.card.task].output
     producer, notes = (label.KEY, notes) if settings.label else ("", {})
     content = builder.finish({"input": images}, {output: answers}, producer=producer, notes=notes)
     return sealed(path, content) if settings.label else content
-
-
-def _check(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
-    """Nothing, once what goes in and what is stored is of a type that the file can have."""
-    if settings.input != "float32":
-        raise ExportError(f"{path.name}: a .tflite file takes float32 images; leave --input out, or export to .onnx")
-    strange = {grid.bits for grid in checkpoint.card.grids} - {STORED_BITS}
-    if strange:
-        raise ExportError(
-            f"{path.name}: a .tflite file stores weights of {STORED_BITS} bits or float32, not of "
-            f"{' and '.join(map(str, sorted(strange)))}; take the scheme w{STORED_BITS}, or export to .onnx"
-        )

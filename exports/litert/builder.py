@@ -16,10 +16,14 @@ SCHEMA_VERSION = 3
 _ALIGNMENT = 16  # bytes, of what a buffer holds; the schema asks for it
 _LAST_SHORT_CODE = 127  # of an operator; a file says a later one in another field
 _KINDS = {
-    np.dtype(np.float32): schema.TensorType.FLOAT32,
-    np.dtype(np.int32): schema.TensorType.INT32,
-    np.dtype(np.int8): schema.TensorType.INT8,
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "int32": schema.TensorType.INT32,
+    "int8": schema.TensorType.INT8,
+    "int4": schema.TensorType.INT4,
+    "int2": schema.TensorType.INT2,
 }
+_PACKED_BITS = {"int4": 4, "int2": 2}  # of the types of which a byte holds several
 
 
 class _Buffer:
@@ -64,19 +68,19 @@ class Builder:
         return self._add(schema.TensorT(shape=np.asarray(shape, np.int32), shapeSignature=signature))
 
     def constant(self, values: NDArray[Any], scale: NDArray[np.float32] | None = None) -> int:
-        """The index of a tensor of float32, int32 or int8 values, the same one for the same values.
+        """The index of a tensor of these values, the same one for the same values.
 
         Args:
-            values: In the order of the file.
+            values: Of float32, float16, int32, int8, int4 or int2, in the order of the file.
             scale: What the float values are `values` times of, of as many dimensions; more than one along one of them
                 at most.
         """
-        content = np.ascontiguousarray(values).tobytes()
+        content = _bytes(values)
         key = (content, values.shape, values.dtype, None if scale is None else (scale.tobytes(), scale.shape))
         if key in self._kept:
             return self._kept[key]
         tensor = schema.TensorT(
-            shape=np.asarray(values.shape, np.int32), type=_KINDS[values.dtype], buffer=self._store(content)
+            shape=np.asarray(values.shape, np.int32), type=_KINDS[values.dtype.name], buffer=self._store(content)
         )
         if scale is not None:
             axis = next((axis for axis, side in enumerate(scale.shape) if side != 1), 0)
@@ -153,6 +157,17 @@ class Builder:
         self._buffers.append(_Buffer(content))
         self._size += len(content) + _ALIGNMENT
         return len(self._buffers) - 1
+
+
+def _bytes(values: NDArray[Any]) -> bytes:
+    """The values as a file holds them: narrow ones beside each other, the first in the lowest bits of a byte."""
+    bits = _PACKED_BITS.get(values.dtype.name)
+    if bits is None:
+        return np.ascontiguousarray(values).tobytes()
+    codes = values.astype(np.int8).ravel().view(np.uint8) & (2**bits - 1)
+    rows = np.pad(codes, (0, -len(codes) % (8 // bits))).reshape(-1, 8 // bits)
+    packed: NDArray[np.uint8] = (rows << np.arange(0, 8, bits).astype(np.uint8)).sum(1, dtype=np.uint8)
+    return packed.tobytes()
 
 
 def _code(code: int, version: int) -> Any:

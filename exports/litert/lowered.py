@@ -17,13 +17,15 @@ from exports.graph.model_file import at_batch_one, inputs
 
 Shape = tuple[int, ...]
 
+_CODES = ("float16", "int8", "int4", "int2")  # types of weights that a file can store as they are
+
 
 @dataclass(frozen=True)
 class Constant:
     """A stored tensor.
 
     Attributes:
-        values: As stored; int8 where the network brings it to float itself.
+        values: As stored; float16, int8, int4 or int2 where the network brings it to float itself.
         scale: What the float values are `values` times of, of as many dimensions; None for values as they are.
     """
 
@@ -34,6 +36,15 @@ class Constant:
     def dense(self) -> NDArray[Any]:
         """The values that the network computes with."""
         return self.values if self.scale is None else self.values.astype(np.float32) * self.scale
+
+    def apart(self) -> tuple[Constant, NDArray[np.float32] | None]:
+        """What a file can bring to float itself, and the factors (O,) that it cannot: half floats are of no scale.
+
+        The factors are those of the outputs of an operator whose weight this is; None where there are none.
+        """
+        if self.scale is None or self.values.dtype != np.float16 or (self.scale == 1).all():
+            return self, None
+        return Constant(self.values, np.ones_like(self.scale)), self.scale.ravel()
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ def _folded(node: NodeProto, constants: Mapping[str, Constant]) -> Constant | No
         return given[0]
     if node.op_type == "Cast" and attributes["to"].i == TensorProto.FLOAT:
         one = np.ones((1,) * given[0].values.ndim, np.float32)
-        return Constant(given[0].values, one) if given[0].values.dtype == np.int8 else _cast(given[0])
+        return Constant(given[0].values, one) if given[0].values.dtype.name in _CODES else _cast(given[0])
     if node.op_type == "Mul":
         return _scaled(*given) or _scaled(*reversed(given))
     return None
@@ -155,7 +166,7 @@ def _cast(constant: Constant) -> Constant:
 
 
 def _scaled(stored: Constant, factor: Constant) -> Constant | None:
-    """Integers brought to float, times a factor for each index of one axis; None where it is something else."""
+    """Codes brought to float, times a factor for each index of one axis; None where it is something else."""
     if stored.scale is None or factor.scale is not None or factor.values.dtype != np.float32:
         return None
     scale = factor.values.reshape((1,) * (stored.values.ndim - factor.values.ndim) + factor.values.shape)

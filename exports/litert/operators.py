@@ -130,7 +130,9 @@ def batch_norm(t: Translation, node: Node) -> None:
 
 def dense(t: Translation, node: Node) -> None:
     """Gemm and MatMul with stored weights: FULLY_CONNECTED; over a flattened map in the order of the file."""
-    value, weight = t.given(node, 0), t.constant(node, 1)
+    value, weight, factors = t.given(node, 0), t.constant(node, 1), None
+    if len(value.shape) != 4:
+        weight, factors = weight.apart()
     numbers = [float(node.attributes.get(name, 1)) for name in ("alpha", "beta")]
     if numbers != [1, 1] or node.attributes.get("transA", 0) or weight.values.ndim != 2:
         t.refuse(node, f"weights of shape {weight.values.shape} with factors {numbers}; it can do a matrix and 1")
@@ -144,7 +146,7 @@ def dense(t: Translation, node: Node) -> None:
         shape = t.shape(node)
         t.keep(node, t.step(Code.FULLY_CONNECTED, inputs, shape, options))
     else:
-        t.emit(node, Code.FULLY_CONNECTED, inputs, options)
+        t.weigh(node, Code.FULLY_CONNECTED, inputs, options, factors)
 
 
 def _rows(weight: NDArray[Any], *, turned: bool, maps: tuple[int, ...] | None) -> NDArray[Any]:

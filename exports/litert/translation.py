@@ -35,7 +35,7 @@ _ACTIVATING = (
     schema.SubOptionsT,
 )
 _NEGATIVE_TOO = schema.ActivationFunctionType.RELU_N1_TO_1
-_PER_CHANNEL = 5  # the version of DEQUANTIZE that takes a scale for each index of an axis
+_DEQUANTIZE = {"float16": 3, "int8": 5, "int4": 6, "int2": 7}  # the first version that takes the type as weights are
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,32 @@ class Translation:
         self._makers[node.output] = self.builder.operator(code, inputs, tensor, options)
         self.values[node.output] = Value(tensor, shape, positive=positive)
 
+    def weigh(
+        self, node: Node, code: int, inputs: Sequence[int], options: object, factors: NDArray[np.float32] | None
+    ) -> None:
+        """Let an operator with weights compute what the node gives.
+
+        Args:
+            node: A convolution or a dense layer.
+            code: The operator.
+            inputs: Tensors of the values, the weights and the bias; -1 for none.
+            options: Of the operator.
+            factors: (O,), what its outputs are multiplied by before the bias is added; None for nothing.
+        """
+        if factors is None:
+            self.emit(node, code, inputs, options)
+            return
+        none = self.builder.constant(np.zeros_like(factors))
+        products = self.step(code, [*inputs[:2], none], in_file(self.shape(node)), options)
+        bias = none if inputs[2] < 0 else inputs[2]
+        if len(self.shape(node)) == 4:  # one filter of one pixel a channel, for which there is a kernel of its own
+            filters = self.builder.constant(factors.reshape(1, 1, 1, -1))
+            self.emit(node, Code.DEPTHWISE_CONV_2D, [products, filters, bias], _pixelwise())
+            return
+        scaled = [products, self.builder.constant(factors)]
+        products = self.step(Code.MUL, scaled, in_file(self.shape(node)), schema.MulOptionsT())
+        self.emit(node, Code.ADD, [products, bias], schema.AddOptionsT())
+
     def step(self, code: int, inputs: Sequence[int], shape: Sequence[int], options: object | None = None) -> int:
         """The tensor that an operator computes on the way: of `shape`, as the file has it."""
         tensor = self.builder.value(shape)
@@ -123,19 +149,20 @@ class Translation:
         return True
 
     def floats(self, constant: Constant, arrange: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray) -> int:
-        """A tensor of the constant's float values; those stored as integers stay so in the file.
+        """A tensor of the constant's float values; those stored as codes stay so in the file where it can scale them.
 
         Args:
             constant: Any.
             arrange: Brings an array into the order of the file.
         """
-        if constant.scale is None:
-            return self.builder.constant(arrange(constant.values).astype(np.float32))
-        values = arrange(constant.values)
-        scale = _narrowed(arrange(np.broadcast_to(constant.scale, constant.values.shape)))
-        tensor = self.builder.value(values.shape)
-        whole = self.builder.constant(values, scale)
-        self.builder.operator(Code.DEQUANTIZE, [whole], tensor, schema.DequantizeOptionsT(), version=_PER_CHANNEL)
+        if constant.scale is None or constant.apart()[1] is not None:
+            return self.builder.constant(arrange(constant.dense).astype(np.float32))
+        values, scale = arrange(constant.values), None
+        if values.dtype != np.float16:
+            scale = _narrowed(arrange(np.broadcast_to(constant.scale, constant.values.shape)))
+        tensor, version = self.builder.value(values.shape), _DEQUANTIZE[values.dtype.name]
+        codes = self.builder.constant(values, scale)
+        self.builder.operator(Code.DEQUANTIZE, [codes], tensor, schema.DequantizeOptionsT(), version=version)
         return tensor
 
     def number(self, value: float) -> int:
@@ -187,6 +214,12 @@ class Translation:
 def in_file(shape: Shape) -> Shape:
     """The shape that a value of `shape` has in the file."""
     return tuple(shape[axis] for axis in TO_FILE) if len(shape) == 4 else shape
+
+
+def _pixelwise() -> object:
+    return schema.DepthwiseConv2DOptionsT(
+        padding=schema.Padding.VALID, strideH=1, strideW=1, depthMultiplier=1, dilationHFactor=1, dilationWFactor=1
+    )
 
 
 def _narrowed(scale: NDArray[Any]) -> NDArray[np.float32]:

@@ -41,7 +41,8 @@ def convolution(t: Translation, node: Node) -> None:
 
     Of the filters are left out those rows and columns that only ever meet the padding, as on a map of one pixel.
     """
-    value, weight, groups = t.given(node, 0), t.constant(node, 1), int(node.attributes.get("group", 1))
+    value, groups = t.given(node, 0), int(node.attributes.get("group", 1))
+    weight, factors = t.constant(node, 1).apart()
     whole = _window(t, node, value, weight.values.shape[2:])
     rows, columns = (_met(value.shape[axis + 2], t.shape(node)[axis + 2], whole, axis) for axis in (0, 1))
     window = whole._replace(
@@ -62,9 +63,9 @@ def convolution(t: Translation, node: Node) -> None:
     filters = t.floats(weight, arrange)
     if 1 < groups == channels:
         made = schema.DepthwiseConv2DOptionsT(depthMultiplier=weight.values.shape[0] // channels, **options)
-        t.emit(node, Code.DEPTHWISE_CONV_2D, [tensor, filters, bias], made)
+        t.weigh(node, Code.DEPTHWISE_CONV_2D, [tensor, filters, bias], made, factors)
     else:
-        t.emit(node, Code.CONV_2D, [tensor, filters, bias], schema.Conv2DOptionsT(**options))
+        t.weigh(node, Code.CONV_2D, [tensor, filters, bias], schema.Conv2DOptionsT(**options), factors)
 
 
 def _met(side: int, steps: int, window: Window, axis: int) -> range:

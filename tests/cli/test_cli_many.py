@@ -68,12 +68,12 @@ def test_a_foreign_file_in_a_folder_is_a_row_and_the_others_are_verified(
 
 
 def test_what_a_format_cannot_hold_is_a_row_with_its_reason(teacher_path: Path, tmp_path: Path) -> None:
-    words = ("--to", "litert,onnx,onnx", "--precision", "w4,w4", "--data", "digits", "--json", "-o", tmp_path / "dist")
-    result = edgepress("export", teacher_path, *words)
+    words = ("--to", "litert,onnx,onnx", "--precision", "w4,w4", "--input", "uint8", "--data", "digits", "--json")
+    result = edgepress("export", teacher_path, *words, "-o", tmp_path / "dist")
     assert result.exit_code == 3
     assert "1 of 2 files were not written" in result.stderr
     lost, kept = json.loads(result.stdout)["files"]
-    assert "stores weights of 8 bits or float32, not of 4" in lost["records"][0]["reason"]
+    assert "a .tflite file takes float32 images" in lost["records"][0]["reason"]
     assert lost["records"][0]["value"] is None
     assert {record["quantity"] for record in kept["records"]} >= {"size", "parity", "top1", "mcnemar_p"}
     assert [path.name for path in (tmp_path / "dist").iterdir()] == ["teacher.w4.onnx"]

@@ -20,6 +20,7 @@ from compress.errors import ExportError
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.pruning import prune
+from compress.quantization import plan, quantize
 from compress.stages import Staged
 from exports import Artefact, Settings, Shipped, noise, ship
 from exports.claims import verify
@@ -85,6 +86,18 @@ def test_it_is_hardly_larger_than_its_weights_and_label(checkpoint: Checkpoint, 
     assert b"distill" not in bare.artefact.path.read_bytes()
     assert b"/home" not in content
     assert b"/srv" not in content
+
+
+@pytest.mark.parametrize(("bits", "most"), [(16, 33_500), (8, 19_500), (4, 12_200), (2, 8_500)])
+def test_weights_of_fewer_bits_make_a_smaller_file(
+    checkpoint: Checkpoint, bits: int, most: int, tmp_path: Path
+) -> None:
+    grids = plan(checkpoint.network, bits)
+    card = replace(checkpoint.card, edits=grids)
+    rounded = Checkpoint(quantize(checkpoint.network, grids), card)
+    shipped = ship(rounded, tmp_path / "n.tflite", [noise(card)], settings=Settings(label=False))
+    assert shipped.parity.max_abs_difference < shipped.parity.allowed_difference / 4
+    assert shipped.artefact.size_bytes < most
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Checkpoint, file: Path, tmp_path: Path) -> None:

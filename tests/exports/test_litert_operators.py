@@ -14,6 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from compress.errors import ExportError
 from exports.formats import FORMATS
+from exports.graph.codes import OPSETS, TYPES
 from exports.litert.lowered import lowered
 from exports.litert.operators import OPERATORS, translate
 from exports.run_litert import read
@@ -31,7 +32,9 @@ def ints(*values: int) -> NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-def graph(nodes: list[NodeProto], stored: Stored, side: tuple[int, int] = (9, 7)) -> onnx.ModelProto:
+def graph(
+    nodes: list[NodeProto], stored: Stored, side: tuple[int, int] = (9, 7), *, opset: int = 20
+) -> onnx.ModelProto:
     """From "x" (batch, 4, rows, columns) to "y"."""
     made = helper.make_graph(
         nodes,
@@ -40,7 +43,7 @@ def graph(nodes: list[NodeProto], stored: Stored, side: tuple[int, int] = (9, 7)
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(values, name) for name, values in stored.items()],
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=13 if opset > 20 else 10)
 
 
 def written(model: onnx.ModelProto, path: Path) -> Path:
@@ -257,38 +260,50 @@ def test_rows_and_columns_of_filters_that_only_meet_padding_are_left_out(
     assert FORMATS[".tflite"].census(tmp_path / "m.tflite").parameters == 24 * left + 6
 
 
-def int8(weight: NDArray[np.float32], name: str, axis: int = 0) -> tuple[list[NodeProto], Stored]:
-    """A weight of that name as whole numbers, cast and multiplied by a scale for each index of an axis."""
+def coded(weight: NDArray[np.float32], bits: int, axis: int = 0) -> tuple[list[NodeProto], list[TensorProto]]:
+    """A weight "w" as codes, cast and multiplied by a factor for each index of an axis, of either sign."""
     others = tuple(other for other in range(weight.ndim) if other != axis)
-    scale = (abs(weight).max(others, keepdims=True) / 127).astype(np.float32)
-    whole = np.round(weight / scale).astype(np.int8)
-    nodes = [
-        node("Cast", [f"{name}8"], [f"{name}f"], to=TensorProto.FLOAT),
-        node("Mul", [f"{name}f", f"{name}s"], [name]),
-    ]
-    return nodes, {f"{name}8": whole, f"{name}s": scale}
+    scale = abs(weight).max(others, keepdims=True).astype(np.float32)
+    scale *= np.where(np.arange(scale.size) % 2, 1, -1).reshape(scale.shape) / (2 ** (bits - 1) - 1)
+    if bits == 16:
+        codes = numpy_helper.from_array((weight / scale).astype(np.float16), "codes")
+    else:
+        whole = np.round(weight / scale).astype(np.int8)
+        codes = helper.make_tensor("codes", TYPES[bits], whole.shape, whole.ravel().tolist())
+    nodes = [node("Cast", ["codes"], ["f"], to=TensorProto.FLOAT), node("Mul", ["f", "factors"], ["w"])]
+    return nodes, [codes, numpy_helper.from_array(scale.astype(np.float32), "factors")]
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
 @pytest.mark.parametrize(
     ("last", "weight", "axis"),
     [
-        (node("Conv", ["x", "w", "b"], ["y"], pads=[1, 1, 1, 1]), some(32, 4, 3, 3), 0),
+        (node("Conv", ["x", "w", "b"], ["y"], pads=[1, 1, 1, 1]), some(31, 4, 3, 3), 0),
         (node("Conv", ["x", "w", "b"], ["y"], group=4), some(32, 1, 3, 3), 0),
-        (node("Gemm", ["f", "w", "b"], ["y"], transB=1), some(32, 252), 0),
-        (node("Gemm", ["f", "w", "b"], ["y"]), some(252, 32), 1),
+        (node("Gemm", ["m", "w", "b"], ["y"], transB=1), some(31, 252), 0),
+        (node("Gemm", ["m", "w"], ["y"]), some(252, 31), 1),
     ],
     ids=["conv", "depthwise", "dense", "dense turned"],
 )
-def test_weights_that_are_stored_as_int8_stay_so(
-    last: NodeProto, weight: NDArray[np.float32], axis: int, tmp_path: Path
+def test_weights_that_are_stored_as_codes_stay_so(
+    last: NodeProto, weight: NDArray[np.float32], axis: int, bits: int, tmp_path: Path
 ) -> None:
-    before, stored = int8(weight, "w", axis)
-    nodes = [*before, *([node("Flatten", ["x"], ["f"])] if last.op_type == "Gemm" else []), last]
+    before, stored = coded(weight, bits, axis)
+    nodes = [*before, *([node("Flatten", ["x"], ["m"])] if last.op_type == "Gemm" else []), last]
+    model = graph(nodes, {"b": some(weight.shape[axis])}, opset=OPSETS[bits])
+    model.graph.initializer.extend(stored)
     path = tmp_path / "m.tflite"
-    kinds = check(graph(nodes, {**stored, "b": some(32)}), path)
+    kinds = check(model, path)
     assert kinds["DEQUANTIZE"] == 1
-    assert path.stat().st_size < weight.size + 32 * 16 + 1200  # a scale and a zero point a channel, and the graph
-    assert FORMATS[".tflite"].census(path).parameters == weight.size + 32
+    assert path.stat().st_size < weight.size * bits / 8 + 32 * 16 + 1600  # a factor and a zero point a channel
+    spare = weight.shape[axis] * (3 if bits == 16 else 1)
+    assert FORMATS[".tflite"].census(path).parameters <= weight.size + spare
+
+
+def test_half_floats_of_no_factor_cost_no_operator(tmp_path: Path) -> None:
+    nodes = [node("Cast", ["h"], ["w"], to=TensorProto.FLOAT), node("Conv", ["x", "w", "b"], ["y"])]
+    kinds = check(graph(nodes, {"h": some(6, 4, 3, 3).astype(np.float16), "b": some(6)}), tmp_path / "m.tflite")
+    assert kinds == {"DEQUANTIZE": 1, "CONV_2D": 1}
 
 
 REFUSED: dict[str, tuple[NodeProto, Stored, str]] = {
