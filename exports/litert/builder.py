@@ -10,6 +10,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from exports.litert.grids import Grid
+
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 
@@ -54,18 +56,32 @@ class Builder:
         self._size = 0
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
+        self._grids: dict[int, Grid] = {}
         self._codes: dict[tuple[int, int], int] = {}
         self._kept: dict[tuple[object, ...], int] = {}
 
-    def value(self, shape: Sequence[int], *, open_batch: bool = False) -> int:
-        """The index of a new float tensor without values.
+    def value(self, shape: Sequence[int], *, open_batch: bool = False, grid: Grid | None = None) -> int:
+        """The index of a new tensor without values: of int8 codes on a grid, or of floats.
 
         Args:
             shape: For one image.
             open_batch: Note that its first side may be of any length.
+            grid: Of its codes; None for floats.
         """
         signature = np.asarray([-1, *shape[1:]], np.int32) if open_batch else None
-        return self._add(schema.TensorT(shape=np.asarray(shape, np.int32), shapeSignature=signature))
+        return self._on(grid, schema.TensorT(shape=np.asarray(shape, np.int32), shapeSignature=signature))
+
+    def filling(self, number: np.float32, like: int) -> int:
+        """The index of a tensor of one number: a code, where the tensor `like` is of codes."""
+        grid = self.grid(like)
+        if grid is None:
+            return self.constant(np.asarray([number], np.float32))
+        buffer = self._store(np.int8(grid.code(float(number))).tobytes())
+        return self._on(grid, schema.TensorT(shape=np.asarray([1], np.int32), buffer=buffer))
+
+    def grid(self, tensor: int) -> Grid | None:
+        """Of a tensor of codes that an operator computes; None for one of floats."""
+        return self._grids.get(tensor)
 
     def constant(self, values: NDArray[Any], scale: NDArray[np.float32] | None = None) -> int:
         """The index of a tensor of these values, the same one for the same values.
@@ -148,6 +164,15 @@ class Builder:
         builder = flatbuffers.Builder(self._size + 4096)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
+
+    def _on(self, grid: Grid | None, tensor: Any) -> int:
+        index = self._add(tensor)
+        if grid is not None:
+            tensor.type, self._grids[index] = schema.TensorType.INT8, grid
+            tensor.quantization = schema.QuantizationParametersT(
+                scale=np.asarray([grid.step], np.float32), zeroPoint=np.asarray([grid.zero], np.int64)
+            )
+        return index
 
     def _add(self, tensor: Any) -> int:
         self._tensors.append(tensor)

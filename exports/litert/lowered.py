@@ -25,7 +25,7 @@ class Constant:
     """A stored tensor.
 
     Attributes:
-        values: As stored; float16, int8, int4 or int2 where the network brings it to float itself.
+        values: As stored; float16 or whole numbers where the network brings it to float itself.
         scale: What the float values are `values` times of, of as many dimensions; None for values as they are.
     """
 
@@ -153,6 +153,8 @@ def _folded(node: NodeProto, constants: Mapping[str, Constant]) -> Constant | No
         return None
     if node.op_type == "Identity":
         return given[0]
+    if node.op_type == "DequantizeLinear" and "block_size" not in attributes:
+        return _dequantized(*given, axis=attributes["axis"].i if "axis" in attributes else 1)
     if node.op_type == "Cast" and attributes["to"].i == TensorProto.FLOAT:
         one = np.ones((1,) * given[0].values.ndim, np.float32)
         return Constant(given[0].values, one) if given[0].values.dtype.name in _CODES else _cast(given[0])
@@ -163,6 +165,17 @@ def _folded(node: NodeProto, constants: Mapping[str, Constant]) -> Constant | No
 
 def _cast(constant: Constant) -> Constant:
     return Constant(constant.dense.astype(np.float32))
+
+
+def _dequantized(codes: Constant, scale: Constant, zero: Constant | None = None, *, axis: int) -> Constant:
+    """Codes with a scale for all of them, or for each index of an axis."""
+    lanes = [1] * codes.values.ndim
+    if scale.values.size > 1:
+        lanes[axis] = -1
+    factor = scale.dense.astype(np.float32).reshape(lanes)
+    if zero is None or not zero.values.any():
+        return Constant(codes.values, factor)
+    return Constant((codes.values.astype(np.float32) - zero.values.astype(np.float32).reshape(lanes)) * factor)
 
 
 def _scaled(stored: Constant, factor: Constant) -> Constant | None:

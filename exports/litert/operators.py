@@ -13,18 +13,12 @@ from numpy.typing import NDArray
 
 from compress.errors import ExportError
 from exports.litert.builder import Builder
+from exports.litert.kernels import dequantize, kept, quantize, wished
 from exports.litert.lowered import Lowered, Node
-from exports.litert.translation import AXIS_IN_FILE, TO_FILE, Code, Translation, Value, in_file
+from exports.litert.translation import AXIS_IN_FILE, CLIPS, TO_FILE, Code, Translation, Value, in_file
 from exports.litert.windows import average_pool, convolution, max_pool, pad
 
 Translate = Callable[[Translation, Node], None]
-
-_Activation = schema.ActivationFunctionType
-_CLIPS = {
-    (0.0, inf): (Code.RELU, _Activation.RELU),
-    (0.0, 6.0): (Code.RELU6, _Activation.RELU6),
-    (-1.0, 1.0): (Code.RELU_N1_TO_1, _Activation.RELU_N1_TO_1),
-}
 
 
 def relu(t: Translation, node: Node) -> None:
@@ -34,14 +28,13 @@ def relu(t: Translation, node: Node) -> None:
 
 def clip(t: Translation, node: Node) -> None:
     """Clip: Relu, Relu6, or a MAXIMUM and a MINIMUM."""
-    low, high = (t.constant(node, number) if _has(node, number) else None for number in (1, 2))
-    _clip(t, node, (-inf if low is None else low.dense.item(), inf if high is None else high.dense.item()))
+    _clip(t, node, t.limits(node))
 
 
 def _clip(t: Translation, node: Node, limits: tuple[float, float]) -> None:
     value, positive = t.given(node, 0), limits[0] >= 0
-    if limits in _CLIPS:
-        code, fused = _CLIPS[limits]
+    if limits in CLIPS:
+        code, fused = CLIPS[limits]
         if not t.fuse(node, fused):
             t.emit(node, code, [_whole(t, value)], positive=positive)
         return
@@ -73,7 +66,7 @@ def hard_sigmoid(t: Translation, node: Node) -> None:
     slope, offset = 6 * float(node.attributes.get("alpha", 0.2)), 6 * float(node.attributes.get("beta", 0.5))
     if not isclose(slope, 1, rel_tol=1e-6):
         tensor = t.step(Code.MUL, [tensor, t.number(slope)], shape, schema.MulOptionsT())
-    clipped = schema.AddOptionsT(fusedActivationFunction=_Activation.RELU6)
+    clipped = schema.AddOptionsT(fusedActivationFunction=schema.ActivationFunctionType.RELU6)
     tensor = t.step(Code.ADD, [tensor, t.number(offset)], shape, clipped)
     sixth = t.number(1 / 6)
     t.emit(node, Code.MUL, [tensor, sixth], schema.MulOptionsT(), positive=True)
@@ -137,8 +130,9 @@ def dense(t: Translation, node: Node) -> None:
     if numbers != [1, 1] or node.attributes.get("transA", 0) or weight.values.ndim != 2:
         t.refuse(node, f"weights of shape {weight.values.shape} with factors {numbers}; it can do a matrix and 1")
     tensor = value.tensor if value.flattened else t.in_onnx(value)
-    arrange = partial(_rows, turned=not node.attributes.get("transB", 0), maps=value.flattened)
-    inputs = [tensor, t.floats(weight, arrange), t.floats(t.constant(node, 2)) if _has(node, 2) else -1]
+    axis = 0 if node.attributes.get("transB", 0) else 1
+    arrange = partial(_rows, turned=axis == 1, maps=value.flattened)
+    inputs = [tensor, *t.weights(node, weight, arrange, axis=axis)]
     if _has(node, 2) and t.constant(node, 2).values.shape != (t.shape(node)[-1],):
         t.refuse(node, f"a bias of shape {t.constant(node, 2).values.shape}; it can do one number for each output")
     options = schema.FullyConnectedOptionsT(keepNumDims=len(value.shape) > 2)
@@ -183,7 +177,7 @@ def concat(t: Translation, node: Node) -> None:
     if axis == 0:
         t.refuse(node, "it puts images beside images")
     options = schema.ConcatenationOptionsT(axis=AXIS_IN_FILE[axis] if rank == 4 else axis)
-    tensors = [_whole(t, value) for value in values]
+    tensors = [_whole(t, value) if t.grid is None else t.snapped(_whole(t, value), t.grid) for value in values]
     t.emit(node, Code.CONCATENATION, tensors, options, positive=all(value.positive for value in values))
 
 
@@ -259,6 +253,7 @@ OPERATORS: Mapping[str, Translate] = {
     "Clip": clip,
     "Concat": concat,
     "Conv": convolution,
+    "DequantizeLinear": dequantize,
     "Div": partial(binary, code=Code.DIV, options=schema.DivOptionsT),
     "Dropout": reshape,
     "Flatten": reshape,
@@ -273,6 +268,7 @@ OPERATORS: Mapping[str, Translate] = {
     "MaxPool": max_pool,
     "Mul": partial(binary, code=Code.MUL, options=schema.MulOptionsT),
     "Pad": pad,
+    "QuantizeLinear": quantize,
     "ReduceMax": partial(reduce, code=Code.REDUCE_MAX),
     "ReduceMean": partial(reduce, code=Code.MEAN),
     "Relu": relu,
@@ -300,10 +296,13 @@ def translate(network: Lowered) -> tuple[Builder, int, int]:
         raise ExportError(f"{network.path}: the network takes input of shape {shape}; a .tflite file takes images")
     images = t.builder.value(in_file(shape), open_batch=True)
     t.values[network.input] = Value(images, shape)
+    wishes = wished(t)
     for node in network.nodes:
         if node.kind not in OPERATORS:
             t.refuse(node, f"it is none of {', '.join(OPERATORS)}")
+        t.grid = kept(t, node, wishes)
         OPERATORS[node.kind](t, node)
     if network.output not in t.values:
         raise ExportError(f"{network.path}: the network answers with a constant; there is nothing to write")
-    return t.builder, images, _whole(t, t.values[network.output])
+    answers = t.values[network.output]
+    return t.builder, images, t.floating(Value(_whole(t, answers), answers.shape)).tensor

@@ -3,12 +3,16 @@
 A value of four dimensions is (B, C, H, W) in ONNX and (B, H, W, C) in the file; any other lies as in ONNX. A matrix
 that is a flattened map stays that map until an operator needs its values in the order of ONNX: a dense layer needs none
 of it, for its weights can be put in the order of the file.
+
+A tensor is of floats, or of int8 codes on a grid. What a node takes is brought to float unless the node at hand is
+computed in codes (see `kernels`), so that an operator need not know of grids.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 
 from compress.errors import ExportError
 from exports.litert.builder import Builder
+from exports.litert.grids import Grid, whole
 from exports.litert.lowered import Constant, Lowered, Node, Shape
 
 Code = schema.BuiltinOperator
@@ -24,6 +29,13 @@ Code = schema.BuiltinOperator
 TO_FILE, TO_ONNX = (0, 2, 3, 1), (0, 3, 1, 2)  # a permutation of the axes of a map
 AXIS_IN_FILE = {0: 0, 1: 3, 2: 1, 3: 2}
 
+_Activation = schema.ActivationFunctionType
+
+CLIPS = {
+    (0.0, inf): (Code.RELU, _Activation.RELU),
+    (0.0, 6.0): (Code.RELU6, _Activation.RELU6),
+    (-1.0, 1.0): (Code.RELU_N1_TO_1, _Activation.RELU_N1_TO_1),
+}  # limits to the operator, and what others can do as well
 _ACTIVATING = (
     schema.AddOptionsT,
     schema.Conv2DOptionsT,
@@ -34,8 +46,16 @@ _ACTIVATING = (
     schema.Pool2DOptionsT,
     schema.SubOptionsT,
 )
-_NEGATIVE_TOO = schema.ActivationFunctionType.RELU_N1_TO_1
 _DEQUANTIZE = {"float16": 3, "int8": 5, "int4": 6, "int2": 7}  # the first version that takes the type as weights are
+_ON_CODES = {
+    Code.CONV_2D: 3,
+    Code.DEPTHWISE_CONV_2D: 3,
+    Code.FULLY_CONNECTED: 5,
+    Code.MUL: 3,
+    Code.QUANTIZE: 1,
+    Code.RESHAPE: 1,
+    Code.RESIZE_BILINEAR: 3,
+}  # the first version that computes in int8, where that is not 2
 
 
 @dataclass(frozen=True)
@@ -60,20 +80,46 @@ class Translation:
 
     Args:
         network: What is translated.
+
+    Attributes:
+        grid: Of what the node at hand gives, where it is computed in codes; None for floats.
     """
 
     def __init__(self, network: Lowered) -> None:
         self.network = network
         self.builder = Builder()
         self.values: dict[str, Value] = {}
+        self.grid: Grid | None = None
+        self._floats: dict[int, int] = {}
         self._makers: dict[str, Any] = {}
 
     def given(self, node: Node, number: int) -> Value:
-        """What a node takes as its input `number`; ExportError where that is no value computed from the images."""
+        """What a node takes as its input `number`: floats, unless the node is computed in codes.
+
+        Raises:
+            ExportError: It is no value computed from the images.
+        """
         name = node.inputs[number] if number < len(node.inputs) else ""
         if name not in self.values:
             self.refuse(node, f"its input {number + 1} is not computed from the images")
-        return self.values[name]
+        return self.values[name] if self.grid is not None else self.floating(self.values[name])
+
+    def floating(self, value: Value) -> Value:
+        """The value with a tensor of floats."""
+        tensor = value.tensor
+        if self.builder.grid(tensor) is None:
+            return value
+        if tensor not in self._floats:
+            self._floats[tensor] = self.builder.value(self.builder.shape(tensor))
+            options = schema.DequantizeOptionsT()
+            self.builder.operator(Code.DEQUANTIZE, [tensor], self._floats[tensor], options, version=2)
+        return replace(value, tensor=self._floats[tensor])
+
+    def snapped(self, tensor: int, grid: Grid) -> int:
+        """The tensor in codes on that grid, whatever it is of."""
+        if self.builder.grid(tensor) == grid:
+            return tensor
+        return self._made(Code.QUANTIZE, [tensor], self.builder.shape(tensor), schema.QuantizeOptionsT(), grid)[0]
 
     def stored(self, node: Node, number: int) -> Constant | None:
         """The constant that a node takes as its input `number`; None where it takes none there or computes it."""
@@ -85,6 +131,11 @@ class Translation:
         if found is None:
             self.refuse(node, f"its input {number + 1} is not stored in the network")
         return found
+
+    def limits(self, node: Node) -> tuple[float, float]:
+        """The least and the largest value of a Clip; infinite where it names none."""
+        low, high = (self.constant(node, number) if any(node.inputs[number:][:1]) else None for number in (1, 2))
+        return -inf if low is None else low.dense.item(), inf if high is None else high.dense.item()
 
     def shape(self, node: Node) -> Shape:
         """Of what a node gives, for one image; ExportError where it is not known."""
@@ -98,8 +149,7 @@ class Translation:
     ) -> None:
         """Let an operator compute what the node gives, laid out as the file has it."""
         shape = self.shape(node)
-        tensor = self.builder.value(in_file(shape))
-        self._makers[node.output] = self.builder.operator(code, inputs, tensor, options)
+        tensor, self._makers[node.output] = self._made(code, inputs, in_file(shape), options, self.grid)
         self.values[node.output] = Value(tensor, shape, positive=positive)
 
     def weigh(
@@ -129,23 +179,32 @@ class Translation:
         self.emit(node, Code.ADD, [products, bias], schema.AddOptionsT())
 
     def step(self, code: int, inputs: Sequence[int], shape: Sequence[int], options: object | None = None) -> int:
-        """The tensor that an operator computes on the way: of `shape`, as the file has it."""
-        tensor = self.builder.value(shape)
-        self.builder.operator(code, inputs, tensor, options)
-        return tensor
+        """The tensor that an operator computes on the way: of `shape`, as the file has it, on the grid of its input."""
+        return self._made(code, inputs, shape, options, self.builder.grid(inputs[0]))[0]
+
+    def _made(
+        self, code: int, inputs: Sequence[int], shape: Sequence[int], options: object | None, grid: Grid | None
+    ) -> tuple[int, Any]:
+        """A new tensor, and the operator that computes it."""
+        tensor = self.builder.value(shape, grid=grid)
+        version = 1 if grid is None else _ON_CODES.get(code, 2)
+        return tensor, self.builder.operator(code, inputs, tensor, options, version=version)
 
     def fuse(self, node: Node, activation: int) -> bool:
         """Whether the operator that computes the node's input does the activation as well, from now on.
 
-        It cannot where something else takes that input, or where it is of a kind that takes no activation.
+        It cannot where something else takes that input, where it is of a kind that takes no activation, or where one of
+        the two is computed in codes and the other in floats.
         """
         name = node.inputs[0]
+        if (self.builder.grid(self.values[name].tensor) is None) != (self.grid is None):
+            return False
         options = getattr(self._makers.get(name), "builtinOptions", None)
         if self.network.uses[name] != 1 or not isinstance(options, _ACTIVATING) or options.fusedActivationFunction:
             return False
         options.fusedActivationFunction = activation
         self._makers.pop(name)
-        self.values[node.output] = replace(self.values[name], positive=activation != _NEGATIVE_TOO)
+        self.values[node.output] = replace(self.values[name], positive=activation != _Activation.RELU_N1_TO_1)
         return True
 
     def floats(self, constant: Constant, arrange: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray) -> int:
@@ -155,15 +214,38 @@ class Translation:
             constant: Any.
             arrange: Brings an array into the order of the file.
         """
-        if constant.scale is None or constant.apart()[1] is not None:
+        name = constant.values.dtype.name
+        if constant.scale is None or name not in _DEQUANTIZE or constant.apart()[1] is not None:
             return self.builder.constant(arrange(constant.dense).astype(np.float32))
         values, scale = arrange(constant.values), None
         if values.dtype != np.float16:
             scale = _narrowed(arrange(np.broadcast_to(constant.scale, constant.values.shape)))
-        tensor, version = self.builder.value(values.shape), _DEQUANTIZE[values.dtype.name]
+        tensor, version = self.builder.value(values.shape), _DEQUANTIZE[name]
         codes = self.builder.constant(values, scale)
         self.builder.operator(Code.DEQUANTIZE, [codes], tensor, schema.DequantizeOptionsT(), version=version)
         return tensor
+
+    def weights(
+        self, node: Node, weight: Constant, arrange: Callable[[NDArray[Any]], NDArray[Any]], *, axis: int = 0
+    ) -> tuple[int, int]:
+        """Tensors of a weight and of the bias that a node takes as its input 2, which is -1 where it takes none.
+
+        Args:
+            node: A convolution or a dense layer.
+            weight: Its weight.
+            arrange: Brings that into the order of the file.
+            axis: Of the outputs in the weight.
+        """
+        bias = self.constant(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
+        given = self.builder.grid(self.values[node.inputs[0]].tensor)
+        if self.grid is None or given is None:
+            return self.floats(weight, arrange), -1 if bias is None else self.floats(bias)
+        found = whole(weight, bias, axis, given.step)
+        if found is None:
+            self.refuse(node, "its weights cannot be written for an integer kernel")
+        scale = _narrowed(arrange(np.broadcast_to(found.scale, found.codes.shape)))
+        units = found.units[: scale.size]  # of which there is one as well, where the weight has one scale
+        return self.builder.constant(arrange(found.codes), scale), self.builder.constant(found.sums, units)
 
     def number(self, value: float) -> int:
         """A tensor of one float without dimensions."""

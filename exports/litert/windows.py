@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from exports.litert.lowered import Constant, Node
+from exports.litert.lowered import Node
 from exports.litert.translation import TO_FILE, Code, Translation, Value
 
 _LOWEST = np.finfo(np.float32).min
@@ -49,7 +49,6 @@ def convolution(t: Translation, node: Node) -> None:
         kernel=(len(rows), len(columns)),
         before=(whole.before[0] - rows[0] * whole.dilation[0], whole.before[1] - columns[0] * whole.dilation[1]),
     )
-    bias = _bias(t, node, weight)
     tensor, padding = _padded(t, node, value, window, np.float32(0))
     options = {
         "padding": padding,
@@ -60,7 +59,9 @@ def convolution(t: Translation, node: Node) -> None:
     }
     channels = value.shape[1]
     arrange = partial(_filters, rows=rows, columns=columns, order=(1, 2, 3, 0) if 1 < groups == channels else TO_FILE)
-    filters = t.floats(weight, arrange)
+    filters, bias = t.weights(node, weight, arrange)
+    if bias < 0:
+        bias = t.builder.constant(np.zeros(weight.values.shape[0], np.float32))
     if 1 < groups == channels:
         made = schema.DepthwiseConv2DOptionsT(depthMultiplier=weight.values.shape[0] // channels, **options)
         t.weigh(node, Code.DEPTHWISE_CONV_2D, [tensor, filters, bias], made, factors)
@@ -119,12 +120,6 @@ def pad(t: Translation, node: Node) -> None:
     number = np.float32(0 if filled is None else filled.dense.item())
     tensor = _explicit(t, value, (pads[2], pads[3]), (pads[6], pads[7]), number)
     t.values[node.output] = Value(tensor, t.shape(node), positive=value.positive and bool(number >= 0))
-
-
-def _bias(t: Translation, node: Node, weight: Constant) -> int:
-    if len(node.inputs) > 2 and node.inputs[2]:
-        return t.floats(t.constant(node, 2))
-    return t.builder.constant(np.zeros(weight.values.shape[0], np.float32))
 
 
 def _window(t: Translation, node: Node, value: Value, kernel: Sequence[int]) -> Window:
@@ -193,7 +188,7 @@ def _explicit(t: Translation, value: Value, before: Pair, after: Pair, number: n
     shape = [1, height + int(border[1].sum()), width + int(border[2].sum()), channels]
     if number == 0:
         return t.step(Code.PAD, [value.tensor, t.numbers(border)], shape, schema.PadOptionsT())
-    filled = t.builder.constant(np.asarray([number], np.float32))
+    filled = t.builder.filling(number, value.tensor)
     return t.step(Code.PADV2, [value.tensor, t.numbers(border), filled], shape, schema.PadV2OptionsT())
 
 
