@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import prod
 
 from exports.litert.grids import Grid, whole
 from exports.litert.lowered import Node
@@ -99,7 +100,9 @@ def _binary(_t: Translation, node: Node, taken: list[Grid], wish: Grid | None) -
     """Sums, differences and products of two values, of which none is stored."""
     if wish is None or len(taken) < len(node.inputs):
         return None
-    return wish if max(grid.step for grid in taken) < _LARGEST_FACTOR * wish.step else None
+    steps = [grid.step for grid in taken]
+    unit = prod(steps) if node.kind == "Mul" else max(steps)
+    return wish if unit < _LARGEST_FACTOR * wish.step else None
 
 
 def _clip(t: Translation, node: Node, _taken: list[Grid], wish: Grid | None) -> Grid | None:

@@ -132,7 +132,7 @@ def dense(t: Translation, node: Node) -> None:
     tensor = value.tensor if value.flattened else t.in_onnx(value)
     axis = 0 if node.attributes.get("transB", 0) else 1
     arrange = partial(_rows, turned=axis == 1, maps=value.flattened)
-    inputs = [tensor, *t.weights(node, weight, arrange, axis=axis)]
+    inputs = [tensor, t.weight(node, weight, arrange, axis=axis), t.bias(node, weight, axis=axis)]
     if _has(node, 2) and t.constant(node, 2).values.shape != (t.shape(node)[-1],):
         t.refuse(node, f"a bias of shape {t.constant(node, 2).values.shape}; it can do one number for each output")
     options = schema.FullyConnectedOptionsT(keepNumDims=len(value.shape) > 2)

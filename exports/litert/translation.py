@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from compress.errors import ExportError
 from exports.litert.builder import Builder
-from exports.litert.grids import Grid, whole
+from exports.litert.grids import Grid, Whole, whole
 from exports.litert.lowered import Constant, Lowered, Node, Shape
 
 Code = schema.BuiltinOperator
@@ -225,10 +225,10 @@ class Translation:
         self.builder.operator(Code.DEQUANTIZE, [codes], tensor, schema.DequantizeOptionsT(), version=version)
         return tensor
 
-    def weights(
+    def weight(
         self, node: Node, weight: Constant, arrange: Callable[[NDArray[Any]], NDArray[Any]], *, axis: int = 0
-    ) -> tuple[int, int]:
-        """Tensors of a weight and of the bias that a node takes as its input 2, which is -1 where it takes none.
+    ) -> int:
+        """A tensor of the weight of a node: of floats, or of what an integer kernel takes.
 
         Args:
             node: A convolution or a dense layer.
@@ -236,16 +236,27 @@ class Translation:
             arrange: Brings that into the order of the file.
             axis: Of the outputs in the weight.
         """
-        bias = self.constant(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
+        found = self._whole(node, weight, axis)
+        if found is None:
+            return self.floats(weight, arrange)
+        scale = _narrowed(arrange(np.broadcast_to(found.scale, found.codes.shape)))
+        return self.builder.constant(arrange(found.codes), scale)
+
+    def bias(self, node: Node, weight: Constant, *, axis: int = 0) -> int:
+        """A tensor of the bias that a node with that weight takes as its input 2, likewise; -1 where it takes none."""
+        found = self._whole(node, weight, axis)
+        if found is None:
+            return self.floats(self.constant(node, 2)) if any(node.inputs[2:]) else -1
+        one = (found.scale == found.scale.flat[0]).all()
+        return self.builder.constant(found.sums, found.units[:1] if one else found.units)
+
+    def _whole(self, node: Node, weight: Constant, axis: int) -> Whole | None:
+        """The weight and the bias of a node that is computed in codes; None for one that is in floats."""
         given = self.builder.grid(self.values[node.inputs[0]].tensor)
         if self.grid is None or given is None:
-            return self.floats(weight, arrange), -1 if bias is None else self.floats(bias)
-        found = whole(weight, bias, axis, given.step)
-        if found is None:
-            self.refuse(node, "its weights cannot be written for an integer kernel")
-        scale = _narrowed(arrange(np.broadcast_to(found.scale, found.codes.shape)))
-        units = found.units[: scale.size]  # of which there is one as well, where the weight has one scale
-        return self.builder.constant(arrange(found.codes), scale), self.builder.constant(found.sums, units)
+            return None
+        bias = self.constant(node, 2) if any(node.inputs[2:]) else None
+        return whole(weight, bias, axis, given.step)
 
     def number(self, value: float) -> int:
         """A tensor of one float without dimensions."""

@@ -49,6 +49,9 @@ def convolution(t: Translation, node: Node) -> None:
         kernel=(len(rows), len(columns)),
         before=(whole.before[0] - rows[0] * whole.dilation[0], whole.before[1] - columns[0] * whole.dilation[1]),
     )
+    bias = t.bias(node, weight)
+    if bias < 0:
+        bias = t.builder.constant(np.zeros(weight.values.shape[0], np.float32))
     tensor, padding = _padded(t, node, value, window, np.float32(0))
     options = {
         "padding": padding,
@@ -59,9 +62,7 @@ def convolution(t: Translation, node: Node) -> None:
     }
     channels = value.shape[1]
     arrange = partial(_filters, rows=rows, columns=columns, order=(1, 2, 3, 0) if 1 < groups == channels else TO_FILE)
-    filters, bias = t.weights(node, weight, arrange)
-    if bias < 0:
-        bias = t.builder.constant(np.zeros(weight.values.shape[0], np.float32))
+    filters = t.weight(node, weight, arrange)
     if 1 < groups == channels:
         made = schema.DepthwiseConv2DOptionsT(depthMultiplier=weight.values.shape[0] // channels, **options)
         t.weigh(node, Code.DEPTHWISE_CONV_2D, [tensor, filters, bias], made, factors)

@@ -180,6 +180,24 @@ CASES: dict[str, Case] = {
         "b",
         {"CONCATENATION"},
     ),
+    "concat of what is computed": (
+        [
+            *CONV[0],
+            node("Conv", ["i", "w", "b"], ["c"]),
+            node("Conv", ["i", "w"], ["d"]),
+            node("Concat", ["c", "d"], ["e"], axis=1),
+            node("Relu", ["e"], ["o"]),
+        ],
+        {**CONV[1], **BIAS},
+        "r",
+        {"CONV_2D", "CONCATENATION", "RELU"},
+    ),
+    "product of small numbers": (
+        [*snap("x", "huge", "j"), node("Mul", ["i", "j"], ["o"])],
+        {},
+        "b",
+        {"MUL"},
+    ),
     "bilinear": (
         [node("Resize", ["i", "", "s"], ["o"], mode="linear")],
         {"s": np.array([1, 1, 2, 2], np.float32)},
