@@ -61,6 +61,18 @@ _FullRange = Annotated[
         group=options.METHOD,
     ),
 ]
+_Equalize = Annotated[
+    bool,
+    options.switch(
+        "--equalize", help="Static: bring the channels between two layers to like ranges first.", group=options.METHOD
+    ),
+]
+_CorrectBias = Annotated[
+    bool,
+    options.switch(
+        "--correct-bias", help="Static: let the mean of each channel be what it was before.", group=options.METHOD
+    ),
+]
 _KeepFloat = Annotated[
     str | None,
     options.words(
@@ -105,6 +117,7 @@ _Method = Annotated[
         group=options.METHOD,
     ),
 ]
+_OF_STATIC = ("--ranges", "--full-range", "--equalize", "--correct-bias")
 _OF_TRAINING = (
     *("--teacher", "--method", "--set", "--epochs", "--lr", "--optimizer", "--schedule", "--batch-size", "--keep"),
     *("--warm-up", "--label-smoothing", "--ema", "--precision", "--views", "--cache", "--augment", "--resume"),
@@ -121,6 +134,8 @@ def quantize(
     calibrate: _Calibrate = 256,
     ranges: _Ranges = "mse",
     full_range: _FullRange = False,
+    equalize: _Equalize = False,
+    correct_bias: _CorrectBias = False,
     keep_float: _KeepFloat = None,
     mixed: _Mixed = None,
     sensitivity: _Sensitivity = False,
@@ -161,7 +176,7 @@ def quantize(
     from compress.checkpoint import blank_image
     from compress.jobs import Job, Recovery
     from compress.opening import open_pair
-    from compress.quantization import plan, plan_values, read_range, read_rounding
+    from compress.quantization import Static, plan, plan_values, read_range, read_rounding
     from compress.recipes import read_method
     from compress.smaller import quantized
     from compress.tasks import TASKS
@@ -169,6 +184,7 @@ def quantize(
     from exports.source import calibration
 
     wished, others, rounds = _scheme(scheme, qat, full_range=full_range), _others(mixed), read_rounding(rounding)
+    static = Static(ranges, equalize, correct_bias)
     read_range(ranges)
     journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
     _check(journal, wished, rounding, trains=qat is not None, only_looks=sensitivity)
@@ -187,7 +203,7 @@ def quantize(
         show(before, wished, grids, looked_at, rounds, output, force=force)
         return
     command = parse.command_line()
-    small = quantized(before, grids, command, activations=values, rounding=rounds, ranges=ranges, images=looked_at)
+    small = quantized(before, grids, command, activations=values, rounding=rounds, static=static, images=looked_at)
     yardstick = Yardstick(before, images, max_drop, output)
     if qat is None:
         _keep(small, yardstick, force=force)
@@ -235,11 +251,13 @@ def _check(journal: Journal, wished: Scheme, rounding: str, *, trains: bool, onl
     from exports import format_of
 
     if not wished.activations:
-        refuse(("--ranges", "--full-range"), "it is about the activations of static; leave it out")
+        refuse(_OF_STATIC, "it is about the activations of static; leave it out")
     if rounding != "compensated" and not only_looks and not wished.activations:
         refuse(("--calibrate",), "nothing is looked at without --rounding compensated; leave it out")
     if only_looks:
-        refuse(("--qat", "--max-drop", *_OF_TRAINING), "--sensitivity trains and ships nothing; leave it out")
+        refuse(
+            ("--qat", "--max-drop", *_OF_STATIC, *_OF_TRAINING), "--sensitivity trains and ships nothing; leave it out"
+        )
         if journal.output.suffix != _TABLE:
             raise OutputError(f"{journal.output}: --sensitivity writes a {_TABLE} file; give it a name that ends so")
         check_target(journal.output, force=journal.force, inputs=journal.inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from torch import Tensor
 
@@ -13,10 +13,12 @@ from compress.evidence import versions, weights_digest
 from compress.pruning import prune
 from compress.quantization import (
     FLOAT_WEIGHTS,
+    USUAL,
     ActivationGrid,
     Grid,
     Rounding,
     Scheme,
+    Static,
     plan,
     plan_values,
     quantize,
@@ -49,7 +51,7 @@ def quantized(
     *,
     activations: Sequence[ActivationGrid] = (),
     rounding: Rounding,
-    ranges: str = "mse",
+    static: Static = USUAL,
     images: Sequence[Tensor] = (),
 ) -> Checkpoint:
     """A copy of a checkpoint with weights and activations on grids, which are on its card; nothing is trained.
@@ -60,11 +62,11 @@ def quantized(
         command: What the user typed, for the lineage.
         activations: The values that go through them.
         rounding: How each weight finds its code, see `compress.quantization.quantize`.
-        ranges: How the range of an activation is chosen, likewise.
+        static: How activations find their grids.
         images: Batches (B, C, H, W) of normalised images, for compensated rounding and for activations.
     """
     network = quantize(
-        checkpoint.network, grids, activations=activations, rounding=rounding, ranges=ranges, images=images
+        checkpoint.network, grids, activations=activations, rounding=rounding, static=static, images=images
     )
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *grids, *activations), weights="")
     bits = {str(width): sum(grid.bits == width for grid in grids) for width in sorted({grid.bits for grid in grids})}
@@ -73,7 +75,7 @@ def quantized(
         FLOAT_WEIGHTS: weights_digest(checkpoint.network.model),
         "layers_by_bits": bits,
         "rounding": rounding,
-        **({"activation_grids": len(activations), "ranges": ranges} if activations else {}),
+        **({"activation_grids": len(activations), **asdict(static)} if activations else {}),
         "versions": versions(),
     }
     return Checkpoint(network, card).with_step(step)

@@ -99,7 +99,7 @@ def plan_activations(
             raise PlanError(
                 f"static quantization has to follow the values through the network: {error}; take weights only, w8"
             ) from error
-        graph = _Flow(traced, layers, _floats(traced, image), traced.taps.get(answer))
+        graph = Flow(traced, layers, _floats(traced, image), traced.taps.get(answer))
     grids = tuple(ActivationGrid(places, BITS) for node in graph.points() if (places := graph.places(node)))
     if not grids:
         raise PlanError("no value between its layers can be held to a grid; take weights only, w8")
@@ -131,7 +131,7 @@ def units(network: Staged, layers: Collection[str], grids: Sequence[ActivationGr
     """
     with evaluating(network.model):
         traced = trace(network)
-    flow = _Flow(traced, layers, (), None)
+    flow = Flow(traced, layers, (), None)
     numbers = {grid.places[0]: number for number, grid in enumerate(grids)}
     found = []
     for node in traced.graph.nodes:
@@ -164,7 +164,7 @@ def _floats(traced: Trace, image: Tensor) -> set[fx.Node]:
     return values.floats
 
 
-class _Flow:
+class Flow:
     """The values of a network, and what its operators do to them.
 
     Args:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from compress.edits import ActivationGrid, Grid
 from compress.errors import PlanError
 from compress.quantization.activations import set_scales
-from compress.quantization.biases import round_biases
+from compress.quantization.biases import correct_biases, round_biases
 from compress.quantization.calibration import calibrated
-from compress.quantization.grids import Half, apply, code_range, held, whole_steps
+from compress.quantization.equalization import equalized
+from compress.quantization.grids import HALF_BITS, Half, apply, code_range, held, whole_steps
 from compress.quantization.rounding import compensated, products
-from compress.quantization.scheme import Rounding
+from compress.quantization.scheme import USUAL, Rounding, Static
 from compress.quantization.steps import best_steps
 from compress.stages import Staged, evaluating
 
@@ -26,7 +27,7 @@ def quantize(
     *,
     activations: Sequence[ActivationGrid] = (),
     rounding: Rounding = "nearest",
-    ranges: str = "mse",
+    static: Static = USUAL,
     images: Sequence[Tensor] = (),
 ) -> Staged:
     """A copy of the network with those weights and activations on grids, in eval mode.
@@ -37,7 +38,7 @@ def quantize(
         activations: The values of the forward pass.
         rounding: "nearest" takes the code nearest to each weight; "compensated" looks at what the layers see, one after
             the other in the order in which they run.
-        ranges: How the range of an activation is chosen, see `compress.quantization.calibration.calibrated`.
+        static: How activations find their grids.
         images: Batches (B, C, H, W) of normalised images, for "compensated" and for activations.
 
     Raises:
@@ -45,8 +46,10 @@ def quantize(
     """
     if (rounding == "compensated" or activations) and not images:
         raise PlanError("compensated rounding and activations look at images; give some, or round weights to nearest")
-    scales = calibrated(network, activations, images, ranges) if activations else ()
-    small = apply(network, grids, activations)
+    layers = [grid.module for grid in grids if grid.bits < HALF_BITS]
+    start = equalized(network, layers, images) if static.equalize else network
+    scales = calibrated(start, activations, images, static.ranges) if activations else ()
+    small = apply(start, grids, activations)
     set_scales(small, activations, scales)
     small.model.eval()
     for grid in grids:
@@ -55,6 +58,8 @@ def quantize(
             kind.step.data.copy_(best_steps(weight, grid.bits))
     if rounding == "compensated":
         _compensate(small.model, {grid.module: grid.bits for grid in grids}, images)
+    if static.correct_bias:
+        correct_biases(start, small, activations, images)
     round_biases(small, whole_steps(small.model), activations)
     return small
 

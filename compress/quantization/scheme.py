@@ -34,6 +34,22 @@ class Scheme:
     activations: bool = False
 
 
+@dataclass(frozen=True)
+class Static:
+    """How activations find their grids.
+
+    Attributes:
+        ranges: How the range of each is chosen, a name in `compress.quantization.calibration.RANGES`.
+        equalize: Bring the channels between two layers to like ranges first.
+        correct_bias: Let the mean of each channel be what it was, at last.
+    """
+
+    ranges: str = "mse"
+    equalize: bool = False
+    correct_bias: bool = False
+
+
+USUAL = Static()
 SCHEMES: Mapping[str, Scheme] = {
     "fp16": Scheme(16),
     "w8": Scheme(8),

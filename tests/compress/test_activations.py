@@ -24,6 +24,7 @@ from compress.quantization import (
     ActivationGrid,
     Place,
     Spot,
+    Static,
     parameters_of,
     plan,
     plan_activations,
@@ -35,6 +36,7 @@ from compress.quantization import (
 from compress.quantization.activations import apply_activations, rounded, set_scales, step_of
 from compress.quantization.biases import round_biases
 from compress.quantization.calibration import calibrated
+from compress.quantization.equalization import equalized
 from compress.quantization.grids import whole_steps
 from compress.recipes import read_method
 from compress.schedule import Schedule
@@ -293,6 +295,55 @@ def test_a_network_on_grids_loses_little_and_each_layer_alone_less(teacher: Chec
     rows = sensitivities(teacher.network, STATIC, plan(teacher.network, 7), [images], "nearest")
     alone = sensitivities(teacher.network, SCHEMES["w8"], plan(teacher.network, 7), [images], "nearest")
     assert sum(row.error for row in rows) > sum(row.error for row in alone) > 0
+
+
+def _shifts(whole: Staged, small: Staged, images: Tensor) -> Tensor:
+    """How far the mean of each channel of the layers moved, in their standard deviations."""
+    seen: dict[str, list[Tensor]] = {}
+    for network in (whole, small):
+        hooks = [
+            network.model.get_submodule(grid.module).register_forward_hook(
+                lambda _m, _a, out, name=grid.module: seen.setdefault(name, []).append(out.transpose(0, 1).flatten(1))
+            )
+            for grid in plan(whole, 7)
+        ]
+        with torch.no_grad():
+            network.model(images)
+        for hook in hooks:
+            hook.remove()
+    return torch.cat([(after.mean(1) - before.mean(1)).abs() / before.std(1) for before, after in seen.values()])
+
+
+def test_corrected_biases_leave_the_means_where_they_were(teacher: Checkpoint, digits: Dataset) -> None:
+    images = _images(teacher, digits)
+    grids, values = plan(teacher.network, 4), _values(teacher.network, images[:1])
+    plainly, corrected = (
+        quantize(teacher.network, grids, activations=values, images=[images[:30], images[30:]], static=static)
+        for static in (Static(), Static(correct_bias=True))
+    )
+    before, after = (_shifts(teacher.network, network, images) for network in (plainly, corrected))
+    assert after.mean() < 0.1 * before.mean()
+
+
+@pytest.mark.parametrize("name", ["resnet10", "torchvision:mobilenet_v2", "cnn-s"])
+def test_an_equalized_network_answers_the_same_and_its_channels_are_alike(name: str) -> None:
+    network = build(Architecture(name, 4, 3, (32, 32)), seed=0)
+    image = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for module in network.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.1, 3, generator=torch.Generator().manual_seed(1))
+        network.model.eval()
+        alike = equalized(network, {grid.module for grid in plan(network, 7)}, [image[:5], image[5:]])
+        torch.testing.assert_close(alike.model(image), network.model(image), rtol=1e-3, atol=1e-4)
+    changed = [n for n, v in alike.model.state_dict().items() if not torch.equal(v, network.model.state_dict()[n])]
+    assert bool(changed) == (
+        name != "torchvision:mobilenet_v2"
+    )  # ReLU6 stops what it is given at 6, whatever its scale
+    if name == "cnn-s":
+        ranges = [_seen(one, image)["out of blocks.0.relu"].amax((0, 2, 3)) for one in (network, alike)]
+        spread = [float(channels[channels > 0].log().std()) for channels in ranges]
+        assert spread[1] < spread[0]
 
 
 # training and files
