@@ -199,6 +199,10 @@ def quantize(
     values = plan_values(before.network, wished, grids, blank_image(before.card), answer=goal.output)
     looks = sensitivity or wished.activations or rounds == "compensated"
     looked_at = calibration(before.card, images.train, calibrate) if looks else ()
+    if looks and calibrate > len(images.train):
+        say.notes(
+            [f"--calibrate {calibrate:,}: there are {len(images.train):,} training images, and all are looked at"]
+        )
     if sensitivity:
         show(before, wished, grids, looked_at, rounds, output, force=force)
         return

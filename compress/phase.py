@@ -43,15 +43,17 @@ class Optimizer:
         if not (0 < self.lr < math.inf and 0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf):
             raise ValueError(f"optimizer: {self}; lr must be above 0, momentum in [0, 1), weight_decay 0 or more")
 
-    def of(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """A new optimizer of these parameters."""
+    def of(self, parameters: Sequence[nn.Parameter], undecayed: Sequence[nn.Parameter] = ()) -> torch.optim.Optimizer:
+        """A new optimizer of these parameters, and of those whose weight decays by nothing."""
+        groups: list[dict[str, Any]] = [{"params": list(parameters)}]
+        groups += [{"params": list(undecayed), "weight_decay": 0.0}] if undecayed else []
         if self.name == "sgd":
             return torch.optim.SGD(
-                parameters, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.momentum > 0
+                groups, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.momentum > 0
             )
         if self.name == "adamw":
-            return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
-        return torch.optim.Adam(parameters, self.lr, weight_decay=self.weight_decay)
+            return torch.optim.AdamW(groups, self.lr, weight_decay=self.weight_decay)
+        return torch.optim.Adam(groups, self.lr, weight_decay=self.weight_decay)
 
 
 OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {

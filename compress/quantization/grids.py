@@ -144,10 +144,14 @@ def whole_steps(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def learned_steps(model: nn.Module) -> list[nn.Parameter]:
+    """The steps of all grids, of weights and of activations."""
+    return [*(part.step for part in model.modules() if isinstance(part, Steps)), *steps_of(model)]
+
+
 def parameters_of(model: nn.Module) -> int:
     """How many values of a network training sets, the steps of grids aside."""
-    steps = {id(part.step) for part in model.modules() if isinstance(part, Steps)}
-    steps |= {id(step) for step in steps_of(model)}
+    steps = {id(step) for step in learned_steps(model)}
     return sum(value.numel() for value in model.parameters() if id(value) not in steps)
 
 

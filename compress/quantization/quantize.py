@@ -14,11 +14,13 @@ from compress.quantization.activations import set_scales
 from compress.quantization.biases import correct_biases, round_biases
 from compress.quantization.calibration import calibrated
 from compress.quantization.equalization import equalized
-from compress.quantization.grids import HALF_BITS, Half, apply, code_range, held, whole_steps
+from compress.quantization.grids import HALF_BITS, Half, Layer, apply, code_range, held, whole_steps
 from compress.quantization.rounding import compensated, products
 from compress.quantization.scheme import USUAL, Rounding, Static
 from compress.quantization.steps import best_steps
 from compress.stages import Staged, evaluating
+
+UNFOLDED = 2**25  # values
 
 
 def quantize(
@@ -69,7 +71,7 @@ def _compensate(model: nn.Module, bits: dict[str, int], images: Sequence[Tensor]
         layer, kind, weight = held(model, name)
         if isinstance(kind, Half):
             continue
-        batches = (products(layer, inputs) for inputs in _inputs(model, layer, images))
+        batches = (products(layer, part) for inputs in _inputs(model, layer, images) for part in _few(layer, inputs))
         seen = reduce(lambda one, other: [a.add_(b) for a, b in zip(one, other, strict=True)], batches)
         weight.data.copy_(compensated(weight, kind.step.detach(), code_range(bits[name]), seen))
 
@@ -88,6 +90,12 @@ def _in_order(model: nn.Module, names: Sequence[str], image: Tensor) -> list[str
         for hook in hooks:
             hook.remove()
     return [*dict.fromkeys(reached)]
+
+
+def _few(layer: Layer, inputs: Tensor) -> Sequence[Tensor]:
+    """What a layer sees, in parts of as many images as are unfolded in little memory."""
+    values = inputs[0].numel() * (layer.weight[0, 0].numel() if layer.weight.ndim == 4 else 1)
+    return torch.split(inputs, max(1, UNFOLDED // values))
 
 
 class _Reached(Exception):  # noqa: N818  (no error)

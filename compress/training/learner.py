@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from compress.phase import Loss, Phase, learned
 from compress.processes import agree
+from compress.quantization import learned_steps
 from compress.training.average import Average
 from compress.training.course import Course, EpochReport
 from compress.training.journal import State
@@ -64,11 +65,13 @@ def make_learner(course: Course, phase: Phase) -> Learner:
         if term.learns
     }
     student = course.student.model.to(course.accelerator.device)
-    parameters = [p for module in (student, *made.values()) for p in module.parameters() if p.requires_grad]
+    wanting = [p for module in (student, *made.values()) for p in module.parameters() if p.requires_grad]
+    steps = {id(step) for step in learned_steps(student)}
+    parameters, undecayed = ([p for p in wanting if (id(p) in steps) == learned] for learned in (False, True))
     modules = {name: prepare(module) for name, module in made.items()}
     losses = {term.name: modules.get(term.name, term.loss) for term in phase.terms}
     average = Average(phase.fit.ema, student, modules) if phase.fit.ema else None
-    return Learner(student, prepare(student), losses, modules, phase.fit.optimizer.of(parameters), average)
+    return Learner(student, prepare(student), losses, modules, phase.fit.optimizer.of(parameters, undecayed), average)
 
 
 def consider(state: State, learner: Learner, better: float) -> None:

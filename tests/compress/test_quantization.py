@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from compress.checkpoint import Checkpoint, load, save
 from compress.data import Dataset
 from compress.errors import CheckpointError, CompressError, PlanError
 from compress.opening import Named, new_network
+from compress.phase import OPTIMIZERS, Fit, Phase, S, Term
 from compress.pruning import Cut
 from compress.quantization import SCHEMES, Grid, codes_of, plain, plan, quantize
 from compress.quantization.grids import Steps, apply, code_range, held
@@ -22,6 +24,10 @@ from compress.quantization.rounding import PART, compensated, products
 from compress.quantization.steps import best_steps
 from compress.smaller import cut, quantized
 from compress.stages import Staged
+from compress.tasks import CLASSIFICATION
+from compress.training.engine import Run, run
+
+MakeFit = Callable[..., Fit]
 
 
 def _images(checkpoint: Checkpoint, data: Dataset, count: int = 64) -> Tensor:
@@ -243,3 +249,27 @@ def test_a_card_with_an_edit_that_is_none_is_refused(teacher: Checkpoint, edit: 
 def test_an_edit_that_both_kinds_share_reads_back(teacher: Checkpoint) -> None:
     card = replace(teacher.card, edits=(Cut("blocks.0.conv", True, (0,)), Grid("classifier", 4)))
     assert Card.from_json(card.to_json()).edits == card.edits
+
+
+def _nothing(logits: Tensor) -> Tensor:
+    return 0 * logits.sum()
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_learned_steps_do_not_decay(digits: Dataset, make_fit: MakeFit, name: str) -> None:
+    """With a gradient of nothing, weights shrink and steps stay."""
+    made = new_network(Named("cnn-s", options={"width": 4}), digits, seed=3)
+    small = quantize(made.network, plan(made.network, 4))
+    fit = replace(make_fit(1), optimizer=OPTIMIZERS[name](0.1))
+    still = Term(_nothing, (S("logits"),), 1.0, "nothing")
+    before = copy.deepcopy(small.model.state_dict())
+    for _ in run([Phase("still", (still,), fit)], small, digits, Run(CLASSIFICATION)):
+        pass
+    after = small.model.state_dict()
+    steps = [key for key in after if key.endswith(".step")]
+    assert steps
+    assert all(torch.equal(after[key], before[key]) for key in steps)
+    assert (
+        after["classifier.parametrizations.weight.original"].norm()
+        < before["classifier.parametrizations.weight.original"].norm()
+    )
