@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,9 @@ import typer
 from cli import options
 
 if TYPE_CHECKING:
-    from compress.checkpoint import Checkpoint
+    from torch import Tensor
+
+    from compress.checkpoint import Card, Checkpoint
     from exports.claims import Claim
 
 
@@ -87,11 +89,21 @@ def _verified(
 
     takes = format_of(file).read(file, sealed=False).input
     images, origin = samples_for(checkpoint.card, data, samples, takes)
-    found = claims.verify(file, checkpoint, images)
+    found = claims.verify(file, checkpoint, images, _calibration(checkpoint.card, data))
     failed = sum(claim.verdict == "FAILED" for claim in found)
     lines = [f"compared on {origin}", *(f"{claim.verdict:<12} {claim.sentence}" for claim in found)]
     words = f"{failed} of {len(found)} claims do not hold" if failed else ""
     return _document(file, against, origin, found), lines, words
+
+
+def _calibration(card: Card, data: str | None) -> Callable[[int], list[Tensor]] | None:
+    """What gives the training images that a quantization looked at; None where no data are known."""
+    from compress.data import DataOptions
+    from compress.opening import data_for, training_data
+    from exports.source import calibration
+
+    known = data or training_data(card)
+    return (lambda count: calibration(card, data_for(card, known, DataOptions()).train, count)) if known else None
 
 
 def _document(file: Path, against: Path, origin: str, found: Sequence[Claim]) -> dict[str, Any]:

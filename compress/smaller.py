@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -24,6 +25,8 @@ from compress.quantization import (
     quantize,
 )
 from compress.tasks import TASKS
+
+CALIBRATION = "calibration"  # what a step of lineage calls the images that were looked at
 
 
 def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
@@ -76,9 +79,18 @@ def quantized(
         "layers_by_bits": bits,
         "rounding": rounding,
         **({"activation_grids": len(activations), **asdict(static)} if activations else {}),
+        **({CALIBRATION: {"images": sum(map(len, images)), "sha256": images_digest(images)}} if images else {}),
         "versions": versions(),
     }
     return Checkpoint(network, card).with_step(step)
+
+
+def images_digest(images: Sequence[Tensor]) -> str:
+    """The hexadecimal SHA-256 of batches (B, C, H, W), however they are parted."""
+    found = hashlib.sha256()
+    for batch in images:
+        found.update(batch.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def quantized_by(

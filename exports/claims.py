@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from compress.checkpoint import Card, Checkpoint
 from compress.errors import ExportError, GateError
 from compress.evidence import Record, weights_digest
 from compress.quantization import FLOAT_WEIGHTS
+from compress.repeated import Unrepeatable, quantized_again
 from compress.soundness import check_outputs
 from compress.tasks import TASKS, part
 from exports.artefact import Artefact, Provenance
@@ -26,12 +27,10 @@ from exports.parity import share_text
 from exports.source import Settings, reference
 
 Verdict = Literal["ok", "FAILED", "not checked"]
+Found = tuple[Verdict, str]  # and in words
+Look = Callable[[int], Sequence[Tensor]]
 
-_ROUNDED: tuple[Verdict, str] = (
-    "not checked",
-    "its weights were rounded since; this can only be checked against the checkpoint that it was exported from",
-)
-_UNSEALED: tuple[Verdict, str] = ("not checked", "the version that wrote the file recorded no digest of it")
+_UNSEALED: Found = ("not checked", "the version that wrote the file recorded no digest of it")
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,19 @@ class Claim:
     beside: tuple[Record, ...] = ()
 
 
-def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -> list[Claim]:
+def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor], look: Look | None = None) -> list[Claim]:
     """Every claim of an exported file, each with its verdict; of a claim that fails the others are still checked.
 
     The seal, the digest of the source weights and the card are read off the file. Then the checkpoint is exported again
     and the two are compared bit by bit, which shows what no sample would; this asks for the versions that wrote the
-    file. Last, the outputs are compared on the samples.
+    file. Last, the outputs are compared on the samples. A file with quantized weights may be held against the network
+    before: that is quantized once more, as the file tells, and the file held against what comes of it.
 
     Args:
         path: The file.
         checkpoint: What it is said to come from; of a file with quantized weights it may be the network before.
         images: Batches (B, C, H, W) of samples of the type of the file's `input`, at least one.
+        look: Gives batches (B, C, H, W) of so many calibration images; None where there are none at hand.
 
     Raises:
         ExportError: The file cannot be read, or edgepress did not write it, so that it claims nothing.
@@ -72,18 +73,56 @@ def verify(path: Path | str, checkpoint: Checkpoint, images: Iterable[Tensor]) -
     card, provenance = artefact.card, artefact.provenance
     if card is None or provenance is None:
         raise ExportError(f"{path}: was not written by edgepress, so it claims nothing that could be verified")
-    if card.grids and not checkpoint.card.grids:
-        source = [_float_weights(card, checkpoint), _card(replace(card, edits=card.cuts), checkpoint.card), _ROUNDED]
-        last = _decisions(artefact, checkpoint, images)
-    else:
-        wish = Settings(provenance.opset, lineage=bool(card.lineage), input=artefact.input)
-        again = _again(path, checkpoint, provenance, wish)
-        source = [_weights(provenance, checkpoint), _card(card, checkpoint.card), again]
-        last = _outputs(artefact, checkpoint, images)
+    before = bool(card.grids) and not checkpoint.card.grids
+    check = _of_network_before(look) if before else _of_source
+    source, last = check(_Read(path, artefact, card, provenance), checkpoint, images)
     found = [sealed if provenance.graph_sha256 or sealed[0] == "FAILED" else _UNSEALED, *source]
     names = ("seal", "weights", "card", "export again")
     claims = [_claim(name, verdict, sentence, artefact) for name, (verdict, sentence) in zip(names, found, strict=True)]
     return [*claims, last]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file that claims something."""
+
+    path: Path
+    artefact: Artefact
+    card: Card
+    provenance: Provenance
+
+
+def _of_source(file: _Read, checkpoint: Checkpoint, images: Iterable[Tensor]) -> tuple[list[Found], Claim]:
+    """Its claims of weights, card and a new export, and of its outputs, against what it was exported from."""
+    wish = Settings(file.provenance.opset, lineage=bool(file.card.lineage), input=file.artefact.input)
+    again = _again(file.path, checkpoint, file.provenance, wish)
+    source = [_weights(file.provenance, checkpoint), _card(file.card, checkpoint.card), again]
+    return source, _outputs(file.artefact, checkpoint, images)
+
+
+def _of_network_before(look: Look | None) -> Callable[[_Read, Checkpoint, Iterable[Tensor]], tuple[list[Found], Claim]]:
+    """The same, against the network whose weights were rounded."""
+
+    def check(file: _Read, checkpoint: Checkpoint, images: Iterable[Tensor]) -> tuple[list[Found], Claim]:
+        source = [
+            _float_weights(file.card, checkpoint),
+            _card(replace(file.card, edits=file.card.cuts), checkpoint.card),
+        ]
+        try:
+            small = quantized_again(checkpoint, file.card, look or _blind)
+            if weights_digest(small.network.model) != file.provenance.weights_sha256:
+                raise Unrepeatable("quantized once more the network has other codes, as it may on another machine")
+        except Unrepeatable as why:
+            sentence = f"{why}; the checkpoint that it was exported from would show it"
+            return [*source, ("not checked", sentence)], _decisions(file.artefact, checkpoint, images)
+        (*_, (verdict, sentence)), last = _of_source(file, small, images)
+        return [*source, (verdict, f"quantized once more: {sentence}")], last
+
+    return check
+
+
+def _blind(_count: int) -> Sequence[Tensor]:
+    raise Unrepeatable("the images that it was calibrated on are not at hand")
 
 
 def _claim(name: str, verdict: Verdict, sentence: str, artefact: Artefact) -> Claim:
@@ -92,7 +131,7 @@ def _claim(name: str, verdict: Verdict, sentence: str, artefact: Artefact) -> Cl
     return Claim(verdict, f"{name}: {sentence}", Record(name, value, sha256=artefact.sha256, reason=reason))
 
 
-def _seal(path: Path) -> tuple[Verdict, str]:
+def _seal(path: Path) -> Found:
     try:
         format_of(path).read(path)
     except AlteredError as error:
@@ -100,7 +139,7 @@ def _seal(path: Path) -> tuple[Verdict, str]:
     return "ok", "the file is as it was exported"
 
 
-def _weights(provenance: Provenance, checkpoint: Checkpoint) -> tuple[Verdict, str]:
+def _weights(provenance: Provenance, checkpoint: Checkpoint) -> Found:
     digest = weights_digest(checkpoint.network.model)
     if provenance.weights_sha256 == digest:
         return "ok", f"it says it was made from the weights of the checkpoint ({digest[:12]}...)"
@@ -110,7 +149,7 @@ def _weights(provenance: Provenance, checkpoint: Checkpoint) -> tuple[Verdict, s
     )
 
 
-def _float_weights(card: Card, checkpoint: Checkpoint) -> tuple[Verdict, str]:
+def _float_weights(card: Card, checkpoint: Checkpoint) -> Found:
     told = [step[FLOAT_WEIGHTS] for step in card.lineage if FLOAT_WEIGHTS in step]
     if not told:
         return "not checked", "the file tells no history, and so not of which weights its codes were made"
@@ -120,7 +159,7 @@ def _float_weights(card: Card, checkpoint: Checkpoint) -> tuple[Verdict, str]:
     return "FAILED", f"it says its codes were made from other weights ({told[-1]!s:.12}...) than {digest[:12]}..."
 
 
-def _card(card: Card, source: Card) -> tuple[Verdict, str]:
+def _card(card: Card, source: Card) -> Found:
     parts = ("architecture", "preprocessing", "classes", "task", "edits")
     changed = [part for part in parts if getattr(card, part) != getattr(source, part)]
     if not changed:
@@ -128,7 +167,7 @@ def _card(card: Card, source: Card) -> tuple[Verdict, str]:
     return "FAILED", f"its {' and '.join(changed)} are not those of the checkpoint"
 
 
-def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings: Settings) -> tuple[Verdict, str]:
+def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings: Settings) -> Found:
     if not provenance.graph_sha256:
         return "not checked", "an earlier version wrote the file: its export may differ"
     wrote, now = (provenance.tool_version, provenance.torch_version), (tool_version(), torch.__version__)

@@ -68,12 +68,12 @@ def read_scheme(name: str) -> Scheme:
     return SCHEMES[name]
 
 
-def read_rounding(name: str) -> Rounding:
+def read_rounding(name: object) -> Rounding:
     """The rounding of that name; PlanError for an unknown one."""
     for rounding in ROUNDINGS:
         if rounding == name:
             return rounding
-    raise PlanError(unknown_name("rounding", name, ROUNDINGS))
+    raise PlanError(unknown_name("rounding", str(name), ROUNDINGS))
 
 
 def plan(

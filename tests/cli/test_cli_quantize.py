@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -14,6 +15,7 @@ from compress.checkpoint import Checkpoint, load, save
 from compress.data import DataOptions
 from compress.data import load as load_data
 from compress.opening import Named, new_network
+from exports.graph.seal import seal
 from exports.run_onnx import read
 
 
@@ -40,16 +42,48 @@ def test_a_scheme_gives_a_small_file_and_says_what_it_cost(teacher_path: Path, t
     assert output.stat().st_size < 0.5 * teacher_path.stat().st_size
 
 
+def _verdicts(result: Result) -> list[str]:
+    return [line.split(maxsplit=1)[0] for line in result.stdout.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(("scheme", "suffix"), [("w4", ".onnx"), ("static", ".tflite")])
+def test_a_file_is_quantized_once_more_to_be_verified_against_the_network_before(
+    teacher_path: Path, tmp_path: Path, scheme: str, suffix: str
+) -> None:
+    output = tmp_path / f"small{suffix}"
+    assert edgepress("quantize", teacher_path, "--scheme", scheme, "--data", "digits", "-o", output).exit_code == 0
+    result = edgepress("verify", output, "--against", teacher_path, "--data", "digits")
+    assert result.exit_code == 0, result.output
+    assert _verdicts(result) == ["ok"] * 5
+    assert "quantized once more: the checkpoint exported anew gives the same file, bit for bit" in result.stdout
+
+
+def test_codes_that_were_altered_are_found_against_the_network_before(teacher_path: Path, tmp_path: Path) -> None:
+    output, changed = tmp_path / "small.onnx", tmp_path / "changed.onnx"
+    assert edgepress("quantize", teacher_path, "--scheme", "w8", "--data", "digits", "-o", output).exit_code == 0
+    model = onnx.load(output)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8)
+    codes = onnx.numpy_helper.to_array(tensor).copy()
+    codes.flat[0] += 1 if codes.flat[0] < 0 else -1
+    tensor.CopyFrom(onnx.numpy_helper.from_array(codes, tensor.name))
+    del model.metadata_props[-1]
+    seal(model)
+    onnx.save(model, changed)
+    result = edgepress("verify", changed, "--against", teacher_path, "--data", "digits")
+    assert result.exit_code == 3
+    assert _verdicts(result)[:4] == ["ok", "ok", "ok", "FAILED"]
+
+
 def test_a_file_with_quantized_weights_is_verified_against_the_network_before(
     teacher_path: Path, teacher: Checkpoint, tmp_path: Path
 ) -> None:
     output, other = tmp_path / "small.onnx", tmp_path / "other.safetensors"
-    assert quantize(teacher_path, "--scheme", "w8", "--rounding", "nearest", "-o", output).exit_code == 0
+    assert quantize(teacher_path, "--scheme", "w8", "-o", output).exit_code == 0
     result = edgepress("verify", output, "--against", teacher_path, "--data", "digits")
     assert result.exit_code == 0, result.output
-    verdicts = [line.split(maxsplit=1)[0] for line in result.stdout.splitlines()[1:]]
-    assert verdicts == ["ok", "ok", "ok", "not", "not"]
+    assert _verdicts(result) == ["ok", "ok", "ok", "not", "not"]
     assert "its codes were made from the weights of the checkpoint" in result.stdout
+    assert "it was calibrated on other images than these data begin with" in result.stdout  # a fifth of them
     assert "float weights: top-1 agreement " in result.stdout
     network = new_network(Named("cnn-a", options={"width": 8}), load_data("digits", DataOptions(size=(24, 24))), seed=0)
     save(replace(teacher, network=network.network), other)
