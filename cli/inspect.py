@@ -118,6 +118,9 @@ def _card_facts(card: Card) -> dict[str, Any]:
         "classes": list(card.classes),
         "surgery": {"cuts": len(card.cuts), "channels": sum(len(cut.channels) for cut in card.cuts)},
         "quantized": {grid.module: grid.bits for grid in card.grids},
+        "activations": [
+            {"places": [str(place) for place in grid.places], "bits": grid.bits} for grid in card.activations
+        ],
         "lineage": [dict(step) for step in card.lineage],
     }
 
@@ -160,6 +163,7 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("surgery", f"{surgery['channels']} channels in {surgery['cuts']} cuts" if surgery["cuts"] else "none")
         )
         lines += [("quantized", _bits(facts["quantized"]))] if facts["quantized"] else []
+        lines += [("activations", _values(facts["activations"]))] if facts["activations"] else []
         lines += [(f"step {number}", _step_line(step)) for number, step in enumerate(facts["lineage"], 1)]
     if "provenance" in facts:
         lines.append(("preprocessing", " ".join(facts["steps"])))
@@ -183,6 +187,11 @@ def _parameters(facts: Mapping[str, Any]) -> str:
 
 def _bits(quantized: Mapping[str, int]) -> str:
     return ", ".join(f"{layer} {bits} bits" for layer, bits in quantized.items())
+
+
+def _values(activations: list[Mapping[str, Any]]) -> str:
+    shown = _few([grid["places"][0] for grid in activations])
+    return f"{len(activations)} values of {activations[0]['bits']} bits: {shown}"
 
 
 def _few(names: list[str], shown: int = 12) -> str:

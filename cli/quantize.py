@@ -184,6 +184,7 @@ def quantize(
     from exports.source import calibration
 
     wished, others, rounds = _scheme(scheme, qat, full_range=full_range), _others(mixed), read_rounding(rounding)
+    _warn(wished)
     static = Static(ranges, equalize, correct_bias)
     read_range(ranges)
     journal = Journal(output, resume, force, (checkpoint, *([teacher] if teacher else [])))
@@ -233,6 +234,17 @@ def _scheme(scheme: str | None, qat: str | None, *, full_range: bool) -> Scheme:
         raise PlanError("--scheme does not train and --qat does; give one of the two")
     wished = read_scheme(str(scheme or qat))
     return FULL_RANGE if wished.activations and full_range else wished
+
+
+def _warn(wished: Scheme) -> None:
+    """Say what not every machine computes right."""
+    from cli import say
+    from compress.evidence import machine
+    from compress.quantization import FULL_RANGE
+
+    if wished == FULL_RANGE:
+        here = "this one has them" if any("vnni" in flag for flag in machine()["flags"]) else "this one has none"
+        say.warning(f"--full-range: x86 CPUs without VNNI instructions saturate in it and say nothing; {here}")
 
 
 def _others(mixed: str | None) -> dict[str, int]:

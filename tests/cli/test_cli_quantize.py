@@ -226,3 +226,51 @@ def test_steps_are_no_parameters(teacher_path: Path, tmp_path: Path) -> None:
     assert quantize(teacher_path, "--scheme", "w8", "--rounding", "nearest", "-o", output).exit_code == 0
     before, after = (json.loads(edgepress("inspect", path, "--json").stdout) for path in (teacher_path, output))
     assert before["parameters"] == after["parameters"]
+
+
+def test_static_numbers_are_said_and_inspected(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.onnx"
+    result = quantize(teacher_path, "--scheme", "static", "--full-range", "--equalize", "--correct-bias", "-o", output)
+    assert result.exit_code == 0, result.output
+    heading, *_, graph, kernels = result.stdout.splitlines()
+    assert heading.endswith(" bytes, 5 layers of 8 bits, 5 activations of 8 bits")
+    assert graph.startswith("to its own codes: parity: rms difference ")
+    assert kernels.startswith("to its own codes: kernels of this machine against the graph: rms difference ")
+    assert "x86 CPUs without VNNI instructions saturate in it and say nothing" in result.stderr
+    told = edgepress("inspect", output, "--json")
+    facts = json.loads(told.stdout)
+    assert facts["activations"][0] == {"places": ["into blocks.0.conv"], "bits": 8}
+    assert (facts["lineage"][-1]["equalize"], facts["lineage"][-1]["correct_bias"]) == (True, True)
+    shown = " ".join(edgepress("inspect", output).stdout.replace("│", " ").split())
+    assert "activations 5 values of 8 bits: into blocks.0.conv, out of blocks.0.relu, " in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--scheme", "w8", "--ranges", "min-max"), "--ranges"),
+        (("--qat", "w4", "--full-range"), "--full-range"),
+        (("--scheme", "static", "--ranges", "widest"), "widest"),
+        (("--scheme", "static", "--sensitivity", "--equalize"), "--equalize"),
+    ],
+)
+def test_options_of_static_alone_are_refused_elsewhere(
+    teacher_path: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    result = quantize(teacher_path, *words, "-o", tmp_path / "out.json")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_static_numbers_are_trained_and_exported(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "trained.safetensors"
+    result = quantize(teacher_path, "--qat", "static", "--epochs", 1, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert len(load(output).card.activations) == 5
+    result = edgepress("export", output, "-o", tmp_path / "trained.onnx", "--data", "digits", "--input", "uint8")
+    assert result.exit_code == 0, result.output
+    assert "parity: rms difference " in result.stdout
+    result = edgepress("verify", tmp_path / "trained.onnx", "--against", output, "--data", "digits")
+    assert result.exit_code == 0, result.output
+    assert _verdicts(result) == ["ok"] * 5
