@@ -239,11 +239,11 @@ def _scheme(scheme: str | None, qat: str | None, *, full_range: bool) -> Scheme:
 def _warn(wished: Scheme) -> None:
     """Say what not every machine computes right."""
     from cli import say
-    from compress.evidence import machine
+    from compress.evidence import describe
     from compress.quantization import FULL_RANGE
 
     if wished == FULL_RANGE:
-        here = "this one has them" if any("vnni" in flag for flag in machine()["flags"]) else "this one has none"
+        here = "this one has them" if any("vnni" in flag for flag in describe()["flags"]) else "this one has none"
         say.warning(f"--full-range: x86 CPUs without VNNI instructions saturate in it and say nothing; {here}")
 
 
