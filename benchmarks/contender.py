@@ -86,7 +86,8 @@ def check_file(given: Named) -> Named:
             whose plain state dict it is.
     """
     known, path = ", ".join((CHECKPOINT, *FORMATS)), Path(given.name)
-    if path.is_dir():
+    form = FORMATS.get(path.suffix)
+    if path.is_dir() and not (form and form.folder):
         raise DataError(f"{path} is a folder; give a file ({known})")
     if not path.exists():
         raise DataError(f"{path} does not exist; give a file ({known})")

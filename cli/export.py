@@ -54,7 +54,7 @@ _To = Annotated[
     options.words(
         "--to",
         "LIST",
-        help="Write a folder: onnx, litert. [default, with --precision: all of them]",
+        help="Write a folder: onnx, litert; with extras openvino, executorch, ncnn, coreml. [default: onnx,litert]",
         group=options.OUTPUT,
     ),
 ]
@@ -86,8 +86,9 @@ def export(
 ) -> None:
     """Write a checkpoint as an .onnx or a .tflite file, as the name of the output ends; or a folder of several.
 
-    The file gives the same outputs as the network; without parity nothing is written. In a folder that holds for each
-    file: one that cannot be had is a row with its reason, and the exit code is 3.
+    With their extras also as .openvino, .ncnn and .mlpackage, which are folders, or as .pte. The file gives the same
+    outputs as the network; without parity nothing is written; of an .mlpackage nobody can tell but on macOS. In a
+    folder of several, a file that cannot be had is a row with its reason; the exit code is 3, or 4 for want of extras.
 
     Examples:
         edgepress export student.safetensors -o camera.onnx --input uint8
@@ -110,8 +111,9 @@ def export(
         named = parse.read_file(checkpoint, plain)
         _write_folder(named, data, parse.read_seen(DataOptions(), seen), wished, settings, force=force)
         return
-    format_of(output)
-    check_target(output, force=force, inputs=(checkpoint,))
+    form = format_of(output)
+    form.check_extra()
+    check_target(output, force=force, inputs=(checkpoint,), folder=form.folder)
     source = open_network(parse.read_file(checkpoint, plain), data, parse.read_seen(DataOptions(), seen))
     images, origin = samples_for(source.card, data, samples, settings.input)
     shipped = ship(source, output, images, settings=settings, force=force)
@@ -121,7 +123,7 @@ def export(
     say.result(
         {"file": output, "compared_on": origin, "records": records},
         f"{output}: {shipped.artefact.size_bytes:,} bytes, {_written(output, census)}{pixels}",
-        f"compared on {origin}",
+        *([] if shipped.faithful.unverified else [f"compared on {origin}"]),
         *shipped.faithful.lines(),
     )
 
@@ -136,7 +138,7 @@ def _write_folder(
     force: bool,
 ) -> None:
     from cli import many, say
-    from compress.errors import GateError, PlanError
+    from compress.errors import GateError, MissingExtraError, PlanError
     from compress.opening import data_for, open_network, training_data
 
     source = open_network(named, data, asked)
@@ -145,12 +147,13 @@ def _write_folder(
         raise PlanError("the checkpoint names no data that are on this machine; pass --data")
     images, found = data_for(source.card, known, asked), []
     for row in many.rows(source, images, wished, settings, force=force):
-        say.line(f"{row.wish.path}: {row.reason or 'written'}")
+        say.line(f"{row.wish.path}: {many.said(row)}")
         found.append(row)
     lost = [row for row in found if row.shipped is None]
     say.result({"files": many.facts(found), "data": images.name}, many.table(found))
     if lost:
-        raise GateError(f"{len(lost)} of {len(found)} files were not written; the reason of each stands above")
+        failed = MissingExtraError if all(row.missing for row in lost) else GateError
+        raise failed(f"{len(lost)} of {len(found)} files were not written; the reason of each stands above")
 
 
 def _written(path: Path, census: GraphCensus) -> str:

@@ -41,12 +41,14 @@ class Row:
         shipped: The file; None where there is none.
         effect: What quantization cost; None without it, or without a file.
         reason: Why there is no file.
+        missing: That is for want of an extra.
     """
 
     wish: Wish
     shipped: Shipped | None = None
     effect: Effect | None = None
     reason: str = ""
+    missing: bool = False
 
 
 def wishes(checkpoint: Path, folder: Path, formats: str | None, precisions: str | None) -> list[Wish]:
@@ -55,16 +57,16 @@ def wishes(checkpoint: Path, folder: Path, formats: str | None, precisions: str 
     Args:
         checkpoint: Whose name they take.
         folder: Where they go.
-        formats: Names with commas between; None for every format there is.
+        formats: Names with commas between; None for those of the core install.
         precisions: Likewise; None for fp32 alone.
 
     Raises:
         ExportError, PlanError: A name is unknown.
     """
     from compress.quantization import read_scheme
-    from exports import FORMATS, suffix_of
+    from exports import CORE, suffix_of
 
-    suffixes = [*dict.fromkeys(map(suffix_of, formats.split(",")))] if formats else [*FORMATS]
+    suffixes = [*dict.fromkeys(map(suffix_of, formats.split(",")))] if formats else [*CORE]
     names = [*dict.fromkeys(precisions.split(","))] if precisions else [FLOAT]
     for name in names:
         if name != FLOAT:
@@ -76,10 +78,11 @@ def wishes(checkpoint: Path, folder: Path, formats: str | None, precisions: str 
 def check(folder: Path, wished: Sequence[Wish], checkpoint: Path, *, force: bool) -> None:
     """Nothing, once every file may be written into the folder, or the folder may be made; OutputError if not."""
     from compress.files import check_target
+    from exports import format_of
 
     if folder.is_dir():
         for wish in wished:
-            check_target(wish.path, force=force, inputs=(checkpoint,))
+            check_target(wish.path, force=force, inputs=(checkpoint,), folder=format_of(wish.path).folder)
     else:
         check_target(folder, force=force, inputs=(checkpoint,), folder=True)
 
@@ -96,18 +99,20 @@ def rows(
         settings: How.
         force: Replace files that exist.
     """
-    from compress.errors import CompressError
+    from compress.errors import CompressError, MissingExtraError
+    from exports import format_of
 
     made: dict[str, Checkpoint] = {}
     for wish in wished:
-        wish.path.parent.mkdir(exist_ok=True)
-    for wish in wished:
         try:
+            format_of(wish.path).check_extra()
+            wish.path.parent.mkdir(exist_ok=True)
             if wish.precision not in made:
                 made[wish.precision] = _precise(source, images, wish.precision)
             yield _shipped(made[wish.precision], source, images, wish, settings, force=force)
         except CompressError as error:
-            yield Row(wish, reason=str(error).removeprefix(f"{wish.path.name}: "))
+            reason, missing = str(error).removeprefix(f"{wish.path.name}: "), isinstance(error, MissingExtraError)
+            yield Row(wish, reason=reason, missing=missing)
 
 
 def _precise(source: Checkpoint, images: Dataset, precision: str) -> Checkpoint:
@@ -141,6 +146,13 @@ def _shipped(
     return Row(wish, shipped, found[0] if found else None)
 
 
+def said(row: Row) -> str:
+    """What became of a wish, in a few words."""
+    if row.shipped is None:
+        return row.reason
+    return "written" if row.shipped.parity else row.shipped.faithful.lines()[0]
+
+
 def table(found: Sequence[Row]) -> Table:
     """The rows as a person reads them."""
     from cli import say
@@ -154,6 +166,8 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     if row.shipped is None:
         return row.wish.path.name, "not written", "", ""
     size = f"{row.shipped.artefact.size_bytes:,}"
+    if row.shipped.parity is None:
+        return row.wish.path.name, size, "not verified", ""
     if row.effect is None:
         share = row.shipped.parity.agreement
         return row.wish.path.name, size, "as the network", "" if share is None else share_text(share)

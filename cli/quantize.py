@@ -283,9 +283,11 @@ def _check(journal: Journal, wished: Scheme, rounding: str, *, trains: bool, onl
         journal.check()
         return
     refuse(_OF_TRAINING, "nothing is trained with --scheme; leave it out, or take --qat")
-    if journal.output.suffix != _CHECKPOINT:
-        format_of(journal.output)
-    check_target(journal.output, force=journal.force, inputs=journal.inputs)
+    form = None if journal.output.suffix == _CHECKPOINT else format_of(journal.output)
+    if form is not None:
+        form.check_extra()
+    folder = form is not None and form.folder
+    check_target(journal.output, force=journal.force, inputs=journal.inputs, folder=folder)
 
 
 def _teacher(teacher: Path | None, before: Checkpoint, images: Dataset, seed: int) -> Checkpoint:

@@ -45,35 +45,38 @@ def verify(
     """
     from cli import parse, say
     from compress.data import DataOptions
-    from compress.errors import ExportError, GateError
+    from compress.errors import ExportError, GateError, MissingExtraError
     from compress.opening import open_network
+    from exports import FORMATS
 
-    files = _files(file)
+    whole = file.is_dir() and file.suffix not in FORMATS
+    files = _files(file) if whole else [file]
     checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
-    documents, shown, broken = [], [], []
+    documents, shown, broken, missing = [], [], [], []
     for one in files:
         try:
             document, lines, failed = _verified(one, against, checkpoint, data, samples)
-        except ExportError as error:
-            if not file.is_dir():
+        except (ExportError, MissingExtraError) as error:
+            if not whole:
                 raise
             failed = str(error).removeprefix(f"{one}: ")
+            missing += [f"{one}: {failed}"] if isinstance(error, MissingExtraError) else []
             document, lines = {"file": str(one), "claims": [], "reason": failed}, [f"not verified {failed}"]
         documents.append(document)
-        shown += [*([str(one)] if file.is_dir() else []), *lines]
+        shown += [*([str(one)] if whole else []), *lines]
         broken += [f"{one}: {failed}"] if failed else []
-    say.result({"files": documents} if file.is_dir() else documents[0], *shown)
+    say.result({"files": documents} if whole else documents[0], *shown)
+    if missing == broken and missing:
+        raise MissingExtraError("; ".join(missing))
     if broken:
         raise GateError(f"{'; '.join(broken)}; do not ship it, export it again")
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or the exported files of a folder."""
+    """The exported files of a folder."""
     from compress.errors import ExportError
     from exports import FORMATS
 
-    if not path.is_dir():
-        return [path]
     found = sorted(entry for entry in path.iterdir() if entry.suffix in FORMATS)
     if not found:
         raise ExportError(f"{path} is a folder without exported files ({', '.join(FORMATS)}); give one that has some")

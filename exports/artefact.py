@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.checkpoint import Card
+from compress.errors import ExportError
 
 Input = Literal["float32", "uint8"]
 INPUTS: tuple[Input, ...] = ("float32", "uint8")
@@ -106,3 +108,27 @@ class Artefact:
             ExportError: The images do not fit the file.
         """
         return self.runner.bind(image)
+
+
+def as_array(path: Path, image: Tensor, shape: tuple[int | None, ...], dtype: str) -> NDArray[Any]:
+    """The images as a runtime takes them; ExportError where they do not fit the file.
+
+    Args:
+        path: Of the file, for messages.
+        image: (B, C, H, W).
+        shape: What the file takes; None where it leaves a side open.
+        dtype: Of the values that it takes.
+    """
+    fits = len(image.shape) == len(shape) and all(
+        side in (None, given) for side, given in zip(shape, image.shape, strict=True)
+    )
+    given = str(image.dtype).removeprefix("torch.")
+    if not fits or given != dtype or given not in INPUTS:
+        sides = ", ".join("any" if side is None else str(side) for side in shape)
+        raise ExportError(
+            f"{path}: takes {dtype} of shape ({sides}); got {given} of shape {tuple(image.shape)}; "
+            "edgepress gives float32 images, or pixels to a file that takes uint8; load the data with the size and "
+            "channels that the file takes"
+        )
+    array: NDArray[Any] = image.detach().cpu().contiguous().numpy()
+    return array

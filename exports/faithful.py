@@ -22,20 +22,26 @@ class Faithful:
     """How close a file is to its network.
 
     Attributes:
-        parity: Of the file, or of its graph where its activations are on grids.
+        parity: Of the file, or of its graph where its activations are on grids; None where the file cannot be run here.
         kernels: Of what runs on this machine to the graph; None where they are one, or cannot be told apart.
+        unverified: Why nothing was checked; "" where it was.
     """
 
-    parity: Parity | Closeness
+    parity: Parity | Closeness | None
     kernels: Closeness | None = None
+    unverified: str = ""
 
     def lines(self) -> list[str]:
         """In words, a line each."""
+        if self.parity is None:
+            return [f"converted, not verified: {self.unverified}"]
         told = [f"parity: {self.parity}"]
         return [*told, f"kernels of this machine against the graph: {self.kernels}"] if self.kernels else told
 
     def records(self, sha256: str) -> list[Record]:
         """As data: each difference with its limit, and on what share of images or pixels the two agree."""
+        if self.parity is None:
+            return [Record("parity", None, sha256=sha256, reason=self.unverified)]
         kept = _records("parity", self.parity, sha256)
         return [*kept, *_records("kernels", self.kernels, sha256)] if self.kernels else kept
 
@@ -55,11 +61,13 @@ def check_faithful(
         GateError: It is not: see `exports.parity.check_parity` and `exports.closeness.check_closeness`.
         ExportError: The images do not fit the file.
     """
-    network, path = reference(checkpoint, artefact.input), artefact.path if name is None else name
+    form, path = format_of(artefact.path), artefact.path if name is None else name
+    if form.unverified:
+        return Faithful(None, unverified=form.unverified)
+    network = reference(checkpoint, artefact.input)
     if not checkpoint.card.activations:
         return Faithful(check_parity(network, artefact, images, name=path))
-    opened = format_of(artefact.path).as_written
-    graph = opened(artefact.path) if opened else None
+    graph = form.as_written(artefact.path) if form.as_written else None
     networks = Networks(network, free_reference(checkpoint, artefact.input))
     return Faithful(*check_closeness(networks, graph, artefact, images, path))
 

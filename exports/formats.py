@@ -9,8 +9,9 @@ from pathlib import Path
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError, unknown_name
-from exports import run_litert, run_onnx, to_litert, to_onnx
+from exports import folder, openvino_census, run_litert, run_onnx, run_openvino, to_litert, to_onnx, to_openvino
 from exports.artefact import Artefact
+from exports.extras import check_extra
 from exports.graph import census, compared
 from exports.litert import census as litert_census
 from exports.litert import compared as litert_compared
@@ -30,6 +31,9 @@ class Format:
         census: What a file weighs and costs.
         as_written: Opens it so that it computes what its graph says; None where its runtime has no way to.
         folder: It is a folder of files, not one file.
+        extra: Of edgepress, without which it can be neither written nor read; "" where the core install does.
+        modules: What that extra brings, without dots.
+        unverified: Why its files cannot be run here and so are never called verified; "" where they can.
     """
 
     name: str
@@ -40,6 +44,13 @@ class Format:
     census: Callable[[Path], census.GraphCensus]
     as_written: Callable[[Path], Artefact] | None = None
     folder: bool = False
+    extra: str = ""
+    modules: tuple[str, ...] = ()
+    unverified: str = ""
+
+    def check_extra(self) -> None:
+        """Nothing, once what it needs is installed; MissingExtraError, which says how to install it, otherwise."""
+        check_extra(self.extra, self.modules)
 
 
 FORMATS: Mapping[str, Format] = {
@@ -55,7 +66,19 @@ FORMATS: Mapping[str, Format] = {
     ".tflite": Format(
         "LiteRT", "LiteRT", to_litert.write, run_litert.read, litert_compared.differences, litert_census.graph_census
     ),
+    ".openvino": Format(
+        "OpenVINO",
+        "OpenVINO",
+        to_openvino.write,
+        run_openvino.read,
+        folder.differences,
+        openvino_census.graph_census,
+        folder=True,
+        extra="openvino",
+        modules=("openvino",),
+    ),
 }
+CORE: tuple[str, ...] = tuple(suffix for suffix, form in FORMATS.items() if not form.extra)
 
 
 def suffix_of(name: str) -> str:

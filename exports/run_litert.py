@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,9 @@ from exports.artefact import Artefact, Provenance
 from exports.interrupt import interruptible
 from exports.litert import seal
 from exports.litert.model_file import Graph, Model, note, parse, read_bytes, text
+from exports.quiet import STDERR, silent
 
 _ERRORS = (RuntimeError, ValueError, MemoryError)
-_STDERR = 2
 
 
 def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
@@ -46,7 +44,7 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
     model = parse(path, content)
     card, provenance = _own_metadata(path, model, content, sealed=sealed)
     try:
-        with _quiet():
+        with silent(STDERR):  # LiteRT has no switch for what it writes there
             interpreter = interruptible(lambda: _loaded(content, threads), stop=lambda: None)
     except _ERRORS as error:
         raise ExportError(
@@ -162,24 +160,6 @@ def _loaded(content: bytes, threads: int) -> Interpreter:
     interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     return interpreter
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence for what native code writes to standard error inside the `with`: LiteRT has no switch for it."""
-    try:
-        kept = os.dup(_STDERR)
-    except OSError:  # there is no standard error
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, _STDERR)
-        yield
-    finally:
-        os.dup2(kept, _STDERR)
-        os.close(nowhere)
-        os.close(kept)
 
 
 def _own_metadata(

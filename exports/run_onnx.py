@@ -17,7 +17,7 @@ from torch import Tensor
 from compress.checkpoint import Card
 from compress.errors import ExportError
 from exports import label
-from exports.artefact import INPUTS, Artefact, Provenance
+from exports.artefact import Artefact, Provenance, as_array
 from exports.graph import seal
 from exports.graph.model_file import has_external_data, parse, read_bytes
 from exports.interrupt import interruptible
@@ -117,11 +117,11 @@ class OnnxRunner:
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
-        return torch.from_numpy(self._run(self._array(image)))
+        return torch.from_numpy(self._run(as_array(self._path, image, self.shape, self.dtype)))
 
     def bind(self, image: Tensor) -> Callable[[], None]:
         """A call that runs the session on `image` alone, through I/O binding into one output buffer."""
-        array = self._array(image)
+        array = as_array(self._path, image, self.shape, self.dtype)
         source = onnxruntime.OrtValue.ortvalue_from_numpy(array)
         target = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty_like(self._run(array)))
         binding = self._session.io_binding()
@@ -141,20 +141,6 @@ class OnnxRunner:
         if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.ndim == 0:
             raise ExportError(f"{self._path}: its first output is no tensor of numbers; edgepress needs one of logits")
         return found
-
-    def _array(self, image: Tensor) -> np.ndarray:
-        fits = len(image.shape) == len(self.shape) and all(
-            side in (None, given) for side, given in zip(self.shape, image.shape, strict=True)
-        )
-        given = str(image.dtype).removeprefix("torch.")
-        if not fits or given != self.dtype or given not in INPUTS:
-            sides = ", ".join("any" if side is None else str(side) for side in self.shape)
-            raise ExportError(
-                f"{self._path}: takes {self.dtype} of shape ({sides}); got {given} of shape {tuple(image.shape)}; "
-                "edgepress gives float32 images, or pixels to a file that takes uint8; load the data with the size and "
-                "channels that the file takes"
-            )
-        return image.detach().cpu().contiguous().numpy()
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from exports.source import Settings
 
 @dataclass(frozen=True)
 class Shipped:
-    """A file that was put in place, and the check that it passed before."""
+    """A file that was put in place, and the check that it passed before; None where its format cannot be run here."""
 
     artefact: Artefact
     faithful: Faithful
 
     @property
-    def parity(self) -> Parity | Closeness:
-        """How close the file, or its graph, is to its network."""
+    def parity(self) -> Parity | Closeness | None:
+        """How close the file, or its graph, is to its network; None where its format cannot be run here."""
         return self.faithful.parity
 
 
@@ -42,6 +42,8 @@ def ship(
 ) -> Shipped:
     """The checkpoint in the format that the suffix of `path` names, once it gives the outputs of its network.
 
+    A format that cannot be run here, see `Format.unverified`, is read back and no more: `approve` is not asked.
+
     Args:
         checkpoint: What to export; it is left as it is.
         path: The file, or the folder, to write.
@@ -53,10 +55,12 @@ def ship(
     Raises:
         ExportError: The format is unknown, or cannot express the network.
         GateError: The file does not give the outputs of the network; nothing is written.
+        MissingExtraError: What writes the format is not installed.
         OutputError: It cannot be written there, or another process is at it.
     """
     path = Path(path)
     form = format_of(path)
+    form.check_extra()
     check_target(path, force=force, folder=form.folder)
     wish = settings or Settings()
     passed: list[Faithful] = []
@@ -65,6 +69,8 @@ def ship(
         form.write(checkpoint, staged, wish)
         written = form.read(staged)
         passed.append(check_faithful(checkpoint, written, images, name=path))
+        if passed[0].unverified:
+            return
         if approve is not None:
             approve(written)
 

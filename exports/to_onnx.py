@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
 import onnx
@@ -26,6 +22,7 @@ from exports.graph.codes import least_ir_version, least_opset, store
 from exports.graph.pixels import take_pixels
 from exports.graph.seal import seal
 from exports.graph.strip import strip
+from exports.quiet import quiet
 from exports.source import DEFAULT_OPSET, OPSETS, Settings, noise, source_network
 
 
@@ -98,7 +95,7 @@ def _opset(asked: int | None, grids: Sequence[Grid]) -> int:
 
 def _convert(network: nn.Module, output: str, image: Tensor, opset: int) -> ModelProto:
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 network,
                 (image,),
@@ -126,16 +123,3 @@ def _check(model: ModelProto, opset: int) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, InferenceError) as error:
         raise ExportError(f"the exported model is not valid ONNX: {str(error).strip().splitlines()[0]}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence for what torch warns, logs and prints inside the `with`; exceptions pass, with all they say."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -33,12 +33,13 @@ torch.set_num_threads(1)  # the networks are tiny, and threads that wait for eac
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test marked `extra(NAME)` or `extra(NAME, MODULE)` is skipped where the module of that extra is missing."""
+    """A test marked `extra(NAME)` or `extra(NAME, MODULE, ...)` is skipped where a module of that extra is missing."""
     for item in items:
         for mark in item.iter_markers("extra"):
-            extra, module = mark.args[0], mark.args[-1]
-            if find_spec(module) is None:
-                reason = f"{module} is missing: pip install 'edgepress[{extra}]'"
+            extra, *modules = mark.args
+            missing = [module for module in modules or [extra] if find_spec(module) is None]
+            if missing:
+                reason = f"{' and '.join(missing)} missing: pip install 'edgepress[{extra}]'"
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 

@@ -45,7 +45,7 @@ from compress.opening import data_for
 from compress.quantization import SCHEMES
 from compress.smaller import quantized_by
 from compress.tasks import TASKS
-from exports import FORMATS, Artefact, Settings, format_of, ship
+from exports import CORE, Artefact, Settings, format_of, ship
 from exports.answers import as_network
 from exports.effect import Effect, effect
 from exports.source import calibration, samples
@@ -126,7 +126,7 @@ _Version = tuple[str, str, Checkpoint]  # precision, how it was made, what
 def _files(network: Checkpoint, versions: Sequence[_Version], images: Dataset, folder: Path) -> Iterator[_Made]:
     folder.mkdir()
     for precision, how, small in versions:
-        for suffix in FORMATS:
+        for suffix in CORE:
             path = folder / f"{precision}{' trained' if how == 'trained' else ''}{suffix}"
             try:
                 yield _Made(path, precision, how, _shipped(small, network, images, path))

@@ -1,0 +1,74 @@
+"""A checkpoint as a folder with the two files of OpenVINO's intermediate representation, model.xml and model.bin."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from compress.checkpoint import Checkpoint
+from compress.errors import ExportError
+from exports import folder
+from exports.extras import need
+from exports.source import Settings
+from exports.to_onnx import to_lowered
+
+EXTRA = "openvino"
+GRAPH, WEIGHTS = "model.xml", "model.bin"
+LEAST_BITS = 4
+
+
+def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
+    """Write the network for any batch size; its input is the scaled image, or its pixels. Codes stay codes.
+
+    Raises:
+        ExportError: The network cannot be expressed in ONNX, from which OpenVINO reads it, or OpenVINO lacks an
+            operator or a type of it.
+        MissingExtraError: OpenVINO is not installed.
+    """
+    openvino = need(EXTRA, "openvino")
+    _check(checkpoint, path)
+    content = to_lowered(checkpoint, settings).SerializeToString(deterministic=True)
+    path.mkdir()
+    try:
+        model = openvino.Core().read_model(content, b"")
+        _name_by_place(model)
+        openvino.save_model(model, path / GRAPH, compress_to_fp16=False)
+    except Exception as error:  # the C++ behind it raises whatever the operator at hand throws
+        raise ExportError(f"{path.name}: OpenVINO cannot express this network: {reason(error)}") from error
+    _close_up(path / GRAPH)
+    folder.close(path, checkpoint, settings)
+
+
+def reason(error: Exception) -> str:
+    """What OpenVINO says, without the places in its source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return (told or lines or [type(error).__name__])[0][:300]
+
+
+def version(openvino: ModuleType) -> str:
+    """Of the library, as "2026.4.1"."""
+    return str(openvino.get_version()).partition("-")[0]
+
+
+def _check(checkpoint: Checkpoint, path: Path) -> None:
+    strange = {grid.bits for grid in checkpoint.card.grids if grid.bits < LEAST_BITS}
+    if strange:
+        raise ExportError(
+            f"{path.name}: OpenVINO has no type for weights of {' and '.join(map(str, sorted(strange)))} bits; take "
+            "the scheme w8 or w4, or export to .onnx"
+        )
+
+
+def _name_by_place(model: Any) -> None:
+    """Give every operator its place as a name; those of OpenVINO go on counting from one network to the next."""
+    for place, operator in enumerate(model.get_ordered_ops()):
+        if operator.get_type_name() not in ("Parameter", "Result"):
+            operator.set_friendly_name(f"{place:x}")
+
+
+def _close_up(graph: Path) -> None:
+    """Rewrite the XML without what only indents it, which is a third of it."""
+    graph.write_text(re.sub(r">\s+<", "><", graph.read_text(encoding="utf-8")), encoding="utf-8")
