@@ -9,7 +9,19 @@ from pathlib import Path
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError, unknown_name
-from exports import folder, openvino_census, run_litert, run_onnx, run_openvino, to_litert, to_onnx, to_openvino
+from exports import (
+    folder,
+    ncnn_census,
+    openvino_census,
+    run_litert,
+    run_ncnn,
+    run_onnx,
+    run_openvino,
+    to_litert,
+    to_ncnn,
+    to_onnx,
+    to_openvino,
+)
 from exports.artefact import Artefact
 from exports.extras import check_extra
 from exports.graph import census, compared
@@ -76,6 +88,17 @@ FORMATS: Mapping[str, Format] = {
         folder=True,
         extra="openvino",
         modules=("openvino",),
+    ),
+    ".ncnn": Format(
+        "ncnn",
+        "ncnn",
+        to_ncnn.write,
+        run_ncnn.read,
+        folder.differences,
+        ncnn_census.graph_census,
+        folder=True,
+        extra="ncnn",
+        modules=("ncnn", "pnnx"),
     ),
 }
 CORE: tuple[str, ...] = tuple(suffix for suffix, form in FORMATS.items() if not form.extra)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from compress.checkpoint import Card, Checkpoint
 from compress.data import Split
+from compress.errors import ExportError
 from compress.quantization import plain, round_biases, round_with, whole_steps
 from compress.stages import Answer, unscaled
 from compress.tasks import TASKS
@@ -59,6 +61,28 @@ def source_network(checkpoint: Checkpoint) -> nn.Module:
     output = TASKS[checkpoint.card.task].output
     last = network.stages[-1].name if network.stages else output
     return network.model if output == last else Answer(network, output).eval()
+
+
+def check_floats(path: Path, kind: str, checkpoint: Checkpoint, settings: Settings) -> None:
+    """Nothing, once a format that holds nothing else takes float32 images and stores float32 weights.
+
+    Args:
+        path: Of the file, for messages.
+        kind: What the format is called.
+        checkpoint: What is to be written.
+        settings: How it is wished.
+
+    Raises:
+        ExportError: It is to take pixels or to store codes, which would be floats there and save nothing.
+    """
+    if settings.input != "float32":
+        raise ExportError(f"{path.name}: {kind} takes float32 images; leave --input out, or export to .onnx")
+    bits = sorted({grid.bits for grid in checkpoint.card.grids})
+    if bits:
+        raise ExportError(
+            f"{path.name}: {kind} as it is written here stores float32, not weights of {' and '.join(map(str, bits))} "
+            "bits; export to .onnx, .tflite or .openvino, which store codes"
+        )
 
 
 def reference(checkpoint: Checkpoint, takes: Input) -> Callable[[Tensor], Tensor]:
