@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.checkpoint import Card, Checkpoint
-_VERSIONS = ("opset", "ir_version", "schema")
+_VERSIONS = ("opset", "ir_version", "schema", "specification")
 
 
 def inspect(
@@ -156,7 +156,8 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "operators" in facts:
         operators = ", ".join(f"{kind} {count}" for kind, count in facts["operators"].items())
         versions = ", ".join(f"{name} {facts[name]}" for name in _VERSIONS if name in facts)
-        lines += [("versions", versions), ("operators", operators)]
+        lines += [("versions", versions)] if versions else []
+        lines += [("operators", operators)]
     if "surgery" in facts:
         surgery = facts["surgery"]
         lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,11 @@ def _missing(extra: str, package: str, reason: str) -> MissingExtraError:
 
 @contextmanager
 def _untold() -> Iterator[None]:
-    """Inside the `with` nothing that is imported finds the package that tells Intel of it, as OpenVINO does."""
+    """Inside the `with` nothing that is imported finds the package that tells Intel of it, as OpenVINO does.
+
+    Nor are there more environment variables after it than before.
+    """
+    variables = dict(os.environ)
     before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == _TELEMETRY}
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # for which `import` raises ImportError
     try:
@@ -67,3 +72,5 @@ def _untold() -> Iterator[None]:
     finally:
         del sys.modules[_TELEMETRY]
         sys.modules.update(before)
+        for name in os.environ.keys() - variables.keys():  # as ExecuTorch leaves one for OpenVINO
+            del os.environ[name]

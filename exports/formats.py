@@ -10,13 +10,19 @@ from pathlib import Path
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError, unknown_name
 from exports import (
+    executorch_census,
+    executorch_seal,
     folder,
     ncnn_census,
     openvino_census,
+    run_coreml,
+    run_executorch,
     run_litert,
     run_ncnn,
     run_onnx,
     run_openvino,
+    to_coreml,
+    to_executorch,
     to_litert,
     to_ncnn,
     to_onnx,
@@ -99,6 +105,28 @@ FORMATS: Mapping[str, Format] = {
         folder=True,
         extra="ncnn",
         modules=("ncnn", "pnnx"),
+    ),
+    ".pte": Format(
+        "ExecuTorch",
+        "ExecuTorch",
+        to_executorch.write,
+        run_executorch.read,
+        executorch_seal.differences,
+        executorch_census.graph_census,
+        extra="executorch",
+        modules=("executorch",),
+    ),
+    ".mlpackage": Format(
+        "CoreML",
+        "Core ML",
+        to_coreml.write,
+        run_coreml.read,
+        folder.differences,
+        run_coreml.graph_census,
+        folder=True,
+        extra="coreml",
+        modules=("coremltools",),
+        unverified=run_coreml.UNVERIFIED,
     ),
 }
 CORE: tuple[str, ...] = tuple(suffix for suffix, form in FORMATS.items() if not form.extra)

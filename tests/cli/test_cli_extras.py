@@ -124,3 +124,26 @@ def test_a_folder_of_files_is_verified_but_for_what_an_extra_must_read(teacher_p
     assert result.exit_code == 4
     assert "teacher.openvino: openvino is not installed" in result.stderr
     assert result.stdout.count("\nok ") == 5
+
+
+@pytest.mark.extra("coreml", "coremltools")
+def test_coreml_is_converted_and_never_called_verified(teacher_path: Path, tmp_path: Path) -> None:
+    words = ("--to", "coreml,onnx", "--data", "digits", "-o", tmp_path / "dist")
+    result = edgepress("export", teacher_path, *words)
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "dist" / "teacher.mlpackage"
+    assert f"{path}: converted, not verified: Core ML runs on macOS only" in result.output
+    assert "not verified" in next(line for line in result.stdout.splitlines() if path.name in line)
+    alone = edgepress("export", teacher_path, "-o", tmp_path / "alone.mlpackage", "--json")
+    parity = next(one for one in json.loads(alone.stdout)["records"] if one["quantity"] == "parity")
+    assert (parity["value"], parity["reason"]) == (None, "Core ML runs on macOS only")
+    assert "parity: max" not in alone.stdout
+    checked = edgepress("verify", path, "--against", teacher_path)
+    assert checked.exit_code == 0
+    assert checked.stdout.count("\nok ") == 4
+    assert "not checked  parity: Core ML runs on macOS only" in checked.stdout
+    assert edgepress("inspect", path).exit_code == 0
+    for command in (("evaluate", path, "--data", "digits"), ("benchmark", path)):
+        refused = edgepress(*command)
+        assert refused.exit_code == 2
+        assert "converted, not verified: Core ML runs on macOS only" in refused.stderr
