@@ -77,11 +77,10 @@ def check_floats(path: Path, kind: str, checkpoint: Checkpoint, settings: Settin
     """
     if settings.input != "float32":
         raise ExportError(f"{path.name}: {kind} takes float32 images; leave --input out, or export to .onnx")
-    bits = sorted({grid.bits for grid in checkpoint.card.grids})
-    if bits:
+    if checkpoint.card.grids:
         raise ExportError(
-            f"{path.name}: {kind} as it is written here stores float32, not weights of {' and '.join(map(str, bits))} "
-            "bits; export to .onnx, .tflite or .openvino, which store codes"
+            f"{path.name}: {kind} as it is written here stores float32 alone, in which rounded weights save nothing; "
+            "export to .onnx or .openvino, which store codes"
         )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from onnx import ModelProto, helper, numpy_helper
+
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
 from exports import folder
@@ -29,7 +31,7 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
     """
     openvino = need(EXTRA, "openvino")
     _check(checkpoint, path)
-    content = to_lowered(checkpoint, settings).SerializeToString(deterministic=True)
+    content = _biases_apart(to_lowered(checkpoint, settings)).SerializeToString(deterministic=True)
     path.mkdir()
     try:
         model = openvino.Core().read_model(content, b"")
@@ -60,6 +62,30 @@ def _check(checkpoint: Checkpoint, path: Path) -> None:
             f"{path.name}: OpenVINO has no type for weights of {' and '.join(map(str, sorted(strange)))} bits; take "
             "the scheme w8 or w4, or export to .onnx"
         )
+
+
+def _biases_apart(model: ModelProto) -> ModelProto:
+    """The model with the bias of every convolution added after it; inside, OpenVINO makes nine operators of it."""
+    graph, nodes = model.graph, list(model.graph.node)
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    del graph.node[:]
+    for node in nodes:
+        graph.node.append(node)
+        window = next((entry.ints for entry in node.attribute if entry.name == "kernel_shape"), None)
+        if node.op_type != "Conv" or window is None or len(node.input) < 3 or node.input[2] not in stored:
+            continue
+        convolution = graph.node[-1]
+        (answer,), bias = convolution.output, numpy_helper.to_array(stored[convolution.input[2]])
+        column, before = f"{answer}/bias", f"{answer}/convolution"
+        graph.initializer.append(numpy_helper.from_array(bias.reshape(-1, *(1 for _ in window)), column))
+        graph.node.append(helper.make_node("Add", [before, column], [answer]))
+        del convolution.input[2]
+        convolution.output[0] = before
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return model
 
 
 def _name_by_place(model: Any) -> None:

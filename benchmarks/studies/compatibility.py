@@ -1,7 +1,8 @@
 """Which network goes into which format and precision: `python -m benchmarks.studies.compatibility docs/formats.md`.
 
 Every network is built with random weights, its batch-norm warmed up, quantized by rounding to the nearest and shipped;
-a file counts only once it gives the outputs of its network on noise.
+a file counts only once it gives the outputs of its network on noise. Formats that need an extra take part where it is
+installed: `pip install 'edgepress[formats]'`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PRECISIONS = ("fp32", *SCHEMES)
 CLASSES = tuple("abcdefghij")
 SAMPLES = 8
 
-Cell = tuple[int, str]  # bytes of the file; or 0 and why there is none
+Cell = tuple[int, str]  # bytes of the file, 0 where there is none; and why, or what there is to say of it
 
 
 def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
@@ -66,7 +67,8 @@ def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
                 path = Path(folder) / f"{precision}{suffix}"
                 try:
                     shipped = ship(small, path, images, settings=Settings(lineage=False))
-                    yield precision, suffix, (shipped.artefact.size_bytes, "")
+                    doubt = "" if shipped.parity else shipped.verdict
+                    yield precision, suffix, (shipped.artefact.size_bytes, doubt)
                 except CompressError as error:
                     yield precision, suffix, (0, str(error).removeprefix(f"{path.name}: "))
 
@@ -84,22 +86,22 @@ def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
 
 def markdown(found: Mapping[str, Mapping[tuple[str, str], Cell]]) -> str:
     """Network to its cells as a table of the bytes of each file (without lineage), and under it every reason once."""
-    heads = [f"{form.name} {precision}" for precision in PRECISIONS for form in FORMATS.values()]
-    keys = [(precision, suffix) for precision in PRECISIONS for suffix in FORMATS]
     reasons: dict[str, int] = {}
     rows = []
     for name, row in found.items():
-        told = [_told(row[key], reasons) for key in keys]
-        rows.append(f"| {name} | {' | '.join(told)} |")
+        for suffix, form in FORMATS.items():
+            told = [_told(row[precision, suffix], reasons) for precision in PRECISIONS]
+            rows.append(f"| {name} | {form.name} | {' | '.join(told)} |")
     notes = [f"{number}. {reason}" for reason, number in reasons.items()]
     made = ", ".join(f"{package} {version}" for package, version in versions().items())
-    head = [f"| network | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
+    head = [f"| network | format | {' | '.join(PRECISIONS)} |", f"|---|---|{'---:|' * len(PRECISIONS)}"]
     return "\n".join([*head, *rows, "", *notes, "", made])
 
 
 def _told(cell: Cell, reasons: dict[str, int]) -> str:
     size, reason = cell
-    return f"{size:,}" if size else f"no ({reasons.setdefault(reason, len(reasons) + 1)})"
+    note = f" ({reasons.setdefault(reason, len(reasons) + 1)})" if reason else ""
+    return f"{f'{size:,}' if size else 'no'}{note}"
 
 
 def main(
@@ -114,7 +116,7 @@ def main(
         found[name] = {}
         for precision, suffix, cell in cells(name, size):
             found[name][precision, suffix] = cell
-            typer.echo(f"{name} {precision}{suffix}: {cell[1] or f'{cell[0]:,} bytes'}")
+            typer.echo(f"{name} {precision}{suffix}: {cell[0]:,} bytes {cell[1]}".rstrip())
     write_section(page, markdown(found), title="Which network goes into which format")
 
 

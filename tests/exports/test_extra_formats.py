@@ -230,7 +230,7 @@ def test_codes_stay_codes_or_are_refused(checkpoint: Checkpoint, made: Shipped, 
     grids, path = plan(checkpoint.network, SCHEMES[scheme]), tmp_path / made.artefact.path.name
     small, bits = quantized(checkpoint, grids, "q", rounding="nearest"), max(grid.bits for grid in grids)
     if bits not in STORES.get(path.suffix, ()):
-        with pytest.raises(ExportError, match=rf"^{path.name}: .* weights of .*{bits} .*export to \.onnx"):
+        with pytest.raises(ExportError, match=rf"^{path.name}: .*weights .*export to \.onnx"):
             ship(small, path, [noise(checkpoint.card)])
         assert list(tmp_path.iterdir()) == []
         return
