@@ -67,7 +67,7 @@ def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
                 path = Path(folder) / f"{precision}{suffix}"
                 try:
                     shipped = ship(small, path, images, settings=Settings(lineage=False))
-                    doubt = "" if shipped.parity else shipped.verdict
+                    doubt = "" if shipped.parity else shipped.faithful.lines()[0]
                     yield precision, suffix, (shipped.artefact.size_bytes, doubt)
                 except CompressError as error:
                     yield precision, suffix, (0, str(error).removeprefix(f"{path.name}: "))

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError, GateError, MissingExtraError
-from compress.jobs import quantized
 from compress.quantization import SCHEMES, plan
+from compress.smaller import quantized
 from exports import CORE, FORMATS, Format, Settings, Shipped, noise, ship
 from exports.claims import verify
 from exports.graph.census import network_census
