@@ -44,6 +44,7 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
             )
             model.user_defined_metadata.clear()  # which hold the day
             model.save(str(path))
+            (path / GRAPH).write_bytes(model.get_spec().SerializeToString(deterministic=True))
     except Exception as error:  # torch.jit and coremltools raise whatever the operator at hand throws
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(f"{path.name}: coremltools cannot convert this network: {reason:.300}") from error

@@ -18,6 +18,7 @@ from compress.quantization import SCHEMES, plan
 from compress.smaller import quantized
 from exports import CORE, FORMATS, Format, Settings, Shipped, noise, ship
 from exports.claims import verify
+from exports.extras import need
 from exports.graph.census import network_census
 from exports.graph.seal import AlteredError
 
@@ -253,3 +254,11 @@ def test_pixels_go_in_or_are_refused(checkpoint: Checkpoint, made: Shipped, tmp_
     with torch.no_grad():
         expected = checkpoint.network.model(checkpoint.card.scale(pixels))
     torch.testing.assert_close(artefact(pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.extra("coreml", "coremltools")
+def test_a_mlpackage_does_not_lie_in_the_order_of_one_process(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    specification = need("coreml", "coremltools.proto.Model_pb2").Model
+    FORMATS[".mlpackage"].write(checkpoint, tmp_path / "student.mlpackage", Settings())
+    content = (tmp_path / "student.mlpackage" / "Data/com.apple.CoreML/model.mlmodel").read_bytes()
+    assert specification.FromString(content).SerializeToString(deterministic=True) == content
