@@ -186,11 +186,12 @@ def _latencies(files: Mapping[str, Path], images: Dataset, protocol: Protocol) -
 def _times(name: str, taken: Mapping[str, Latency]) -> dict[str, Any]:
     """A file's median, and how many times as fast as others it is."""
     own = taken[name]
-    found = {"median_ms": own.median_ms, "ratio": _ratio(taken[REFERENCE], own)}
-    return found | ({"speedup": _ratio(taken[TEACHER], own)} if TEACHER in taken else {})
+    found = {"median_ms": own.median_ms, "ratio": ratio_of(taken[REFERENCE], own)}
+    return found | ({"speedup": ratio_of(taken[TEACHER], own)} if TEACHER in taken else {})
 
 
-def _ratio(other: Latency, own: Latency) -> dict[str, Any]:
+def ratio_of(other: Latency, own: Latency) -> dict[str, Any]:
+    """How many times as fast as another file one is, with the verdict in words; JSON-able."""
     clocks = {
         WALL: ratio(other.wall_medians_ms, own.wall_medians_ms),
         CPU: ratio(other.cpu_medians_ms, own.cpu_medians_ms),

@@ -28,7 +28,7 @@ _KINDS = {
 _PACKED_BITS = {"int4": 4, "int2": 2}  # of the types of which a byte holds several
 
 
-class _Buffer:
+class AlignedBuffer:
     """The bytes of one buffer, which the file holds at a multiple of 16 from its start."""
 
     def __init__(self, content: bytes) -> None:
@@ -52,7 +52,7 @@ class Builder:
     """Tensors and operators of one graph, in the order in which they were added."""
 
     def __init__(self) -> None:
-        self._buffers = [_Buffer(b"")]  # the first is that of every tensor without values
+        self._buffers = [AlignedBuffer(b"")]  # the first is that of every tensor without values
         self._size = 0
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
@@ -179,7 +179,7 @@ class Builder:
         return len(self._tensors) - 1
 
     def _store(self, content: bytes) -> int:
-        self._buffers.append(_Buffer(content))
+        self._buffers.append(AlignedBuffer(content))
         self._size += len(content) + _ALIGNMENT
         return len(self._buffers) - 1
 
