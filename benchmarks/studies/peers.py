@@ -45,13 +45,13 @@ from compress.evidence import weights_digest
 from compress.files import check_target
 from compress.metrics import wilson_interval
 from compress.opening import data_for
-from compress.quantization import FULL_RANGE, SCHEMES
+from compress.quantization import FULL_RANGE, SCHEMES, Scheme
 from compress.smaller import quantized_by
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, features
 from exports import FORMATS, Artefact, Settings, format_of, ship
 from exports.answers import FileNetwork, as_network
-from exports.source import calibration, samples
+from exports.source import calibration
 
 SCHEMA = "edgepress-peers/1"
 OWN = "edgepress"
@@ -60,7 +60,7 @@ REFERENCE = f"{FLOAT}.onnx"
 CALIBRATION = 256
 SURE = 1.96  # deviations at either side of a mean that hold 95 %
 USUAL = Protocol()
-OURS = {"w8": SCHEMES["w8"], "static": SCHEMES["static"], "static, 8 bits": FULL_RANGE}
+OURS: Mapping[str, Scheme] = {"w8": SCHEMES["w8"], "static": SCHEMES["static"], "static, 8 bits": FULL_RANGE}
 HOW = {
     FLOAT: "the float network",
     "w8": "weights int8, compensated rounding",
@@ -70,13 +70,19 @@ HOW = {
 
 
 def study(
-    file: Path, data: str, *, peers: Mapping[str, Quantizer] = QUANTIZERS, protocol: Protocol = USUAL
+    file: Path,
+    data: str,
+    *,
+    ours: Mapping[str, Scheme] = OURS,
+    peers: Mapping[str, Quantizer] = QUANTIZERS,
+    protocol: Protocol = USUAL,
 ) -> dict[str, Any]:
     """The document.
 
     Args:
         file: Checkpoint of a classifier with float weights.
         data: Name or path of the data set.
+        ours: Name, one of `HOW`, to the scheme.
         peers: Name to the quantizer; see `benchmarks.studies.quantizers`.
         protocol: How latency is measured.
 
@@ -91,7 +97,7 @@ def study(
     seen = calibration(network.card, images.train, CALIBRATION)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as name:
         folder = Path(name)
-        made = [*_ours(network, seen, images, folder), *_theirs(seen, peers, folder)]
+        made = [*_ours(network, ours, seen, folder), *_theirs(peers, seen, folder)]
         files = {one.name: one for one in made if not one.reason}
         answers = {name: _answers(as_network(one.open(1), images.scale), images) for name, one in files.items()}
         answers[FLOAT] = _answers(network.network, images)
@@ -149,40 +155,43 @@ def _bare(path: Path) -> Path:
     return path.with_name(f"bare-{path.name}")
 
 
-def _ours(network: Checkpoint, seen: Sequence[Tensor], images: Dataset, folder: Path) -> Iterator[_Made]:
+def _ours(network: Checkpoint, ours: Mapping[str, Scheme], seen: Sequence[Tensor], folder: Path) -> Iterator[_Made]:
     versions = {FLOAT: network}
-    for name, scheme in OURS.items():
+    for name, scheme in ours.items():
         versions[name] = quantized_by(network, scheme, "edgepress quantize", rounding="compensated", images=seen)
     for name, small in versions.items():
         for suffix in FORMATS:
             path, reason = folder / f"{name}{suffix}", ""
             try:
-                ship(small, path, samples(small.card, images.test), settings=Settings(lineage=False))
-                ship(small, _bare(path), [next(samples(small.card, images.test))], settings=Settings(label=False))
+                ship(small, path, seen, settings=Settings(lineage=False))
             except CompressError as error:
                 if name == FLOAT:
                     raise
                 reason = str(error).removeprefix(f"{path.name}: ")
-            yield _Made(path.name, f"{OWN} {__version__}", HOW[name], path, path.name, reason)
+            yield _checked(_Made(path.name, f"{OWN} {__version__}", HOW[name], path, path.name, reason), seen[0])
 
 
-def _theirs(seen: Sequence[Tensor], peers: Mapping[str, Quantizer], folder: Path) -> Iterator[_Made]:
+def _theirs(peers: Mapping[str, Quantizer], seen: Sequence[Tensor], folder: Path) -> Iterator[_Made]:
     source = Source({suffix: _bare(folder / f"{FLOAT}{suffix}") for suffix in FORMATS}, seen)
     for name, peer in peers.items():
         path = folder / f"{name}{peer.suffix}"
         reason = made_by(peer, source, path)
-        made = _Made(name, f"{peer.package} {peer.version}".strip(), peer.how, path, peer.ours, reason)
-        yield made if reason else replace(made, reason=_stripped(made, seen[0]))
+        yield _checked(
+            _Made(name, f"{peer.package} {peer.version}".strip(), peer.how, path, peer.ours, reason), seen[0]
+        )
 
 
-def _stripped(made: _Made, images: Tensor) -> str:
-    """Why the file does not count: it cannot be run, or answers otherwise once stripped; empty where it does."""
+def _checked(made: _Made, images: Tensor) -> _Made:
+    """The same, with its bare file beside it; or why it does not count: it cannot be run, or answers otherwise bare."""
+    if made.reason:
+        return made
     try:
         bare.strip(made.path, made.bare)
         whole, less = (FileNetwork(one.open(1))(images) for one in (made, replace(made, path=made.bare)))
-    except Exception as error:  # it is a stranger's file, in a stranger's runtime
-        return f"it cannot be run: {first_line(error)}"
-    return "" if torch.equal(whole, less) else "it answers otherwise once stripped of names and metadata"
+    except Exception as error:  # it may be a stranger's file, in a stranger's runtime
+        return replace(made, reason=f"it cannot be run: {first_line(error)}")
+    same = torch.equal(whole, less)
+    return made if same else replace(made, reason="it answers otherwise once stripped of names and metadata")
 
 
 def _answers(network: Staged, images: Dataset) -> _Answers:

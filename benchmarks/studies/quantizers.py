@@ -168,6 +168,15 @@ def _nncf(source: Source, path: Path) -> None:
     openvino.save_model(small, path / GRAPH, compress_to_fp16=False)
 
 
+def _nncf_onnx(source: Source, path: Path) -> None:
+    import nncf
+    import onnx
+
+    images = [{_INPUT: image} for image in source.singles]
+    whole = onnx.load(source.files[ONNX])
+    onnx.save(nncf.quantize(whole, nncf.Dataset(images), subset_size=len(images)), path)
+
+
 def _ai_edge(source: Source, path: Path, *, name: str) -> None:
     """What comes in and goes out stays float32, as in the files that it is held against."""
     from ai_edge_quantizer import quantizer, recipe
@@ -226,12 +235,10 @@ def _ai_edge_quantizer(how: str, ours: str, recipe: str) -> Quantizer:
 
 
 _SEVEN = "QDQ, activations uint8, weights of 7 bits (reduce_range) per channel"
+_NNCF = "as it comes, with bias correction, 7 bits for the first layer and 8 for others, of the"
 QUANTIZERS: Mapping[str, Quantizer] = {
     "onnxruntime static, min-max": _onnxruntime(
         f"{_SEVEN}, whole ranges", "static.onnx", partial(_onnxruntime_static, by="MinMax", reduced=True)
-    ),
-    "onnxruntime static, entropy": _onnxruntime(
-        f"{_SEVEN}, ranges by entropy", "static.onnx", partial(_onnxruntime_static, by="Entropy", reduced=True)
     ),
     "onnxruntime static, percentile": _onnxruntime(
         f"{_SEVEN}, ranges by percentile", "static.onnx", partial(_onnxruntime_static, by="Percentile", reduced=True)
@@ -246,14 +253,10 @@ QUANTIZERS: Mapping[str, Quantizer] = {
         "w8.onnx",
         _onnxruntime_dynamic,
     ),
-    "nncf": Quantizer(
-        "nncf",
-        ("nncf", "openvino"),
-        OPENVINO,
-        "post-training quantization of the OpenVINO model, as it comes: 7 bits in the first layer, 8 in others",
-        "static, 8 bits.onnx",
-        _nncf,
+    "nncf, OpenVINO": Quantizer(
+        "nncf", ("nncf", "openvino"), OPENVINO, f"{_NNCF} OpenVINO model", "static, 8 bits.onnx", _nncf
     ),
+    "nncf, ONNX": Quantizer("nncf", ("nncf",), ONNX, f"{_NNCF} ONNX model", "static, 8 bits.onnx", _nncf_onnx),
     "ai-edge-quantizer static": _ai_edge_quantizer(
         "weights and activations int8, float32 in and out", "static, 8 bits.tflite", "static_wi8_ai8"
     ),
