@@ -43,14 +43,14 @@ def _litert(path: Path, target: Path) -> None:
     from exports.litert.builder import IDENTIFIER, AlignedBuffer
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
-    model.description, model.metadata, model.metadataBuffer, model.signatureDefs = "", [], [], []
+    model.description = model.metadata = model.metadataBuffer = model.signatureDefs = None
     kept: dict[int, int] = {0: 0}
     for graph in model.subgraphs:
-        graph.name = ""
+        graph.name = None
         for index, tensor in enumerate(graph.tensors):
             tensor.buffer = kept.setdefault(tensor.buffer, len(kept))
             if index not in (*graph.inputs, *graph.outputs):
-                tensor.name = ""
+                tensor.name = None
     model.buffers = [AlignedBuffer(_content(model.buffers[number])) for number in kept]
     builder = flatbuffers.Builder(path.stat().st_size)
     builder.Finish(model.Pack(builder), IDENTIFIER)

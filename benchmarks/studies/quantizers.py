@@ -71,7 +71,7 @@ class Quantizer:
     def missing(self) -> str:
         """Why it cannot run, or nothing."""
         absent = [module for module in self.modules if find_spec(module) is None]
-        return f"{', '.join(absent)} not installed: pip install {self.package}" if absent else ""
+        return f"not installed: pip install {' '.join(absent)}" if absent else ""
 
     @property
     def version(self) -> str:

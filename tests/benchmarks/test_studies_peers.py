@@ -65,7 +65,7 @@ def test_what_is_missing_or_fails_is_a_row_with_its_reason(teacher_path: Path) -
     protocol = Protocol(sessions=2, rounds=2, turn_ms=1, warmup_ms=1)
     found = study(teacher_path, "digits", ours={"w8": SCHEMES["w8"]}, peers=peers, protocol=protocol)
     rows = {row["name"]: row for row in found["rows"]}
-    assert rows["absent"]["reason"] == "no_such_module not installed: pip install absent"
+    assert rows["absent"]["reason"] == "not installed: pip install no_such_module"
     assert rows["failing"]["reason"] == "RuntimeError: no such luck"
     made = [row for row in found["rows"] if not row["reason"]]
     assert [row["name"] for row in made if row["name"] != row["ours"]] == [*names]
