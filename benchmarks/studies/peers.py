@@ -13,8 +13,9 @@ measurement of latency. A quantizer that is not installed, or fails, is a row wi
     rows         name, by (package and version), runtime, how, reason ("" where there is a file), and of a file: bytes
                  as it is written; bare_bytes without names, metadata and label; top1 with its 95 % interval; to_float
                  and to_ours (difference of top1 to the float network, and to the file of edgepress that `ours` names:
-                 value, low, high, won, lost); agreement with the float network; median_ms; ratio (value, low, high:
-                 how many times as fast as float32 in ONNX) with its verdict in words
+                 value, low, high, won, lost); agreement with the float network; error (how far its logits are from
+                 those, root mean square, as a share); median_ms; ratio (value, low, high: how many times as fast as
+                 float32 in ONNX) with its verdict in words
 """
 
 from __future__ import annotations
@@ -145,10 +146,30 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Classes (N,) of the test split, and which of them are right."""
+    """What one network or file says of the test split.
 
-    classes: Tensor
-    right: Tensor
+    Attributes:
+        logits: (N, classes).
+        labels: (N,), what would be right.
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def classes(self) -> Tensor:
+        """(N,), what it decides on."""
+        return self.logits.argmax(1)
+
+    @property
+    def right(self) -> Tensor:
+        """(N,), whether that is right."""
+        return self.classes == self.labels
+
+    def error(self, whole: _Answers) -> float:
+        """The root mean square of how far its logits are from others, as a share of theirs."""
+        apart = (self.logits - whole.logits).square().mean() / whole.logits.square().mean()
+        return float(apart.sqrt())
 
 
 def _bare(path: Path) -> Path:
@@ -195,9 +216,7 @@ def _checked(made: _Made, images: Tensor) -> _Made:
 
 
 def _answers(network: Staged, images: Dataset) -> _Answers:
-    logits, labels = features(network, images.test, CLASSIFICATION.output)
-    classes = logits.argmax(1)
-    return _Answers(classes, classes == labels)
+    return _Answers(*features(network, images.test, CLASSIFICATION.output))
 
 
 def _latencies(files: Mapping[str, _Made], images: Dataset, protocol: Protocol) -> dict[str, Latency]:
@@ -230,6 +249,7 @@ def _facts(one: _Made, answers: Mapping[str, _Answers], taken: Mapping[str, Late
         "to_float": difference(whole.right, own.right),
         "ours": one.ours,
         "to_ours": difference(answers[one.ours].right, own.right) if one.ours in answers else None,
+        "error": own.error(whole),
         "agreement": float((own.classes == whole.classes).double().mean()),
         "median_ms": taken[one.name].median_ms,
         "ratio": ratio_of(taken[REFERENCE], taken[one.name]),
@@ -254,7 +274,7 @@ def difference(before: Tensor, after: Tensor) -> dict[str, float | int]:
 def markdown(document: Mapping[str, Any]) -> str:
     """The document as a section of a page."""
     head = ["file", "by", "runtime", "bytes", "bare", "top-1 % [95 %]", "points to float32", "points to ours"]
-    head += ["agreement %", "us", "x float32 .onnx"]
+    head += ["agreement %", "error %", "us", "x float32 .onnx"]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * 3}{' ---: |' * (len(head) - 3)}"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in document["rows"] if not row["reason"]]
     hows = [f"- {row['name']}: {row['how']}." for row in document["rows"] if row["how"]]
@@ -264,10 +284,11 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"- {document['data']}, {document['images']:,} test images; {document['calibration']} training images to "
         "calibrate on, the same for all.",
         "- bytes: as written, ours with label and seal but without lineage; bare: all alike without names, signatures, "
-        "metadata and label (OpenVINO keeps the names of layers), which answers the same bit for bit. points: of top-1 "
-        "with their 95 % interval, paired by image; to ours: to the file of edgepress that is named behind. us: the "
-        "median of one image at one thread. x: how many times as fast, with its 95 % interval; all files took turns in "
-        "one run.",
+        "metadata and label (OpenVINO keeps the names of layers), which answers the same bit for bit.",
+        "- points: of top-1 with their 95 % interval, paired by image; to ours: to the file of edgepress that is named "
+        "behind. error: how far the logits are from those of the float network, root mean square, as a share of them.",
+        "- us: the median of one image at one thread. x: how many times as fast, with its 95 % interval; all files "
+        "took turns in one run.",
         f"- Machine: {machine['cpu']}, {', '.join(machine['flags'])}, load {machine['load_average']}.",
     ]
     missing = ["", "Without a file:", "", *refused] if refused else []
@@ -288,6 +309,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _points(row["to_float"]),
         held,
         f"{100 * row['agreement']:.2f}",
+        f"{100 * row['error']:.2f}",
         f"{1000 * row['median_ms']:.1f}",
         f"{speed['value']:.3g} [{speed['low']:.3g}, {speed['high']:.3g}]",
     ]

@@ -73,6 +73,7 @@ def test_what_is_missing_or_fails_is_a_row_with_its_reason(teacher_path: Path) -
     assert rows["fp32.onnx"]["to_float"]["value"] == 0
     assert rows["fp32.onnx"]["ratio"]["value"] == 1
     assert rows["fp32.onnx"]["agreement"] == 1
+    assert rows["fp32.onnx"]["error"] < 1e-5 < rows["w8.onnx"]["error"] < rows["onnxruntime dynamic"]["error"] < 1
     assert rows["w8.onnx"]["bare_bytes"] < rows["fp32.onnx"]["bare_bytes"] / 2
     held = rows["onnxruntime dynamic"]
     assert held["to_ours"]["value"] == pytest.approx(held["top1"]["value"] - rows["w8.onnx"]["top1"]["value"])
