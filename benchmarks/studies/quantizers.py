@@ -1,7 +1,7 @@
 """Quantizers of other projects: each makes a file of its own of the same float network and the same images.
 
 None of them is needed by edgepress; what is not installed is not imported, and says so. Nothing here is tuned for one
-network: every quantizer runs as its documentation shows, on all the images that it is given.
+network, and every quantizer looks at all the images that it is given.
 """
 
 from __future__ import annotations
