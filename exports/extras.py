@@ -41,7 +41,7 @@ def need(extra: str, module: str) -> ModuleType:
     package = module.partition(".")[0]
     check_extra(extra, (package,))
     try:
-        with quiet(), silent(STDOUT, STDERR), _untold():
+        with quiet(), silent(STDOUT, STDERR), untold():
             return import_module(module)
     except ImportError as error:
         raise _missing(extra, package, f"cannot be imported ({error!s:.200})") from error
@@ -59,7 +59,7 @@ def _missing(extra: str, package: str, reason: str) -> MissingExtraError:
 
 
 @contextmanager
-def _untold() -> Iterator[None]:
+def untold() -> Iterator[None]:
     """Inside the `with` nothing that is imported finds the package that tells Intel of it, as OpenVINO does.
 
     Nor are there more environment variables after it than before.

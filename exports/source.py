@@ -77,7 +77,7 @@ def check_floats(path: Path, kind: str, checkpoint: Checkpoint, settings: Settin
     """
     if settings.input != "float32":
         raise ExportError(f"{path.name}: {kind} takes float32 images; leave --input out, or export to .onnx")
-    if checkpoint.card.grids:
+    if checkpoint.card.grids or checkpoint.card.activations:
         raise ExportError(
             f"{path.name}: {kind} as it is written here stores float32 alone, in which rounded weights save nothing; "
             "export to .onnx or .openvino, which store codes"

@@ -34,9 +34,9 @@ from benchmarks import script
 from benchmarks.bench import Protocol
 from benchmarks.measure.latency import Call, Latency, measure
 from benchmarks.pages import terminal
-from benchmarks.studies import bare, in_openvino
+from benchmarks.studies import bare
 from benchmarks.studies.precisions import ratio_of
-from benchmarks.studies.quantizers import OPENVINO, QUANTIZERS, Quantizer, Source, first_line, made_by
+from benchmarks.studies.quantizers import QUANTIZERS, Quantizer, Source, first_line, made_by
 from benchmarks.studies.table import write_section
 from compress import __version__, evidence
 from compress.checkpoint import Checkpoint, load
@@ -50,7 +50,7 @@ from compress.quantization import FULL_RANGE, SCHEMES, Scheme
 from compress.smaller import quantized_by
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, features
-from exports import FORMATS, Artefact, Settings, format_of, ship
+from exports import CORE, Artefact, Settings, format_of, ship
 from exports.answers import FileNetwork, as_network
 from exports.source import calibration
 
@@ -135,12 +135,10 @@ class _Made:
     @property
     def runtime(self) -> str:
         """What runs it."""
-        return "OpenVINO" if self.path.suffix == OPENVINO else format_of(self.path).runtime
+        return format_of(self.path).runtime
 
     def open(self, threads: int) -> Artefact:
         """The file in its runtime."""
-        if self.path.suffix == OPENVINO:
-            return in_openvino.read(self.path, threads=threads)
         return format_of(self.path).read(self.path, threads=threads)
 
 
@@ -181,7 +179,7 @@ def _ours(network: Checkpoint, ours: Mapping[str, Scheme], seen: Sequence[Tensor
     for name, scheme in ours.items():
         versions[name] = quantized_by(network, scheme, "edgepress quantize", rounding="compensated", images=seen)
     for name, small in versions.items():
-        for suffix in FORMATS:
+        for suffix in CORE:
             path, reason = folder / f"{name}{suffix}", ""
             try:
                 ship(small, path, seen, settings=Settings(lineage=False))
@@ -193,7 +191,7 @@ def _ours(network: Checkpoint, ours: Mapping[str, Scheme], seen: Sequence[Tensor
 
 
 def _theirs(peers: Mapping[str, Quantizer], seen: Sequence[Tensor], folder: Path) -> Iterator[_Made]:
-    source = Source({suffix: _bare(folder / f"{FLOAT}{suffix}") for suffix in FORMATS}, seen)
+    source = Source({suffix: _bare(folder / f"{FLOAT}{suffix}") for suffix in CORE}, seen)
     for name, peer in peers.items():
         path = folder / f"{name}{peer.suffix}"
         reason = made_by(peer, source, path)

@@ -6,9 +6,7 @@ network, and every quantizer looks at all the images that it is given.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -19,13 +17,13 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
+from exports.extras import untold
 from exports.litert.builder import IDENTIFIER
 from exports.quiet import STDERR, STDOUT, quiet, silent
 
 ONNX, LITERT, OPENVINO = ".onnx", ".tflite", ".openvino"
 GRAPH = "model.xml"  # in a folder of OpenVINO, its weights in another file beside it
 _INPUT, _SIGNATURE = "input", "serving_default"
-_TELEMETRY = "openvino_telemetry"
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def made_by(quantizer: Quantizer, source: Source, path: Path) -> str:
     if quantizer.missing:
         return quantizer.missing
     try:
-        with quiet(), silent(STDOUT, STDERR), _untold():
+        with quiet(), silent(STDOUT, STDERR), untold():
             quantizer.make(source, path)
     except Exception as error:  # others raise whatever they meet
         return first_line(error)
@@ -211,18 +209,6 @@ def _named(source: Source, path: Path) -> Path:
     named = path.with_name(f"named-{path.name}")
     named.write_bytes(builder.Output())
     return named
-
-
-@contextmanager
-def _untold() -> Iterator[None]:
-    """Inside the `with` nothing that is imported finds the package that tells Intel of it."""
-    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == _TELEMETRY}
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # for which `import` raises ImportError
-    try:
-        yield
-    finally:
-        del sys.modules[_TELEMETRY]
-        sys.modules.update(before)
 
 
 def _onnxruntime(how: str, ours: str, make: Callable[[Source, Path], None]) -> Quantizer:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from benchmarks.bench import Protocol
-from benchmarks.studies import bare, in_openvino
+from benchmarks.studies import bare
 from benchmarks.studies.peers import difference, markdown, study
-from benchmarks.studies.quantizers import LITERT, ONNX, OPENVINO, QUANTIZERS, Quantizer, Source, made_by
+from benchmarks.studies.quantizers import LITERT, ONNX, QUANTIZERS, Quantizer, Source, made_by
 from compress.checkpoint import Checkpoint, save
 from compress.data import Dataset
 from compress.errors import DataError
@@ -44,7 +44,7 @@ def test_a_quantizer_gives_a_small_file_that_answers_the_same_without_its_metada
     path = tmp_path / f"small{peer.suffix}"
     assert made_by(peer, source, path) == ""
     bare.strip(path, tmp_path / f"bare{peer.suffix}")
-    read = in_openvino.read if path.suffix == OPENVINO else format_of(path).read
+    read = format_of(path).read
     images = source.images[0]
     whole, less = (FileNetwork(read(one))(images) for one in (path, tmp_path / f"bare{peer.suffix}"))
     assert torch.equal(whole, less)
