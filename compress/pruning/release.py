@@ -60,7 +60,10 @@ def _pruned(stage: Stage, block: nn.Module, width: int, score: Callable[[Tensor]
     pruned = copy.deepcopy(block)
     conv, norm = getattr(pruned, "conv", None), getattr(pruned, "norm", None)
     if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-        raise PlanError(f"stage {stage.name!r}: follow=release needs a block of one convolution and one batch-norm")
+        raise PlanError(
+            f"stage {stage.name!r}: the released code's targets need a block of one convolution and one batch-norm; "
+            "take follow=paper"
+        )
     if width > conv.out_channels:
         raise PlanError(f"stage {stage.name!r}: cannot keep {width} of {conv.out_channels} filters")
     kept = largest(score(conv.weight.detach()), width)

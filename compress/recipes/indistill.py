@@ -15,7 +15,7 @@ from compress.recipes.method import Method, Recipe
 from compress.recipes.single import PKT, no_teacher
 from compress.stages import Staged
 
-FOLLOW = ("paper", "release")
+FOLLOW = ("paper", "release", "targets")
 SCHEMES = ("l-cls", "decay", "all")
 SCHEMES_WITH = {"a": ("l-cls",), "b": ("l-cls",), "weight": ("decay", "all"), "decay": ("decay",)}
 CHANNELS = ("l1", "random")
@@ -98,7 +98,8 @@ def indistill(
         last: The recipe: any that needs no auxiliary; by the schemes of one phase, one of one phase.
         channels: Which channels the auxiliary shows: "l1", those of the filters with the largest L1 norm, or "random",
             the control.
-        follow: "paper", or "release" for the released code's new optimizer in every epoch.
+        follow: "paper"; "release" for the released code's targets, see `narrowed`, and its new optimizer in every
+            epoch; "targets" for its targets alone.
 
     Reference: Sarridis et al., InDistill, Sec. 3, Eq. 2 and Fig. 3b.
     """
@@ -147,12 +148,12 @@ def narrowed(
         auxiliary: At least as wide as the student, with the same stages.
         student: Gives the widths.
         channels: "l1" for those of the filters with the largest L1 norm, "random" for any.
-        follow: "paper", or "release" for the released code's batch-norm of the kept filters.
+        follow: "paper" for its maps as they are; else the released code's batch-norm of the kept filters.
         seed: Of the random ones.
     """
     _check_words(channels, follow)
     widths = {name: student.width(name) for name in student.body}
-    narrow = narrow_taps_release if follow == "release" else narrow_taps
+    narrow = narrow_taps if follow == "paper" else narrow_taps_release
     return narrow(auxiliary, widths, score=by_chance(seed) if channels == "random" else filter_norms)
 
 
