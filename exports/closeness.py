@@ -14,7 +14,7 @@ from compress.soundness import check_outputs
 from compress.tasks import Agreement, part
 from exports.answers import task_of
 from exports.artefact import Artefact
-from exports.parity import chunks, share_text
+from exports.parity import agreed, chunks
 
 Network = Callable[[Tensor], Tensor]
 
@@ -39,9 +39,7 @@ class Closeness:
 
     def __str__(self) -> str:
         told = f"rms difference {self.rms_difference:.2g} (allowed {self.allowed_difference:.2g})"
-        if self.meaning is None or self.agreement is None:
-            return f"{told}, {self.samples} samples"
-        return f"{told}, {self.meaning.words} {share_text(self.agreement)}, {self.samples} samples"
+        return f"{told}, {agreed(self.meaning, self.agreement)}{self.samples} samples"
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,12 @@ class Parity:
 
     def __str__(self) -> str:
         difference = f"max |difference| {self.max_abs_difference:.2g} (allowed {self.allowed_difference:.2g})"
-        if self.meaning is None or self.agreement is None:
-            return f"{difference}, {self.samples} samples"
-        return f"{difference}, {self.meaning.words} {share_text(self.agreement)}, {self.samples} samples"
+        return f"{difference}, {agreed(self.meaning, self.agreement)}{self.samples} samples"
+
+
+def agreed(meaning: Agreement | None, share: float | None) -> str:
+    """On how much two networks agree, with a comma behind it; empty where their outputs name no classes."""
+    return "" if meaning is None or share is None else f"{meaning.words} {share_text(share)}, "
 
 
 def share_text(share: float) -> str:
