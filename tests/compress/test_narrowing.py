@@ -78,5 +78,5 @@ def test_an_auxiliary_narrower_than_the_student_is_refused(teacher: Checkpoint, 
 def test_following_the_release_needs_plain_blocks(student: Checkpoint) -> None:
     plain = build(Architecture("cnn-a", 10, 1, (24, 24)))
     plain.model.set_submodule("blocks.1", nn.Sequential(nn.Conv2d(16, 32, 3), nn.MaxPool2d(2)))
-    with pytest.raises(PlanError, match="stage 'map2': follow=release needs a block of one convolution"):
+    with pytest.raises(PlanError, match="stage 'map2': the released code's targets need a block of one convolution"):
         narrowed(plain, student.network, follow="release")
