@@ -9,6 +9,7 @@ from compress.errors import ExportError
 from compress.tasks import TASKS
 from exports import label
 from exports.graph import seal
+from exports.litert.builder import pack
 from exports.litert.lowered import lowered
 from exports.litert.operators import translate
 from exports.litert.seal import BLANK
@@ -46,5 +47,5 @@ def to_bytes(checkpoint: Checkpoint, path: Path, settings: Settings) -> bytes:
     notes = {label.KEY: label.describe(checkpoint, settings, LAYOUT).encode(), seal.KEY: BLANK}
     output = TASKS[checkpoint.card.task].output
     producer, notes = (label.KEY, notes) if settings.label else ("", {})
-    content = builder.finish({"input": images}, {output: answers}, producer=producer, notes=notes)
+    content = pack(builder.model({"input": images}, {output: answers}), producer=producer, notes=notes)
     return sealed(path, content) if settings.label else content

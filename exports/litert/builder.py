@@ -1,4 +1,4 @@
-"""A .tflite file put together: tensors, operators and notes beside them, to the bytes of the file."""
+"""A .tflite file put together: tensors and operators to a model, a model and notes to the bytes of the file."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class AlignedBuffer:
     """The bytes of one buffer, which the file holds at a multiple of 16 from its start."""
 
     def __init__(self, content: bytes) -> None:
-        self._content = content
+        self.content = content
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 (called by the generated code of the schema)
         vector = None
-        if self._content:
-            size = len(self._content)
+        if self.content:
+            size = len(self.content)
             builder.StartVector(1, size, _ALIGNMENT)
             builder.head = builder.Head() - size
-            builder.Bytes[builder.Head() : builder.Head() + size] = self._content
+            builder.Bytes[builder.Head() : builder.Head() + size] = self.content
             vector = builder.EndVector()
         schema.BufferStart(builder)
         if vector is not None:
@@ -53,7 +53,6 @@ class Builder:
 
     def __init__(self) -> None:
         self._buffers = [AlignedBuffer(b"")]  # the first is that of every tensor without values
-        self._size = 0
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._grids: dict[int, Grid] = {}
@@ -134,16 +133,12 @@ class Builder:
         """Of a tensor that was added."""
         return tuple(self._tensors[tensor].shape.tolist())
 
-    def finish(
-        self, given: Mapping[str, int], found: Mapping[str, int], *, producer: str, notes: Mapping[str, bytes]
-    ) -> bytes:
-        """The file, the same bytes for the same calls.
+    def model(self, given: Mapping[str, int], found: Mapping[str, int]) -> Any:
+        """The model, as the schema has it.
 
         Args:
             given: Name to the index of what a caller gives.
             found: Name to the index of what the graph answers.
-            producer: What the file says wrote it.
-            notes: Name to what stands beside the graph.
         """
         for name, index in (*given.items(), *found.items()):
             self._tensors[index].name = name
@@ -153,17 +148,8 @@ class Builder:
             outputs=np.asarray([*found.values()], np.int32),
             operators=self._operators,
         )
-        model = schema.ModelT(
-            version=SCHEMA_VERSION,
-            description=producer,
-            operatorCodes=[_code(code, version) for code, version in self._codes],
-            subgraphs=[graph],
-            metadata=[schema.MetadataT(name=name, buffer=self._store(content)) for name, content in notes.items()],
-            buffers=self._buffers,
-        )
-        builder = flatbuffers.Builder(self._size + 4096)
-        builder.Finish(model.Pack(builder), IDENTIFIER)
-        return bytes(builder.Output())
+        codes = [_code(code, version) for code, version in self._codes]
+        return schema.ModelT(operatorCodes=codes, subgraphs=[graph], buffers=self._buffers)
 
     def _on(self, grid: Grid | None, tensor: Any) -> int:
         index = self._add(tensor)
@@ -180,8 +166,24 @@ class Builder:
 
     def _store(self, content: bytes) -> int:
         self._buffers.append(AlignedBuffer(content))
-        self._size += len(content) + _ALIGNMENT
         return len(self._buffers) - 1
+
+
+def pack(model: Any, *, producer: str = "", notes: Mapping[str, bytes] | None = None) -> bytes:
+    """The file of a model, the same bytes for the same model and notes.
+
+    Args:
+        model: As the schema has it, each of its buffers a `AlignedBuffer`.
+        producer: What the file says wrote it.
+        notes: Name to what stands beside the graph.
+    """
+    model.version, model.description, model.metadata = SCHEMA_VERSION, producer, []
+    for name, content in (notes or {}).items():
+        model.metadata.append(schema.MetadataT(name=name, buffer=len(model.buffers)))
+        model.buffers.append(AlignedBuffer(content))
+    builder = flatbuffers.Builder(4096 + sum(len(buffer.content) + _ALIGNMENT for buffer in model.buffers))
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _bytes(values: NDArray[Any]) -> bytes:

@@ -10,7 +10,8 @@ from exports.graph.census import GraphCensus, Shape
 from exports.litert.model_file import Graph, Operator, parse, read_bytes
 
 _NUMBERS = ("FLOAT32", "FLOAT16", "FLOAT64", "INT8", "UINT8", "INT16", "INT4")
-_FREE = ("CONV_3D", "CONV_3D_TRANSPOSE", "TRANSPOSE_CONV", "RNN", "LSTM", "SVDF", "WHILE", "IF", "CALL")
+_FREE = ("CONV_3D", "CONV_3D_TRANSPOSE", "TRANSPOSE_CONV", "SVDF", "WHILE", "IF", "CALL", "CALL_ONCE")
+_FREE_ENDS = ("RNN", "LSTM")
 
 
 def graph_census(path: Path) -> GraphCensus:
@@ -56,7 +57,8 @@ def _macs(graph: Graph) -> int | None:
 
 
 def _operator_macs(graph: Graph, operator: Operator) -> int | None:
-    if operator.kind.startswith(("CUSTOM", "STABLEHLO")) or any(part in operator.kind for part in _FREE):
+    kind = operator.kind
+    if kind in _FREE or kind.endswith(_FREE_ENDS) or kind.startswith(("CUSTOM", "STABLEHLO")):
         return None
     if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"):
         return 0

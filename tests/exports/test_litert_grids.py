@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from compress.errors import ExportError
+from exports.litert.builder import pack
 from exports.litert.lowered import lowered
 from exports.litert.model_file import parse
 from exports.litert.operators import translate
@@ -69,7 +70,7 @@ def graph(nodes: list[NodeProto], stored: Stored) -> onnx.ModelProto:
 
 def written(model: onnx.ModelProto, path: Path) -> Path:
     builder, images, answers = translate(lowered(path, model))
-    path.write_bytes(builder.finish({"x": images}, {"y": answers}, producer="", notes={}))
+    path.write_bytes(pack(builder.model({"x": images}, {"y": answers})))
     return path
 
 

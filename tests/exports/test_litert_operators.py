@@ -15,6 +15,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from compress.errors import ExportError
 from exports.formats import FORMATS
 from exports.graph.codes import OPSETS, TYPES
+from exports.litert.builder import pack
 from exports.litert.lowered import lowered
 from exports.litert.operators import OPERATORS, translate
 from exports.run_litert import read
@@ -48,7 +49,7 @@ def graph(
 
 def written(model: onnx.ModelProto, path: Path) -> Path:
     builder, images, answers = translate(lowered(path, model))
-    path.write_bytes(builder.finish({"x": images}, {"y": answers}, producer="", notes={}))
+    path.write_bytes(pack(builder.model({"x": images}, {"y": answers})))
     return path
 
 
