@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cli import options
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from compress.data import DataOptions
     from compress.evidence import Record
     from compress.opening import Named
-    from exports import Settings, Shipped
+    from exports import Artefact, Settings, Shipped
     from exports.graph.census import GraphCensus
 
 
@@ -122,7 +121,7 @@ def export(
     pixels = ", takes uint8 pixels" if takes == "uint8" else ""
     say.result(
         {"file": output, "compared_on": origin, "records": records},
-        f"{output}: {shipped.artefact.size_bytes:,} bytes, {_written(output, census)}{pixels}",
+        f"{output}: {shipped.artefact.size_bytes:,} bytes, {_written(shipped.artefact, census)}{pixels}",
         *([] if shipped.faithful.unverified else [f"compared on {origin}"]),
         *shipped.faithful.lines(),
     )
@@ -156,18 +155,23 @@ def _write_folder(
         raise failed(f"{len(lost)} of {len(found)} files were not written; the reason of each stands above")
 
 
-def _written(path: Path, census: GraphCensus) -> str:
-    """The format, with its operator set where it has one, and how many nodes."""
+def _written(artefact: Artefact, census: GraphCensus) -> str:
+    """The format, with its operator set where it has one, how many nodes, and what is not as in most files."""
     from exports import format_of
+    from exports.artefact import OWN_WRITER
 
     opset = census.versions.get("opset")
-    name = format_of(path).name
-    return f"{name if opset is None else f'{name} opset {opset}'}, {census.nodes} nodes"
+    name = format_of(artefact.path).name
+    writer = artefact.provenance.writer if artefact.provenance else OWN_WRITER
+    by = f" written by {writer}" if writer != OWN_WRITER else ""
+    batch = f", batch {artefact.batch}" if artefact.batch else ""
+    return f"{name if opset is None else f'{name} opset {opset}'}, {census.nodes} nodes{by}{batch}"
 
 
 def _records(shipped: Shipped, nodes: int) -> list[Record]:
     from compress.evidence import Record
 
-    sha256, size = shipped.artefact.sha256, shipped.artefact.size_bytes
+    sha256, size, told = shipped.artefact.sha256, shipped.artefact.size_bytes, shipped.artefact.provenance
     counts = [Record("size", size, unit="bytes", sha256=sha256), Record("nodes", nodes, sha256=sha256)]
-    return [*counts, *shipped.faithful.records(sha256)]
+    writer = [Record("writer", told.writer, sha256=sha256)] if told else []
+    return [*counts, *writer, *shipped.faithful.records(sha256)]

@@ -88,8 +88,8 @@ def _exported_facts(path: Path) -> dict[str, Any]:
     census, card, layout = form.census(path), exported.card, exported.layout
     told: dict[str, Any] = {}
     if card is not None:
-        rule = steps(card.preprocessing, exported.input, layout)
-        told = {"steps": rule, "output": how_to_read(card, layout), "needs": needs(card)}
+        rule = steps(card.preprocessing, exported.input, layout, exported.batch)
+        told = {"steps": rule, "output": how_to_read(card, layout, exported.batch), "needs": needs(card)}
     return {
         "file": str(path),
         "format": form.name,

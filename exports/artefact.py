@@ -15,6 +15,7 @@ from compress.errors import ExportError
 
 Input = Literal["float32", "uint8"]
 INPUTS: tuple[Input, ...] = ("float32", "uint8")
+OWN_WRITER = "edgepress"
 
 
 class Runner(Protocol):
@@ -40,6 +41,7 @@ class Provenance:
         weights_sha256: Digest of the source network's state, see `compress.evidence.weights_digest`.
         parameters: Parameters of the source network, before the exporter folds any away.
         graph_sha256: Digest of the file's own content that it was written with; "" where none is recorded.
+        writer: What wrote the graph: edgepress itself, or what it called for that, with its version.
     """
 
     tool_version: str
@@ -48,6 +50,7 @@ class Provenance:
     weights_sha256: str
     parameters: int
     graph_sha256: str = ""
+    writer: str = OWN_WRITER
 
     def __post_init__(self) -> None:
         for name, kind in (("opset", int), ("parameters", int), *((name, str) for name in _TEXTS)):
@@ -56,7 +59,7 @@ class Provenance:
                 raise TypeError(f"provenance.{name} is {value!r:.80}, which is not of type {kind.__name__}")
 
 
-_TEXTS = ("tool_version", "torch_version", "weights_sha256", "graph_sha256")
+_TEXTS = ("tool_version", "torch_version", "weights_sha256", "graph_sha256", "writer")
 
 
 @dataclass(frozen=True)

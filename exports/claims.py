@@ -18,11 +18,12 @@ from compress.quantization import FLOAT_WEIGHTS
 from compress.repeated import Unrepeatable, quantized_again
 from compress.soundness import check_outputs
 from compress.tasks import TASKS, part
-from exports.artefact import Artefact, Provenance
+from exports.artefact import OWN_WRITER, Artefact, Provenance
 from exports.faithful import check_faithful
 from exports.formats import format_of
 from exports.graph.seal import AlteredError
 from exports.label import tool_version
+from exports.litert import converted
 from exports.parity import share_text
 from exports.source import Settings, reference
 
@@ -175,6 +176,11 @@ def _again(path: Path, checkpoint: Checkpoint, provenance: Provenance, settings:
         return "not checked", (
             f"edgepress {wrote[0]} with torch {wrote[1]} wrote the file, this is {now[0]} with {now[1]}: their exports "
             "may differ"
+        )
+    if provenance.writer not in (OWN_WRITER, converted.writer()):
+        return "not checked", (
+            f"{provenance.writer} wrote its graph, here there is {converted.writer() or 'none of these'}: their "
+            "exports may differ"
         )
     form = format_of(path)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:

@@ -18,7 +18,7 @@ from compress.evidence import weights_digest
 from compress.preprocessing import Preprocessing
 from compress.quantization import parameters_of
 from compress.tasks import TASKS
-from exports.artefact import Input, Provenance
+from exports.artefact import OWN_WRITER, Input, Provenance
 from exports.graph.strip import without_folders
 from exports.source import DEFAULT_OPSET, Settings
 
@@ -41,7 +41,14 @@ class Label:
     sealed: bool
 
 
-def describe(checkpoint: Checkpoint, settings: Settings, layout: str = "NCHW") -> str:
+def describe(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    layout: str = "NCHW",
+    *,
+    batch: int | None = None,
+    writer: str = OWN_WRITER,
+) -> str:
     """The label as JSON text; `read_label` reads it back.
 
     Its parts: "format", "card" (without stages; with the lineage, paths cut to file names, unless the settings leave
@@ -53,6 +60,8 @@ def describe(checkpoint: Checkpoint, settings: Settings, layout: str = "NCHW") -
         checkpoint: What the file is made of.
         settings: How it is wished.
         layout: The order of the axes of what goes in, "NCHW" or "NHWC"; a map that comes out has the same.
+        batch: How many images go in at once; None for any number.
+        writer: What wrote the graph.
     """
     lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
     card = replace(checkpoint.card, stages=(), weights="", lineage=lineage)
@@ -60,12 +69,10 @@ def describe(checkpoint: Checkpoint, settings: Settings, layout: str = "NCHW") -
     label = {
         "format": FORMAT,
         "card": _unsealed(json.loads(card.to_json())),
-        "preprocessing": {**_numbers(see, settings.input), "steps": steps(see, settings.input, layout)},
-        **({"output": reading} if (reading := how_to_read(card, layout)) else {}),
+        "preprocessing": {**_numbers(see, settings.input), "steps": steps(see, settings.input, layout, batch)},
+        **({"output": reading} if (reading := how_to_read(card, layout, batch)) else {}),
         **({"needs": least} if (least := needs(card)) else {}),
-        "provenance": {
-            name: value for name, value in asdict(_provenance(checkpoint, settings)).items() if name != "graph_sha256"
-        },
+        "provenance": _told(_provenance(checkpoint, settings, writer)),
     }
     return _compact(label)
 
@@ -134,13 +141,14 @@ _ORDERS = {
 }
 
 
-def steps(see: Preprocessing, takes: Input = "float32", layout: str = "NCHW") -> list[str]:
+def steps(see: Preprocessing, takes: Input = "float32", layout: str = "NCHW", batch: int | None = None) -> list[str]:
     """How to turn a photo into what goes into the file: one sentence a step, in order.
 
     Args:
         see: How the network sees an image.
         takes: What goes in: "float32", scaled images, or "uint8", their pixels.
         layout: The order of the axes of what goes in.
+        batch: How many images go in at once; None for any number.
     """
     height, width = see.size
     ratio = "square" if width == height else f"box of the shape {width} : {height}"
@@ -161,15 +169,15 @@ def steps(see: Preprocessing, takes: Input = "float32", layout: str = "NCHW") ->
         *([fits] if see.crop == 1 else []),
         *resized,
         scaled if takes == "float32" else "Leave the pixels as they are, 0 to 255: the file scales them itself.",
-        f"Feed {takes} of shape {_batch(layout, see.channels, see.size)}: {_ORDERS[layout]}.",
+        f"Feed {takes} of shape {_batch(layout, see.channels, see.size, batch)}: {_ORDERS[layout]}.",
     ]
 
 
-def how_to_read(card: Card, layout: str = "NCHW") -> str:
+def how_to_read(card: Card, layout: str = "NCHW", batch: int | None = None) -> str:
     """What to make of the outputs where they are a class for every pixel, in words; else empty."""
     if not TASKS[card.task].masks:
         return ""
-    shape = _batch(layout, len(card.classes), card.preprocessing.size)
+    shape = _batch(layout, len(card.classes), card.preprocessing.size, batch)
     return (
         f"The outputs are logits of shape {shape}, a class for every pixel of the input: the one with the largest. "
         "Enlarge such a mask by its nearest pixels, for a mean of two classes is none."
@@ -186,12 +194,12 @@ def _compact(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def _batch(layout: str, channels: int, size: tuple[int, int]) -> str:
+def _batch(layout: str, channels: int, size: tuple[int, int], batch: int | None) -> str:
     sides = {"C": channels, "H": size[0], "W": size[1]}
-    return f"(batch, {', '.join(str(sides[axis]) for axis in layout[1:])})"
+    return f"({batch or 'batch'}, {', '.join(str(sides[axis]) for axis in layout[1:])})"
 
 
-def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:
+def _provenance(checkpoint: Checkpoint, settings: Settings, writer: str) -> Provenance:
     model = checkpoint.network.model
     return Provenance(
         tool_version=tool_version(),
@@ -199,7 +207,14 @@ def _provenance(checkpoint: Checkpoint, settings: Settings) -> Provenance:
         opset=settings.opset or DEFAULT_OPSET,
         weights_sha256=weights_digest(model),
         parameters=parameters_of(model),
+        writer=writer,
     )
+
+
+def _told(provenance: Provenance) -> dict[str, Any]:
+    """What a label says of it: not the digest, which covers the label, nor the writer where that is edgepress."""
+    left_out = ("graph_sha256", *(["writer"] if provenance.writer == OWN_WRITER else []))
+    return {name: value for name, value in asdict(provenance).items() if name not in left_out}
 
 
 def _unsealed(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +223,12 @@ def _unsealed(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_provenance(data: Mapping[str, Any]) -> Provenance:
     return Provenance(
-        data["tool_version"], data["torch_version"], data["opset"], data["weights_sha256"], data["parameters"]
+        data["tool_version"],
+        data["torch_version"],
+        data["opset"],
+        data["weights_sha256"],
+        data["parameters"],
+        writer=data.get("writer", OWN_WRITER),
     )
 
 

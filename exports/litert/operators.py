@@ -288,7 +288,8 @@ def translate(network: Lowered) -> tuple[Builder, int, int]:
     """The network in a builder, with the tensors of the images and of the answers.
 
     Raises:
-        ExportError: It has an operator that this cannot express, or an input that is no image.
+        UntranslatableError: It has an operator that this cannot express.
+        ExportError: It takes what is no image, or answers with a constant.
     """
     t = Translation(network)
     shape = network.shapes[network.input]

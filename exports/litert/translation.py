@@ -75,6 +75,10 @@ class Value:
     positive: bool = False
 
 
+class UntranslatableError(ExportError):
+    """A network has an operator that is none of those a .tflite file can be written of."""
+
+
 class Translation:
     """What has been translated so far.
 
@@ -267,8 +271,8 @@ class Translation:
         return self.builder.constant(np.asarray(values, np.int32))
 
     def refuse(self, node: Node, reason: str) -> NoReturn:
-        """ExportError that says where the network cannot be written, and why."""
-        raise ExportError(
+        """UntranslatableError that says where the network cannot be written, and why."""
+        raise UntranslatableError(
             f"{self.network.path}: {node.kind} cannot be written to a .tflite file ({node.place}): {reason}; export "
             "to .onnx, or change the network"
         )
