@@ -85,7 +85,8 @@ def check_file(given: Named) -> Named:
         DataError: It is missing, a folder, or has another suffix than a checkpoint or an edge format and no network
             whose plain state dict it is.
     """
-    known, path = ", ".join((CHECKPOINT, *FORMATS)), Path(given.name)
+    runs = [suffix for suffix, form in FORMATS.items() if not form.unverified]
+    known, path = ", ".join((CHECKPOINT, *runs)), Path(given.name)
     form = FORMATS.get(path.suffix)
     if path.is_dir() and not (form and form.folder):
         raise DataError(f"{path} is a folder; give a file ({known})")

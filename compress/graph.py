@@ -97,11 +97,11 @@ def trace(network: Staged) -> Trace:
         network: Left as it is.
 
     Raises:
-        Uncuttable: torch.fx cannot trace it, its modules have hooks, which a graph does not show, it takes more than an
-            image, or it changes a value in place that something else reads too.
+        Uncuttable: torch.fx cannot trace it, its activations are on grids, which a graph does not show, it takes more
+            than an image, or it changes a value in place that something else reads too.
     """
-    if any(module._forward_hooks or module._forward_pre_hooks for module in network.model.modules()):
-        raise Uncuttable("hooks, such as those that quantize activations, change what its modules give")
+    if any(_rounds(hook) for module in network.model.modules() for hook in module._forward_hooks.values()):
+        raise Uncuttable("its activations are on grids, by hooks that a graph does not show")
     tracer = _Tracer()
     try:
         graph = tracer.trace(network.model)
@@ -115,6 +115,11 @@ def trace(network: Staged) -> Trace:
         if _in_place(traced, node) and len(node.all_input_nodes[0].users) > 1:
             raise Uncuttable(f"{node.name} changes in place what others read")
     return traced
+
+
+def _rounds(hook: object) -> bool:
+    """Whether a hook is one that puts values on grids, see `compress.quantization.activations`."""
+    return bool(getattr(getattr(hook, "__self__", None), "ROUNDS", False))
 
 
 def _taps(network: Staged, graph: fx.Graph, tracer: _Tracer) -> dict[str, fx.Node]:

@@ -71,6 +71,8 @@ class Watch:
     A copy of the module has a copy of its watch.
     """
 
+    ROUNDS = True  # by which it is known to what follows values through a network
+
     def __init__(self) -> None:
         self.round: Round = rounded
         self._call = 0

@@ -208,7 +208,7 @@ def test_predict_names_what_the_network_names(folder: Path, succeeds: Run) -> No
         ("benchmark net.onnx --size 32", "net.onnx say for themselves how to see images; leave them out"),
         (
             "benchmark plain.pt",
-            "plain.pt: .pt cannot be benchmarked; known are .safetensors, .onnx, .tflite, and plain state",
+            "plain.pt: .pt cannot be benchmarked; known are .safetensors, .onnx, .tflite, ",
         ),
         ("evaluate net.onnx --data digits --size 32", "--size 32x32: the network has 24x24; leave the option out"),
         ("evaluate net.onnx --data digits --mean much", "--mean much: give one number a channel"),
