@@ -70,7 +70,8 @@ def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
                     doubt = "" if shipped.parity else shipped.faithful.lines()[0]
                     yield precision, suffix, (shipped.artefact.size_bytes, doubt)
                 except CompressError as error:
-                    yield precision, suffix, (0, str(error).removeprefix(f"{path.name}: "))
+                    reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
+                    yield precision, suffix, (0, reason)
 
 
 def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
