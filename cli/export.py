@@ -62,7 +62,7 @@ _Precision = Annotated[
     options.words(
         "--precision",
         "LIST",
-        help="Write a folder: fp32, fp16, w8, w4, w2, see `edgepress quantize`. [default, with --to: fp32]",
+        help="Write a folder: fp32, fp16, w8, w4, w2, static, see `edgepress quantize`. [default, with --to: fp32]",
         group=options.OUTPUT,
     ),
 ]

@@ -68,6 +68,7 @@ def _pairs(network: Staged, layers: Collection[str]) -> list[Pair]:
         relu = flow.made(node)
         before = relu.all_input_nodes[0] if relu.all_input_nodes else relu
         lone = all(len(value.users) == 1 for value in (before, *_way(node, relu)))
+        lone = lone and all(_keeps_channels(value) for value in _way(node, relu) if value is not relu)
         passes = _is_relu(network.model, relu) and _scalable(network.model, before, layers)
         if lone and passes and _takes_channels(network.model.get_submodule(str(node.target))):
             found.append(Pair(str(before.target), str(relu.target), str(node.target)))
@@ -81,6 +82,12 @@ def _way(layer: fx.Node, start: fx.Node) -> Iterator[fx.Node]:
         yield node
         node = node.all_input_nodes[0]
     yield start
+
+
+def _keeps_channels(node: fx.Node) -> bool:
+    """Whether a value has the channels of the one it was made of, in their order: behind a permutation it may not."""
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return node.op == "call_module" or name in ("contiguous", "dropout", "flatten", "interpolate", "max_pool2d")
 
 
 def _is_relu(model: nn.Module, node: fx.Node) -> bool:

@@ -346,6 +346,26 @@ def test_an_equalized_network_answers_the_same_and_its_channels_are_alike(name: 
         assert spread[1] < spread[0]
 
 
+class Turned(nn.Module):
+    """A ReLU whose channels and columns change places before the next layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.relu, self.second = nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        output: Tensor = self.second(self.relu(self.first(image)).transpose(1, 3))
+        return output
+
+
+def test_channels_that_change_places_are_not_equalized() -> None:
+    network = Staged(Turned(), (Stage("logits", "second", ("second",), 2),))
+    image = torch.rand(2, 1, 4, 4)
+    alike = equalized(network, {"first", "second"}, [image])
+    with torch.no_grad():
+        assert torch.equal(alike.model(image), network.model(image))
+
+
 # training and files
 
 
