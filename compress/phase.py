@@ -136,6 +136,7 @@ class Fit:
             the averaged weights that are validated and leave the phase.
         views: 0 augments the images anew in every epoch; otherwise the epochs replay so many augmentations in turn,
             and what does not learn need not be computed again when one returns. 1 or more.
+        fresh: Whether the optimizer forgets its moments at the start of every epoch, not only of every phase.
     """
 
     epochs: int
@@ -145,6 +146,7 @@ class Fit:
     batch_size: int = 128
     ema: float = 0.0
     views: int = 0
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -257,6 +259,7 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
             "train": list(phase.train) if phase.train is not None else None,
             **({"ema": phase.fit.ema} if phase.fit.ema else {}),
             **({"views": phase.fit.views} if phase.fit.views else {}),
+            **({"fresh": True} if phase.fit.fresh else {}),
             **({"norms": phase.norms} if phase.norms != "as trained" else {}),
         }
         for phase in phases

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from compress.errors import PlanError
 from compress.pruning.importance import filter_norms, largest
 from compress.stages import Stage, Staged
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class SideBranch(nn.Module):
@@ -38,38 +41,43 @@ def narrow_taps_release(
         score: The weight (out, in, ...) of a convolution to the scores (out,) of its filters.
 
     Raises:
-        PlanError: A stage is not such a block, or has fewer filters.
+        PlanError: There is no such stage, it is not such a block, or it has fewer filters.
 
     Reference: Sarridis et al., InDistill, Algorithm 1, as released.
     Deviates: The paper's target is the auxiliary's own map; here the kept filters' outputs are normalised with the
         statistics of the batch, scaled by the auxiliary's own factors (gamma) and not shifted.
     """
     model = copy.deepcopy(network.model)
-    stages = []
-    for stage in network.stages:
-        if stage.name not in widths:
-            stages.append(stage)
-            continue
+    shown = {}
+    for name, width in widths.items():
+        stage = network.stage(name)
         block = model.get_submodule(stage.tap)
-        model.set_submodule(stage.tap, SideBranch(block, _pruned(stage, block, widths[stage.name], score)))
-        stages.append(replace(stage, tap=f"{stage.tap}.shown", width=widths[stage.name]))
-    return replace(network, model=model, stages=tuple(stages))
+        model.set_submodule(stage.tap, SideBranch(block, _pruned(stage, block, width, score)))
+        shown[name] = replace(stage, tap=f"{stage.tap}.shown", width=width)
+    return replace(network, model=model, stages=tuple(shown.get(stage.name, stage) for stage in network.stages))
 
 
 def _pruned(stage: Stage, block: nn.Module, width: int, score: Callable[[Tensor], Tensor]) -> nn.Module:
     pruned = copy.deepcopy(block)
-    conv, norm = getattr(pruned, "conv", None), getattr(pruned, "norm", None)
-    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-        raise PlanError(
-            f"stage {stage.name!r}: the released code's targets need a block of one convolution and one batch-norm; "
-            "take follow=paper"
-        )
+    conv, (place, norm) = _only(pruned, nn.Conv2d, stage)[1], _only(pruned, nn.BatchNorm2d, stage)
     if width > conv.out_channels:
         raise PlanError(f"stage {stage.name!r}: cannot keep {width} of {conv.out_channels} filters")
     kept = largest(score(conv.weight.detach()), width)
     conv.weight = nn.Parameter(conv.weight[kept])
     conv.bias = None if conv.bias is None else nn.Parameter(conv.bias[kept])
     conv.out_channels = width
-    pruned.norm = nn.BatchNorm2d(width, track_running_stats=False)
-    pruned.norm.weight = nn.Parameter(norm.weight[kept])
+    fresh = nn.BatchNorm2d(width, track_running_stats=False)
+    fresh.weight = nn.Parameter(norm.weight[kept])
+    pruned.set_submodule(place, fresh)
     return pruned
+
+
+def _only(block: nn.Module, kind: type[Layer], stage: Stage) -> tuple[str, Layer]:
+    """The path and the layer of the only one of its kind in a block."""
+    layers = [(path, module) for path, module in block.named_modules() if isinstance(module, kind)]
+    if len(layers) != 1:
+        raise PlanError(
+            f"stage {stage.name!r}: the released code's targets need a block of one convolution and one batch-norm, "
+            "which this is not; take the paper's: --set follow=paper"
+        )
+    return layers[0]

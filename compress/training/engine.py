@@ -144,6 +144,8 @@ def _run_phase(
             pupil = Pupil(course.student, learner.model, phase, reads, source=whole, earlier=earlier)
         work = Work(course, phase, learner, guides, pupil, reads)
         for epoch in range(state.done - behind, phase.fit.epochs):
+            if phase.fit.fresh:
+                learner.optimizer.state.clear()
             report = yield from run_epoch(work, state, epoch)
             keep(state, now=epoch + 1 == phase.fit.epochs)
             yield report

@@ -151,7 +151,7 @@ def test_networks_of_different_shapes_do_not_meet(workshop: Path, refused: Refus
         refused(f"{DISTIL} --student {file} -o new.safetensors", workshop, file, differs)
         refused(f"{DISTIL} --auxiliary {file} -o new.safetensors", workshop, file, differs)
     line = f"{DISTIL} --auxiliary student.auxiliary.safetensors --width 16 -o new.safetensors"
-    refused(line, workshop, "the auxiliary does not suit the student", "'map1'", "16 of 8 channels")
+    refused(line, workshop, "the auxiliary does not suit the student", "'map1'", "16 of 8 filters")
 
 
 def test_a_size_that_is_not_the_network_s(workshop: Path, refused: Refused) -> None:

@@ -197,6 +197,23 @@ def test_last_keeps_the_last_epoch(varied_digits: Dataset) -> None:
     assert same(state_of(student), states[2])
 
 
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_a_fresh_optimizer_forgets_as_in_phases_of_one_epoch(digits: Dataset, kind: str) -> None:
+    fit = Fit(3, OPTIMIZERS[kind](1e-2), (1.0, 0.5, 0.25), batch_size=16)
+    plans = {
+        "fresh": [Phase("p", (CE,), replace(fit, fresh=True))],
+        "apart": [Phase(f"p{n}", (CE,), fit.window(n, n + 1)) for n in range(3)],
+        "as ever": [Phase("p", (CE,), fit)],
+    }
+    found = {}
+    for name, plan in plans.items():
+        student = make_student()
+        found[name] = watched(run(plan, student, digits, Run(CLASSIFICATION)), student)[1]
+    assert all(same(ours, theirs) for ours, theirs in zip(found["fresh"], found["apart"], strict=True))
+    assert same(found["fresh"][0], found["as ever"][0])
+    assert not same(found["fresh"][1], found["as ever"][1])
+
+
 # what learns, and what does not
 
 

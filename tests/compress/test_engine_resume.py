@@ -25,14 +25,14 @@ MakeFit = Callable[..., Fit]
 
 
 def _long_plan() -> list[Phase]:
-    """Phases with a loss with parameters and the best epoch kept; one stage and momentum; noise and a frozen body."""
+    """Phases with a loss with parameters and the best epoch kept; one stage and momentum; noise, anew by the epoch."""
     adam = Fit(3, OPTIMIZERS["adam"](1e-2), (1.0, 1.0, 30.0), "best score", 16)
     sgd = Fit(2, OPTIMIZERS["sgd"](1e-2), (1.0, 0.1), "last", 50)
     noise = Term(noisy_loss, (S("embedding"),), (0.02, 0.01), "noise")
     return [
         Phase("map2", (HINT, CE), adam),
         Phase("classifier", (CE,), replace(sgd, keep="best loss"), train=("logits",)),
-        Phase("rest", (CE, noise), sgd, train=("embedding", "logits")),
+        Phase("rest", (CE, noise), replace(sgd, fresh=True), train=("embedding", "logits")),
     ]
 
 

@@ -34,7 +34,7 @@ NETWORKS: dict[str, tuple[Callable[[], Staged], int]] = {
     "torchvision:resnet18": (_resnet, 0),
     "mobilenet_v3_small": (lambda: build(Architecture("mobilenet_v3_small", 10, 1, (32, 32)), seed=2), 0),
     "pruned resnet18": (lambda: prune(_resnet(), torch.zeros(1, 1, 32, 32), 0.5)[0], 0),
-    "narrowed, as in the paper": (lambda: narrowed(make_guide(), make_student()), 0),
+    "narrowed, as in the paper": (lambda: narrowed(make_guide(), make_student(), follow="paper"), 0),
     "narrowed, as released": (lambda: narrowed(make_guide(), make_student(), follow="release"), 3),
     "tap on a convolution": (lambda: _tapped_within("blocks.1.conv"), 1),
     "tap before a batch-norm": (lambda: _tapped_within("blocks.1.norm", before=True), 1),

@@ -17,7 +17,8 @@ from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
 
 FIT = Fit(70, OPTIMIZERS["adam"](1e-3), Schedule("step", 70), "best score", 64)
-LAST = replace(FIT, keep="last")
+FRESH = replace(FIT, fresh=True)
+LAST = replace(FRESH, keep="last")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_indistill_is_a_phase_a_map_and_then_the_last_recipe(student: Staged, te
         Phase("map1", maps("map1"), LAST.window(0, 3)),
         Phase("map2", maps("map2"), LAST.window(3, 7)),
         Phase("map3", maps("map3"), LAST.window(7, 12)),
-        Phase("embedding", (CE, pkt(1000.0)), FIT.window(12, 70)),
+        Phase("embedding", (CE, pkt(1000.0)), FRESH.window(12, 70)),
     ]
 
 
@@ -56,7 +57,7 @@ def test_indistill_ends_in_any_single_layer_recipe_with_its_knobs(
     inner = {f"last_{knob}": text for knob, text in knobs.items()}
     plan = _plan(student, teacher, "indistill", a="0", b="2", last=last, **inner)
     assert [phase.fit.epochs for phase in plan] == [2, 4, 6, 58]
-    assert alike(plan[3:], *_plan(student, teacher, last, fit=FIT.window(12, 70), **knobs))
+    assert alike(plan[3:], *_plan(student, teacher, last, fit=FRESH.window(12, 70), **knobs))
 
 
 def test_indistill_ends_in_a_recipe_of_several_phases_whose_names_it_keeps_apart(
@@ -90,27 +91,15 @@ def test_a_knob_of_the_default_last_recipe_needs_no_name(student: Staged, teache
     assert plan[-1].terms == (CE, pkt(7.0))
 
 
-def test_indistill_as_released_has_a_new_optimizer_in_every_epoch_of_every_phase(
-    student: Staged, teacher: Staged
+@pytest.mark.parametrize("scheme", ["l-cls", "decay", "all"])
+@pytest.mark.parametrize(("follow", "fresh"), [("release", True), ("targets", False), ("paper", False)])
+def test_only_the_release_makes_the_optimizer_anew_in_every_epoch(
+    student: Staged, teacher: Staged, scheme: str, follow: str, fresh: bool
 ) -> None:
-    plan = _plan(student, teacher, "indistill", follow="release", fit=LAST.window(0, 15))
-    epochs = (("map1", 3), ("map2", 4), ("map3", 5), ("embedding", 3))
-    numbers = [(stage, number) for stage, count in epochs for number in range(1, count + 1)]
-    assert plan == [
-        Phase(f"{stage}.{n}", (CE, pkt(1000.0)) if stage == "embedding" else maps(stage), LAST.window(at, at + 1))
-        for at, (stage, n) in enumerate(numbers)
-    ]
-
-
-def test_indistill_as_released_takes_weights_by_the_epoch_apart(student: Staged, teacher: Staged) -> None:
-    task = replace(CLASSIFICATION, terms=(replace(CE, weight=(3.0, 2.0, 1.0)),))
-    plan = _plan(student, teacher, "indistill", task=task, follow="release", fit=LAST.window(0, 15), last="no_teacher")
-    assert [term.weight for phase in plan[-3:] for term in phase.terms] == [3.0, 2.0, 1.0]
-
-
-def test_indistill_as_released_can_only_keep_the_last_epoch(student: Staged, teacher: Staged) -> None:
-    with pytest.raises(PlanError, match="follow=release makes each epoch a phase of its own; it can only keep the"):
-        _plan(student, teacher, "indistill", follow="release")
+    plan = _plan(student, teacher, "indistill", scheme=scheme, follow=follow)
+    assert {phase.fit.fresh for phase in plan} == {fresh}
+    again = _plan(student, teacher, "indistill", scheme=scheme, follow="paper")
+    assert [replace(phase, fit=replace(phase.fit, fresh=False)) for phase in plan] == again
 
 
 def test_indistill_freezes_nothing(student: Staged, teacher: Staged) -> None:
@@ -147,23 +136,13 @@ def _beside(loss: Loss, name: str, weight: float | tuple[float, ...]) -> list[Te
 
 def test_all_layers_at_once_stand_beside_the_last_recipe(student: Staged, teacher: Staged) -> None:
     plan = _plan(student, teacher, "indistill", scheme="all", weight="2")
-    assert plan == [Phase("embedding", (CE, pkt(1000.0), *_beside(feature_loss, "mse", 2.0)), FIT)]
+    assert plan == [Phase("embedding", (CE, pkt(1000.0), *_beside(feature_loss, "mse", 2.0)), FRESH)]
 
 
 def test_the_weight_of_all_layers_decays_by_the_epoch(student: Staged, teacher: Staged) -> None:
-    fit = FIT.over(3)
+    fit = FRESH.over(3)
     plan = _plan(student, teacher, "indistill", scheme="decay", decay="0.5", last="no_teacher", fit=fit)
     assert plan == [Phase("task", (CE, *_beside(feature_loss, "mse", (1.0, 0.5, 0.25))), fit)]
-
-
-def test_all_layers_as_released_have_a_new_optimizer_in_every_epoch(student: Staged, teacher: Staged) -> None:
-    fit = replace(FIT.over(3), keep="last")
-    plan = _plan(student, teacher, "indistill", scheme="decay", decay="0.5", follow="release", fit=fit)
-    assert [(phase.name, phase.terms[-1].weight) for phase in plan] == [
-        ("embedding.1", 1.0),
-        ("embedding.2", 0.5),
-        ("embedding.3", 0.25),
-    ]
 
 
 def test_all_layers_at_once_stand_beside_one_phase_only(student: Staged, teacher: Staged) -> None:

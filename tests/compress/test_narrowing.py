@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 import pytest
@@ -78,5 +79,17 @@ def test_an_auxiliary_narrower_than_the_student_is_refused(teacher: Checkpoint, 
 def test_following_the_release_needs_plain_blocks(student: Checkpoint) -> None:
     plain = build(Architecture("cnn-a", 10, 1, (24, 24)))
     plain.model.set_submodule("blocks.1", nn.Sequential(nn.Conv2d(16, 32, 3), nn.MaxPool2d(2)))
-    with pytest.raises(PlanError, match="stage 'map2': the released code's targets need a block of one convolution"):
+    with pytest.raises(PlanError, match=r"stage 'map2': the released .* take the paper's: --set follow=paper"):
         narrowed(plain, student.network, follow="release")
+
+
+def test_blocks_of_the_user_s_own_can_follow_the_release(
+    teacher: Checkpoint, student: Checkpoint, image: Tensor
+) -> None:
+    own, shown = copy.deepcopy(teacher.network), narrowed(teacher.network, student.network, follow="release")
+    for name in ("blocks.0", "blocks.1", "blocks.2"):
+        block = own.model.get_submodule(name)
+        own.model.set_submodule(name, nn.Sequential(*block.children()))
+    again = _maps(narrowed(own, student.network, follow="release"), image)
+    expected = _maps(shown, image)
+    assert all(torch.equal(again[name], expected[name]) for name in expected)

@@ -198,6 +198,7 @@ def test_equal_plans_have_equal_descriptions() -> None:
         _phase(fit=Fit(4, ADAM, FIT.schedule, "best loss", 16)),
         _phase(fit=Fit(4, ADAM, FIT.schedule, "best score", 17)),
         _phase(fit=Fit(4, ADAM, Schedule("one-cycle", 4), "best score", 16)),
+        _phase(fit=replace(FIT, fresh=True)),
     ],
 )
 def test_plans_that_train_otherwise_have_other_descriptions(other: Phase) -> None:
