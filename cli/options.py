@@ -120,7 +120,7 @@ def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
             raise typer.BadParameter(f"got {str(text)!r:.60}; give a size such as 500MB, 2GB or 1.5GiB, or 0")
         return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
 
-    told = f"{help} [default: {usual}]"
+    told = f"{help} [default: {usual}]" if usual else help
     return typer.Option(flag, metavar="SIZE", parser=parse, help=told, rich_help_panel=group, show_default=False)
 
 

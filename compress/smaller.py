@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,7 +12,8 @@ from torch import Tensor
 from compress.checkpoint import Checkpoint, blank_image
 from compress.errors import PlanError
 from compress.evidence import versions, weights_digest
-from compress.pruning import prune
+from compress.graph import Uncuttable
+from compress.pruning import kept_channels, prune, reconstruct, reestimate
 from compress.quantization import (
     FLOAT_WEIGHTS,
     USUAL,
@@ -45,6 +47,34 @@ def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
     network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
     return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
+
+
+def mended(small: Checkpoint, whole: Checkpoint, images: Sequence[Tensor], command: str) -> tuple[Checkpoint, str]:
+    """A copy of a pruned network that says again, as nearly as it can, what it said when it was whole; without labels.
+
+    Its layers are fitted anew, see `compress.pruning.reconstruct`. Where its calls cannot be followed, its batch-norm
+    gets new statistics instead.
+
+    Args:
+        small: Cut out of `whole`; left as it is.
+        whole: Only read.
+        images: Batches (B, C, H, W) of normalised images.
+        command: What the user typed, for the lineage.
+
+    Returns:
+        The network; and why its layers were not fitted, or "" if they were.
+    """
+    made, why = copy.deepcopy(small.network), ""
+    cuts = small.card.cuts[len(whole.card.cuts) :]
+    kept = kept_channels(whole.network, cuts, blank_image(whole.card))
+    try:
+        done = {"refitted_layers": reconstruct(made, whole.network, kept, images)}
+    except Uncuttable as reason:
+        why = str(reason)
+        done = {"new_statistics": reestimate(made.model, images)}
+    looked_at = {CALIBRATION: {"images": sum(map(len, images)), "sha256": images_digest(images)}}
+    step = {"command": command, **done, **looked_at, "versions": versions()}
+    return Checkpoint(made, replace(small.card, weights="")).with_step(step), why
 
 
 def quantized(

@@ -3,9 +3,11 @@
 from compress.edits import Cut
 from compress.pruning.importance import by_chance, filter_norms, largest
 from compress.pruning.plan import prune
+from compress.pruning.reconstruct import reconstruct
 from compress.pruning.shares import Share, Shares, shares_left
+from compress.pruning.statistics import reestimate
 from compress.pruning.surgery import apply, narrow_taps
-from compress.pruning.survivors import show_survivors
+from compress.pruning.survivors import kept_channels, show_survivors
 
 __all__ = [
     "Cut",
@@ -14,9 +16,12 @@ __all__ = [
     "apply",
     "by_chance",
     "filter_norms",
+    "kept_channels",
     "largest",
     "narrow_taps",
     "prune",
+    "reconstruct",
+    "reestimate",
     "shares_left",
     "show_survivors",
 ]

@@ -42,6 +42,26 @@ def show_survivors(whole: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
     return replace(whole, keep=keep)
 
 
+def kept_channels(whole: Staged, cuts: Iterable[Cut], image: Tensor) -> dict[str, Tensor]:
+    """Convolution or linear layer to the positions (O,) of those of its outputs that the cuts leave, in their order.
+
+    Args:
+        whole: The network as it was before the cuts; left as it is.
+        cuts: What was removed from it.
+        image: One image (1, C, H, W) that the network takes.
+    """
+    marked = replace(whole, model=copy.deepcopy(whole.model))
+    for layer in _layers(marked.model).values():
+        numbers = torch.arange(len(layer.weight), dtype=layer.weight.dtype)
+        layer.weight.data = numbers.view(-1, *[1] * (layer.weight.ndim - 1)).expand_as(layer.weight).clone()
+    left = _layers(apply(marked, cuts, image).model)
+    return {name: layer.weight.detach().flatten(1)[:, 0].long() for name, layer in left.items()}
+
+
+def _layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+
+
 def _last_norm(network: Staged, stage: Stage) -> nn.BatchNorm2d:
     norms = [
         module

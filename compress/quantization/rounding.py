@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from compress.patches import patches
 from compress.quantization.grids import Layer
 
 PART = 2304  # weights of a filter that make up for each other; more take a cubic time
@@ -24,15 +24,7 @@ def products(layer: Layer, inputs: Tensor) -> list[Tensor]:
         layer: A convolution or a linear layer.
         inputs: What it sees: (B, I, H, W), or (B, ..., I).
     """
-    if isinstance(layer, nn.Linear):
-        rows = inputs.reshape(1, -1, inputs.shape[-1])
-    else:
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        padded = F.pad(inputs, list(layer._reversed_padding_repeated_twice), mode)
-        columns = F.unfold(padded, layer.kernel_size, layer.dilation, stride=layer.stride)
-        by_group = columns.reshape(len(columns), layer.groups, -1, columns.shape[2])
-        rows = by_group.permute(1, 0, 3, 2).flatten(1, 2)
-    return [part.mT @ part for part in torch.split(rows, PART, dim=2)]
+    return [part.mT @ part for part in torch.split(patches(layer, inputs), PART, dim=2)]
 
 
 @torch.no_grad()

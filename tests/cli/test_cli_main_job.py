@@ -212,20 +212,21 @@ def pruned_folder(trio: Any, succeeds: Run, tmp_path_factory: pytest.TempPathFac
 def test_pruning_shows_before_and_after(pruned_folder: Path) -> None:
     said = (pruned_folder / "said").read_text("utf-8")
     rows = [re.split(r"\s*[│┃]\s*", line.strip("│┃ ")) for line in said.splitlines() if "top1" in line and "│" in line]
-    before, cut, recovered = rows
-    assert [row[0] for row in rows] == ["before", "cut", "recovered"]
+    before, cut, fitted, recovered = rows
+    assert [row[0] for row in rows] == ["before", "cut", "fitted", "recovered"]
     whole, small = (load(pruned_folder / f"{name}.safetensors") for name in ("teacher", "pruned"))
     assert before[1] == f"{parameters(whole):,}"
-    assert cut[1] == recovered[1] == f"{parameters(small):,}"
+    assert cut[1] == fitted[1] == recovered[1] == f"{parameters(small):,}"
+    assert ".onnx: " in said
     assert said.endswith("written: pruned.safetensors\n")
 
 
 def test_the_cuts_and_the_recovery_are_on_the_card(pruned_folder: Path) -> None:
     card = load(pruned_folder / "pruned.safetensors").card
     assert card.edits
-    assert [step["command"].split()[1] for step in card.lineage] == ["train", "prune", "prune"]
+    assert [step["command"].split()[1] for step in card.lineage] == ["train", "prune", "prune", "prune"]
     assert card.lineage[1]["ratio"] == 0.5
-    assert card.lineage[2]["phases"] == [["okd", 2]]
+    assert card.lineage[3]["phases"] == [["okd", 2]]
     assert len(records(pruned_folder / "pruned.metrics.jsonl")) == 2
 
 

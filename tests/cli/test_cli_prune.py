@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,12 +52,71 @@ def test_other_methods_get_two_epochs(folder: Path, succeeds: Run) -> None:
     assert load(folder / "okd.safetensors").card.lineage[-1]["phases"] == [["okd", 2]]
 
 
-@pytest.mark.parametrize("option", ["--epochs 3", "--set tau=2"])
+def test_epochs_alone_are_a_recovery(folder: Path, succeeds: Run) -> None:
+    line = f"prune small.safetensors --ratio 0.5 {FEW} --epochs 1 --calibrate 0 --no-timing -o usual.safetensors"
+    assert ".onnx" not in succeeds(line, folder).stdout
+    card = load(folder / "usual.safetensors").card
+    assert [step.get("phases") for step in card.lineage[1:]] == [None, [["okd", 1]]]
+
+
+def test_what_is_left_is_fitted_and_held_against_what_was(folder: Path, succeeds: Run) -> None:
+    said = succeeds(f"prune small.safetensors --ratio 0.5 {DIGITS} --json -o fitted.safetensors", folder).stdout
+    facts = json.loads(said)
+    assert [*facts["networks"]] == ["before", "cut", "fitted"]
+    assert facts["ratio"] == 0.5
+    records = {record["quantity"]: record for record in facts["records"]}
+    assert records["size"]["value"] < 0.6 * load_size(folder)
+    assert records["speed-up"]["low"] < records["speed-up"]["value"] < records["speed-up"]["high"]
+    assert records["latency"]["command"].startswith("edgepress prune small.safetensors")
+    assert load(folder / "fitted.safetensors").card.lineage[-2]["refitted_layers"] == 4
+
+
+def load_size(folder: Path) -> int:
+    """The bytes of the .onnx file of the whole network."""
+    return (folder / "small.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("budget", "quantity", "limit"), [("--max-params 0.6k", "parameters", 600), ("--max-macs 20k", "macs", 20_000)]
+)
+def test_the_least_cut_that_keeps_to_a_budget(
+    folder: Path, succeeds: Run, budget: str, quantity: str, limit: int
+) -> None:
+    line = f"prune small.safetensors {budget} {DIGITS} --calibrate 0 --no-timing --json -o fits.safetensors --force"
+    facts = json.loads(succeeds(line, folder).stdout)
+    assert facts["networks"]["cut"][quantity] <= limit
+    more = f"prune small.safetensors --ratio {facts['ratio'] - 0.13} {DIGITS} --calibrate 0 --no-timing --json"
+    wider = json.loads(succeeds(f"{more} -o wider.safetensors --force", folder).stdout)
+    assert wider["networks"]["cut"][quantity] > limit, "a layer of 8 channels more would not have fitted"
+
+
+@pytest.mark.parametrize(
+    ("budget", "code", "said"),
+    [
+        ("--max-params 3", 3, "at most 3 parameters cannot be met: the closest is"),
+        ("--max-size 1KB", 3, "at most 1,000 bytes as .onnx without lineage cannot be met: the closest is"),
+        ("--max-params 1G", 2, "nothing has to be cut: the network has at most 1e+09 parameters already"),
+        ("--max-params 1G --ratio 0.5", 2, "how much to cut: give either --ratio, or what may be left: --max-params"),
+        ("", 2, "how much to cut: give either --ratio"),
+        ("--max-macs ten", 2, "got 'ten'; give a number above 0 such as 500k or 10M"),
+        ("--max-latency 5", 2, "got '5'; give a number above 0 such as 1ms or 500us"),
+        ("--min-speedup 1", 2, "got '1'; give a number above 1"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_writes_nothing(
+    folder: Path, edgepress: Run, budget: str, code: int, said: str
+) -> None:
+    result = edgepress(f"prune small.safetensors {budget} {DIGITS} -o none.safetensors", folder)
+    assert (result.exit_code, " ".join(said.split()) in " ".join(result.stderr.split())) == (code, True), result.stderr
+    assert not (folder / "none.safetensors").exists()
+
+
+@pytest.mark.parametrize("option", ["--lr 0.1", "--set tau=2"])
 def test_options_of_a_training_need_a_method(folder: Path, edgepress: Run, option: str) -> None:
     result = edgepress(f"prune small.safetensors --ratio 0.5 {DIGITS} {option} -o none.safetensors", folder)
     assert result.exit_code == 2
     assert (
-        f"{option.split()[0]}: nothing is trained without --recover; leave it out, or add --recover okd"
+        f"{option.split()[0]}: nothing is trained without --recover or --epochs; leave it out, or add --recover okd"
         in result.stderr
     )
     assert not (folder / "none.safetensors").exists()

@@ -1,0 +1,62 @@
+"""What a smaller network has won as a file: bytes and time, held against the network that it was."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure.shipped import file_of, latencies
+from benchmarks.verdict import Ratio, Verdict, judge, ratio
+from compress.checkpoint import Checkpoint
+from compress.evidence import Record
+
+SESSIONS, ROUNDS = 8, 20
+CLOCKS = ("wall time", "CPU time")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What two .onnx files weigh, without their lineage, and take, for one image in ONNX Runtime at one thread.
+
+    Attributes:
+        size_bytes: Of the file before and after.
+        latency_ms: Median before and after; the files took turns.
+        ratio: How many times as long the file before takes, by wall time.
+        verdict: What may be said of that.
+    """
+
+    size_bytes: tuple[int, int]
+    latency_ms: tuple[float, float]
+    ratio: Ratio
+    verdict: Verdict
+
+    def records(self) -> list[Record]:
+        """Bytes and milliseconds of the file after, and how many times as fast it is, with the 95 % interval."""
+        found = self.ratio
+        return [
+            Record("size", self.size_bytes[1], unit="bytes"),
+            Record("latency", self.latency_ms[1], unit="ms"),
+            Record("speed-up", found.value, found.low, found.high, n=SESSIONS, unit="x"),
+        ]
+
+
+def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
+    """Both networks as .onnx files, weighed and timed in turn.
+
+    Args:
+        small: What was made of it.
+        whole: What it was.
+
+    Raises:
+        ExportError: One of them cannot be written as .onnx.
+    """
+    networks = {"before": whole, "after": small}
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        files = {name: file_of(one, Path(folder), name) for name, one in networks.items()}
+        sizes = tuple(path.stat().st_size for path in files.values())
+        taken = latencies(files, networks, sessions=SESSIONS, rounds=ROUNDS)
+    before, after = taken["before"], taken["after"]
+    pairs = ((before.wall_medians_ms, after.wall_medians_ms), (before.cpu_medians_ms, after.cpu_medians_ms))
+    ratios = {clock: ratio(*pair) for clock, pair in zip(CLOCKS, pairs, strict=True)}
+    return Proof((sizes[0], sizes[1]), (before.median_ms, after.median_ms), ratios[CLOCKS[0]], judge(ratios))

@@ -1,0 +1,123 @@
+"""What the layers of a pruned network said when it was whole, said with what is left: without labels or gradients."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from compress.graph import Trace, Uncuttable, trace
+from compress.patches import patches
+from compress.stages import Staged, evaluating
+
+Layer = nn.Conv2d | nn.Linear
+
+LEAST_ROWS = 4_096
+ROWS_A_WEIGHT = 4  # positions looked at for each weight of a filter; more change little
+DAMPING = 0.01  # of the mean square of what meets a weight: how firmly the weights stay where they are
+
+
+@torch.no_grad()
+def reconstruct(small: Staged, whole: Staged, kept: Mapping[str, Tensor], batches: Sequence[Tensor]) -> int:
+    """Give each layer of a pruned network the weights by which it comes nearest to what it said when it was whole.
+
+    Layer after layer, in the order of the forward pass: what it sees is what the pruned network shows it by then, so
+    that it also makes up for what those before it lost; what it is to say are those outputs of the whole network's
+    layer that survived. A layer that is used more than once is left as it is.
+
+    Args:
+        small: Changed in place.
+        whole: The network before the cuts; only read.
+        kept: Layer to the positions of the outputs that survived, see `kept_channels`.
+        batches: (B, C, H, W) scaled images, each of them for both networks.
+
+    Returns:
+        How many layers have new weights.
+
+    Raises:
+        Uncuttable: torch.fx cannot follow the network, or the two are not the same calls.
+
+    Reference: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, Sec. 3.1 (ii).
+    Deviates: The weights are held to those that were left, by `DAMPING`, not to 0.
+    """
+    with evaluating(small.model), evaluating(whole.model):
+        ours, theirs = trace(small), trace(whole)
+        _check_alike(ours, theirs)
+        used = Counter(node.target for node in ours.graph.nodes if node.op == "call_module")
+        walks = [(_start(ours, image), _start(theirs, image)) for image in batches]
+        chance, done = torch.Generator().manual_seed(0), 0
+        for node, twin in zip(ours.graph.nodes, theirs.graph.nodes, strict=True):
+            for _, walk in walks:
+                _step(walk, twin)
+            layer = small.model.get_submodule(str(node.target)) if node.op == "call_module" else None
+            if isinstance(layer, Layer) and node.target in kept and used[node.target] == 1:
+                said = [(walk.env[node.args[0]], other.env[twin]) for walk, other in walks]
+                _refit(layer, said, kept[str(node.target)], chance)
+                done += 1
+            for walk, other in walks:
+                _step(walk, node)
+                _forget(other, twin)
+                _forget(walk, node)
+    return done
+
+
+def _check_alike(ours: Trace, theirs: Trace) -> None:
+    pairs = [[(node.op, str(node.target)) for node in traced.graph.nodes] for traced in (ours, theirs)]
+    if pairs[0] != pairs[1]:
+        raise Uncuttable("the pruned network does not make the calls of the whole one")
+
+
+def _start(traced: Trace, image: Tensor) -> fx.Interpreter:
+    walk = fx.Interpreter(traced.model, graph=traced.graph)
+    walk.args_iter = iter((image,))
+    return walk
+
+
+def _step(walk: fx.Interpreter, node: fx.Node) -> None:
+    walk.env[node] = walk.run_node(node)
+
+
+def _forget(walk: fx.Interpreter, node: fx.Node) -> None:
+    """Drop the values that nothing after this node reads."""
+    for read in walk.user_to_last_uses.get(node, ()):
+        del walk.env[read]
+
+
+def _refit(layer: Layer, said: Sequence[tuple[Tensor, Tensor]], kept: Tensor, chance: torch.Generator) -> None:
+    """New weights for a layer, from what it sees and what is to come of it, batch by batch."""
+    images, wanted = sum(len(seen) for seen, _ in said), max(LEAST_ROWS, ROWS_A_WEIGHT * layer.weight[0].numel())
+    rows, targets = [], []
+    for seen, output in said:
+        row, target = patches(layer, seen), _outputs(layer, output, kept)
+        count = min(len(target), -(-wanted * len(seen) // images))
+        chosen = torch.randperm(len(target), generator=chance)[:count]
+        rows.append(row[:, chosen])
+        targets.append(target[chosen])
+    _solve(layer, torch.cat(rows, dim=1), torch.cat(targets))
+
+
+def _outputs(layer: Layer, output: Tensor, kept: Tensor) -> Tensor:
+    """(N, O): at each position of all images the outputs that survived."""
+    if isinstance(layer, nn.Linear):
+        return output.reshape(-1, output.shape[-1])[:, kept]
+    return output.index_select(1, kept).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _solve(layer: Layer, rows: Tensor, targets: Tensor) -> None:
+    """The least squares of rows (G, N, D) to targets (N, O), near the weights that the layer has."""
+    groups = len(rows)
+    wanted = targets.reshape(len(targets), groups, -1).transpose(0, 1)
+    if layer.bias is not None:
+        mean_row, mean_wanted = rows.mean(dim=1, keepdim=True), wanted.mean(dim=1, keepdim=True)
+        rows, wanted = rows - mean_row, wanted - mean_wanted
+    weight = layer.weight.reshape(groups, -1, rows.shape[2]).mT
+    product = (rows.mT @ rows).double()
+    damping = DAMPING * product.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-12
+    factor = torch.linalg.cholesky(product + damping[:, None, None] * torch.eye(product.shape[1], dtype=torch.float64))
+    missing = (rows.mT @ (wanted - rows @ weight)).double()
+    weight = weight + torch.cholesky_solve(missing, factor).to(weight.dtype)
+    layer.weight.copy_(weight.mT.reshape(layer.weight.shape))
+    if layer.bias is not None:
+        layer.bias.copy_((mean_wanted - mean_row @ weight).flatten())

@@ -1,0 +1,70 @@
+"""How much to cut for a budget, by what is counted and by what is measured."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchmarks.budget import CLOSE, MOST, Budget, fit_budgets
+from benchmarks.proof import prove
+from compress.checkpoint import Checkpoint
+from compress.errors import GateError
+from compress.smaller import cut
+from exports.graph.census import network_census
+
+
+def _cut(whole: Checkpoint, tried: list[float] | None = None) -> object:
+    def at(ratio: float) -> Checkpoint:
+        if tried is not None:
+            tried.append(ratio)
+        return cut(whole, ratio, "edgepress prune")
+
+    return at
+
+
+def _macs(checkpoint: Checkpoint) -> int:
+    return network_census(checkpoint.network, checkpoint.card.preprocessing.shape).macs
+
+
+def test_several_budgets_are_all_kept(teacher: Checkpoint) -> None:
+    said: list[str] = []
+    size, macs = prove(teacher, teacher).size_bytes[0], _macs(teacher)
+    budgets = [Budget("bytes", size / 2), Budget("macs", macs / 4)]
+    ratio = fit_budgets(_cut(teacher), teacher, budgets, said.append)  # type: ignore[arg-type]
+    small = cut(teacher, ratio, "edgepress prune")
+    assert _macs(small) <= macs / 4
+    assert prove(small, teacher).size_bytes[1] <= size / 2
+    assert any("bytes as .onnx" in line for line in said)
+    assert any("MACs" in line for line in said)
+
+
+def test_what_is_measured_comes_close_to_its_bound_in_few_tries(teacher: Checkpoint) -> None:
+    said: list[str] = []
+    limit = prove(teacher, teacher).size_bytes[0] / 2
+    ratio = fit_budgets(_cut(teacher), teacher, [Budget("bytes", limit)], said.append)  # type: ignore[arg-type]
+    size = prove(cut(teacher, ratio, "edgepress prune"), teacher).size_bytes[1]
+    assert (1 - 3 * CLOSE) * limit < size <= limit, "a layer of 8 channels has steps of an eighth"
+    assert len(said) <= 5
+
+
+def test_a_network_that_fits_is_left_as_it_is(teacher: Checkpoint) -> None:
+    tried: list[float] = []
+    assert fit_budgets(_cut(teacher, tried), teacher, [Budget("macs", 1e12)]) == 0  # type: ignore[arg-type]
+    assert tried == []
+
+
+def test_a_network_is_not_faster_than_itself(teacher: Checkpoint) -> None:
+    with pytest.raises(GateError, match=r"at least 1,000 times the speed .* cannot be met: the closest is .* 98.0 %"):
+        fit_budgets(_cut(teacher), teacher, [Budget("speedup", 1_000)])  # type: ignore[arg-type]
+
+
+def test_time_that_is_there_in_plenty_asks_for_no_cut(teacher: Checkpoint) -> None:
+    assert fit_budgets(_cut(teacher), teacher, [Budget("latency", 1_000.0)]) == 0  # type: ignore[arg-type]
+
+
+def test_a_budget_is_a_number_above_zero() -> None:
+    for limit in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="give a number above 0"):
+            Budget("macs", limit)
+    assert 0 < MOST < 1
