@@ -1,0 +1,299 @@
+"""How a pruned network is best taught back: `python -m benchmarks.studies.recovery TEACHER --data D --json F`.
+
+A network is cut to a share of its multiply-accumulates and recovered by several ways from the same cut, over the same
+images, each in the CPU time that cross-entropy takes for so many epochs: who asks a teacher has fewer of them. The runs
+so far lie in `F.runs.jsonl`, so that an interrupted study goes on. The document of schema "edgepress-recovery/1":
+
+    machine   see compress.evidence.describe
+    teacher   file, digest of its weights, and its score
+    data      name of the data set
+    macs      of the whole network
+    settings  share (of the MACs left), ratio, images, epochs (of cross-entropy), cut (the score before any recovery),
+              fitted (after the fit alone) and its CPU seconds, rows: way, epochs, scores (seed to score), cpu_s (mean),
+              and difference (the usual way's score less this one's, paired by seed)
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch_pruning
+import typer
+
+from benchmarks import script
+from benchmarks.budget import Budget, fit_budgets
+from benchmarks.pages import terminal
+from benchmarks.studies.summary import paired
+from benchmarks.studies.table import write_section
+from compress import evidence
+from compress.checkpoint import Checkpoint, blank_image, load
+from compress.data import DataOptions, Dataset
+from compress.jobs import Job, Recovery, recovered
+from compress.opening import data_for
+from compress.phase import OPTIMIZERS, Fit
+from compress.recipes import read_method
+from compress.schedule import Schedule
+from compress.smaller import cut, mended
+from compress.stages import Staged, feature_shapes
+from compress.tasks import TASKS
+from compress.training.engine import Run
+from compress.training.journal import Journal
+from exports.graph.census import network_census
+from exports.source import calibration
+
+SCHEMA = "edgepress-recovery/1"
+CALIBRATION = 256
+THEIRS = "torch-pruning + no_teacher"
+PLAIN = ("no_teacher", "okd", "pkt", "simultaneous")
+FITTED = "fit + "
+USUAL = f"{FITTED}okd"
+WAYS = (*PLAIN, THEIRS, f"{FITTED}no_teacher", f"{FITTED}simultaneous", USUAL)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a row of a table is made under.
+
+    Attributes:
+        share: Of the multiply-accumulates that are left, in (0, 1).
+        fraction: Of the training images.
+        epochs: Of cross-entropy, whose CPU time every other way has.
+    """
+
+    share: float
+    fraction: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the ways of one setting and seed start from."""
+
+    whole: Checkpoint
+    images: Dataset
+    cut: Checkpoint
+    fitted: Checkpoint
+    theirs: Checkpoint
+    fit_s: float
+
+    def start(self, way: str) -> Checkpoint:
+        """The network that a way begins with."""
+        return self.theirs if way == THEIRS else self.fitted if way.startswith(FITTED) else self.cut
+
+
+def _scene(whole: Checkpoint, data: str, setting: Setting, ratio: float, seed: int) -> Scene:
+    options = DataOptions(fraction=setting.fraction, seed=seed, augment=("flip", "resized-crop"))
+    images = data_for(whole.card, data, options)
+    small = cut(whole, ratio, "edgepress prune")
+    start = time.process_time()
+    fitted, why = mended(small, whole, calibration(whole.card, images.train, CALIBRATION), "edgepress prune")
+    spent = time.process_time() - start
+    assert not why, why
+    return Scene(whole, images, small, fitted, _by_torch_pruning(whole, small), spent)
+
+
+def _by_torch_pruning(whole: Checkpoint, small: Checkpoint) -> Checkpoint:
+    """The network as torch-pruning's own pruner cuts it, by its usual importance, to no more MACs than ours."""
+    most = _macs(small.network, whole)
+    for ratio in (step / 100 for step in range(5, 100)):
+        model = copy.deepcopy(whole.network.model).eval()
+        head = [module for path, module in model.named_modules() if whole.network.owns(["logits"], path)]
+        pruner = torch_pruning.pruner.MagnitudePruner(
+            model,
+            blank_image(whole.card),
+            importance=torch_pruning.importance.MagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            ignored_layers=head,
+        )
+        pruner.step()
+        network = replace(whole.network, model=model)
+        if _macs(network, whole) <= most:
+            shapes = feature_shapes(network, blank_image(whole.card))
+            stages = tuple(replace(stage, width=shapes[stage.name][0]) for stage in network.stages)
+            return replace(small, network=replace(network, stages=stages))
+    raise AssertionError("torch-pruning left too much at every ratio")
+
+
+def _macs(network: Staged, like: Checkpoint) -> int:
+    return network_census(network, like.card.preprocessing.shape).macs
+
+
+def _recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
+    """The score of a way after so many epochs, and their CPU seconds; 0 epochs is the network it starts with."""
+    start, task = scene.start(way), TASKS[scene.whole.card.task]
+    if not epochs:
+        return {"score": task.evaluate(start.network, scene.images)[str(task.headline)], "cpu_s": 0.0}
+    fit = Fit(epochs, OPTIMIZERS["adam"](1e-3), Schedule("cosine", epochs), batch_size=64)
+    recovery = Recovery(read_method(way.rpartition(" + ")[2]), fit)
+    spent = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job("edgepress prune", Run(task, seed), Journal(Path(folder) / "run.safetensors"))
+        training = recovered(start, scene.whole, recovery, scene.images, job)
+        while True:
+            try:
+                spent += getattr(next(training), "cpu_s", 0.0)
+            except StopIteration as end:
+                score = end.value.card.lineage[-1]["metrics"][task.headline]
+                return {"score": score, "cpu_s": spent}
+
+
+def study(
+    whole: Checkpoint, data: str, settings: Sequence[Setting], seeds: int, runs: Path
+) -> Iterator[dict[str, Any]]:
+    """A run at a time, those of `runs` first: setting, seed, way, epochs, score and CPU seconds."""
+    done = [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.exists() else []
+    yield from done
+    known = {(run["setting"], run["seed"], run["way"]) for run in done}
+    for number, setting in enumerate(settings):
+        limit = setting.share * _macs(whole.network, whole)
+        ratio = fit_budgets(lambda share: cut(whole, share, "edgepress prune"), whole, [Budget("macs", limit)])
+        for seed in range(seeds):
+            if all((number, seed, way) in known for way in WAYS):
+                continue
+            scene = _scene(whole, data, setting, ratio, seed)
+            for run in _ways(scene, setting, seed):
+                if (number, seed, run["way"]) not in known:
+                    facts = {"ratio": ratio, "images": len(scene.images.train), "fit_s": scene.fit_s}
+                    run = {"setting": number, "seed": seed, **facts, **run}
+                    with runs.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(run) + "\n")
+                    yield run
+
+
+def _ways(scene: Scene, setting: Setting, seed: int) -> Iterator[dict[str, Any]]:
+    budget = 0.0
+    for way in ("cut", "fit", *WAYS):
+        if way in ("cut", "fit"):
+            start = f"{FITTED}x" if way == "fit" else way
+            yield {"way": way, "epochs": 0, **_recover(scene, start, 0, seed)}
+            continue
+        epochs = setting.epochs
+        if budget:
+            left = budget - (scene.fit_s if way.startswith(FITTED) else 0.0)
+            epochs = max(1, int(left / _recover(scene, way, 1, seed)["cpu_s"]))
+        found = _recover(scene, way, epochs, seed)
+        budget = budget or found["cpu_s"]
+        yield {"way": way, "epochs": epochs, **found}
+
+
+def document(
+    whole: Checkpoint, file: Path, data: str, settings: Sequence[Setting], runs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What was found, see the head of this module."""
+    told = [_summary(setting, [run for run in runs if run["setting"] == at]) for at, setting in enumerate(settings)]
+    last = whole.card.lineage[-1]
+    teacher = {
+        "file": file.name,
+        "weights": evidence.weights_digest(whole.network.model),
+        "metrics": last.get("metrics"),
+    }
+    macs = _macs(whole.network, whole)
+    where = evidence.describe()
+    return {"schema": SCHEMA, "machine": where, "teacher": teacher, "data": data, "macs": macs, "settings": told}
+
+
+def _summary(setting: Setting, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    scores = {way: {run["seed"]: run["score"] for run in runs if run["way"] == way} for way in ("cut", "fit", *WAYS)}
+    rows = []
+    for way in WAYS:
+        own = [run for run in runs if run["way"] == way]
+        spent = sum(run["cpu_s"] + (run["fit_s"] if way.startswith(FITTED) else 0.0) for run in own) / len(own)
+        rows.append(
+            {
+                "way": way,
+                "epochs": sorted({run["epochs"] for run in own}),
+                "scores": scores[way],
+                "cpu_s": spent,
+                "difference": paired(scores[USUAL], scores[way]) if way != USUAL else None,
+            }
+        )
+    facts = {key: runs[0][key] for key in ("ratio", "images")}
+    fit_s = sum(run["fit_s"] for run in runs) / len(runs)
+    return {
+        "share": setting.share,
+        **facts,
+        "epochs": setting.epochs,
+        "cut": scores["cut"],
+        "fitted": scores["fit"],
+        "fit_s": fit_s,
+        "rows": rows,
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The tables of a page, one a setting."""
+    parts = []
+    for one in found["settings"]:
+        parts += [
+            f"{100 * one['share']:.0f} % of the MACs (ratio {one['ratio']:.3g}), {one['images']:,} training images, the "
+            f"CPU time of {one['epochs']} epochs of cross-entropy. Cut: {_mean(one['cut'])} %; fitted, without a "
+            f"label or an epoch: {_mean(one['fitted'])} % in {one['fit_s']:.1f} CPU-s.",
+            "",
+            f"| way | epochs | top-1 % | {USUAL} less this | CPU-s |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            *(_line(row) for row in one["rows"]),
+            "",
+        ]
+    machine = found["machine"]
+    score = next(iter(found["teacher"]["metrics"].values()))
+    parts += [
+        f"- {found['data']}; the whole network: {100 * score:.2f} %, {found['macs']:,} MACs. Mean ± standard deviation "
+        f"over {len(found['settings'][0]['cut'])} seeds; differences paired by seed, with their 95 % interval.",
+        f"- Machine: {machine['cpu']}, torch {machine['torch']}.",
+    ]
+    return "\n".join(parts)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    epochs = "-".join(map(str, row["epochs"]))
+    gap = row["difference"]
+    told = "–"
+    if gap:
+        ends = "" if gap["low"] is None else f" [{100 * gap['low']:+.2f}, {100 * gap['high']:+.2f}]"
+        told = f"{100 * gap['mean']:+.2f}{ends}"
+    return f"| {row['way']} | {epochs} | {_mean(row['scores'])} | {told} | {row['cpu_s']:.0f} |"
+
+
+def _mean(scores: Mapping[Any, float]) -> str:
+    values = [100 * value for value in scores.values()]
+    middle = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{middle:.2f}"
+    spread = (sum((value - middle) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+    return f"{middle:.2f} ±{spread:.2f}"
+
+
+def main(
+    teacher: Annotated[Path, typer.Argument(help="The network to prune: a checkpoint.")],
+    data: Annotated[str, typer.Option(help="Data set by name, or a folder.")],
+    output: Annotated[Path, typer.Option("--json", help="Write the document to this file.")],
+    setting: Annotated[list[str], typer.Option(help="share,fraction,epochs: 0.5,0.1,3.")],
+    page: Annotated[Path | None, typer.Option(help="Page whose marked section is rewritten; made if missing.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0 on.")] = 3,
+    force: Annotated[bool, typer.Option("--force", help="Replace a document that exists.")] = False,
+) -> None:
+    """Recover a pruned network by several ways in equal CPU time."""
+    settings = [
+        Setting(float(share), float(part), int(epochs)) for share, part, epochs in (s.split(",") for s in setting)
+    ]
+    whole, runs = load(teacher), []
+    for run in study(whole, data, settings, seeds, output.with_suffix(".runs.jsonl")):
+        typer.echo(json.dumps(run), err=True)
+        runs.append(run)
+    found = document(whole, teacher, data, settings, runs)
+    terminal.save(found, output, force=force)
+    section = markdown(found)
+    typer.echo(section)
+    if page is not None:
+        write_section(page, section, title="Recovery after pruning")
+
+
+if __name__ == "__main__":
+    script.run(main)
