@@ -10,11 +10,21 @@ import typer
 from cli import options
 
 if TYPE_CHECKING:
+    from compress.checkpoint import Checkpoint
+    from compress.data import Dataset
     from compress.recipes import Method
+
+PRUNED = "pruned:"
+LOOKED_AT = 256  # training images on which a pruned student is fitted before it learns
 
 _Student = Annotated[
     str,
-    options.choice("--student", options.NETWORKS, help="A network by name, or a checkpoint.", group=options.NETWORK),
+    options.choice(
+        "--student",
+        options.NETWORKS,
+        help="A network by name, a checkpoint, or pruned:0.75: the teacher with so many of its channels cut off.",
+        group=options.NETWORK,
+    ),
 ]
 _Method = Annotated[
     str,
@@ -91,16 +101,16 @@ def distill(
     Examples:
         edgepress distill teacher.safetensors --student cnn-s --data digits -o student.safetensors
         edgepress distill teacher.safetensors --method okd --set tau=4 --data digits -o student.safetensors
+        edgepress distill teacher.safetensors --student pruned:0.75 --data digits -o student.safetensors
     """
     from cli import parse, progress, say
-    from compress.jobs import Auxiliary, Distillation, Job, distil
+    from compress.jobs import Auxiliary, Distillation, Job, Recovery, distil, recovered
     from compress.opening import Named, open_beside, open_pair
     from compress.recipes import read_method
     from compress.training.journal import Journal
 
-    plan = read_method(method, parse.read_settings(knobs))
-    _refuse_ignored(plan, auxiliary)
-    small = parse.read_network(student, student_arch, width=width, depth=depth)
+    plan, share = read_method(method, parse.read_settings(knobs)), _share(student)
+    _refuse_ignored(plan, auxiliary, pruned=share is not None)
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
     fit = parse.replaying(fit, replayed)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
@@ -113,6 +123,12 @@ def distill(
     say.notes(images.notes)
     goal = goal or parse.task_for(images)
     job = Job(parse.command_line(), parse.read_run(goal, seed, refined, replayed), journal)
+    if share is not None:
+        learner = _cut_and_fitted(source, share, images, job.command)
+        training = recovered(learner, source, Recovery(plan, fit), images, job)
+        progress.say_result(progress.follow(training, output), output, before)
+        return
+    small = parse.read_network(student, student_arch, width=width, depth=depth)
     learner = open_beside(f"--student {student}", small, images, seed=seed)
     long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size, refined=options.PLAINLY)
     between = Named(str(auxiliary), auxiliary_arch or "")
@@ -121,9 +137,39 @@ def distill(
     progress.say_result(progress.follow(distil(plan, fit, what, job), output), output, before)
 
 
-def _refuse_ignored(plan: Method, auxiliary: Path | None) -> None:
+def _share(student: str) -> float | None:
+    """The share of the channels to cut, where the student is the teacher with fewer of them."""
+    from compress.errors import PlanError
+
+    if not student.startswith(PRUNED):
+        return None
+    try:
+        share = float(student.removeprefix(PRUNED))
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise PlanError(f"--student {student}: give the share of the channels to cut, above 0 and below 1: pruned:0.75")
+    return share
+
+
+def _cut_and_fitted(teacher: Checkpoint, share: float, images: Dataset, command: str) -> Checkpoint:
+    from cli import say
+    from compress.smaller import cut, mended
+    from exports.source import calibration
+
+    small = cut(teacher, share, command)
+    learner, unfitted = mended(small, teacher, calibration(teacher.card, images.train, LOOKED_AT), command)
+    say.notes([f"layers are not fitted, but have new statistics: {unfitted}"] if unfitted else [])
+    return learner
+
+
+def _refuse_ignored(plan: Method, auxiliary: Path | None, *, pruned: bool) -> None:
     from cli.typed import refuse
 
+    if pruned:
+        refuse(("--width", "--depth", "--student-arch"), "the student is the teacher with fewer channels; leave it out")
+        reason = "the channels that were not cut say what to learn, without an auxiliary; leave it out"
+        refuse(("--auxiliary", "--auxiliary-arch", "--auxiliary-epochs", "--ratio"), reason)
     if plan.recipe.guide != "auxiliary":
         reason = f"method {plan.name!r} takes no auxiliary; leave it out, or take --method indistill"
         refuse(("--auxiliary", "--auxiliary-arch", "--auxiliary-epochs", "--ratio"), reason)

@@ -149,38 +149,32 @@ def study(
 ) -> Iterator[dict[str, Any]]:
     """A run at a time, those of `runs` first: setting, seed, way, epochs, score and CPU seconds."""
     done = [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.exists() else []
-    yield from done
-    known = {(run["setting"], run["seed"], run["way"]) for run in done}
     for number, setting in enumerate(settings):
         limit = setting.share * _macs(whole.network, whole)
         ratio = fit_budgets(lambda share: cut(whole, share, "edgepress prune"), whole, [Budget("macs", limit)])
         for seed in range(seeds):
-            if all((number, seed, way) in known for way in WAYS):
-                continue
-            scene = _scene(whole, data, setting, ratio, seed)
-            for run in _ways(scene, setting, seed):
-                if (number, seed, run["way"]) not in known:
+            known = {run["way"]: run for run in done if (run["setting"], run["seed"]) == (number, seed)}
+            scene = None if len(known) == len(WAYS) + 2 else _scene(whole, data, setting, ratio, seed)
+            for way in ("cut", "fit", *WAYS):
+                if way not in known:
+                    assert scene is not None
+                    first = known["no_teacher"]["cpu_s"] if way not in ("cut", "fit", PLAIN[0]) else None
                     facts = {"ratio": ratio, "images": len(scene.images.train), "fit_s": scene.fit_s}
-                    run = {"setting": number, "seed": seed, **facts, **run}
+                    known[way] = {"setting": number, "seed": seed, **facts, **_run(scene, setting, way, first, seed)}
                     with runs.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(run) + "\n")
-                    yield run
+                        file.write(json.dumps(known[way]) + "\n")
+                yield known[way]
 
 
-def _ways(scene: Scene, setting: Setting, seed: int) -> Iterator[dict[str, Any]]:
-    budget = 0.0
-    for way in ("cut", "fit", *WAYS):
-        if way in ("cut", "fit"):
-            start = f"{FITTED}x" if way == "fit" else way
-            yield {"way": way, "epochs": 0, **_recover(scene, start, 0, seed)}
-            continue
-        epochs = setting.epochs
-        if budget:
-            left = budget - (scene.fit_s if way.startswith(FITTED) else 0.0)
-            epochs = max(1, int(left / _recover(scene, way, 1, seed)["cpu_s"]))
-        found = _recover(scene, way, epochs, seed)
-        budget = budget or found["cpu_s"]
-        yield {"way": way, "epochs": epochs, **found}
+def _run(scene: Scene, setting: Setting, way: str, budget: float | None, seed: int) -> dict[str, Any]:
+    """One way, in as many epochs as come nearest to the CPU seconds that it has."""
+    if way in ("cut", "fit"):
+        return {"way": way, "epochs": 0, **_recover(scene, f"{FITTED}x" if way == "fit" else way, 0, seed)}
+    epochs = setting.epochs
+    if budget is not None:
+        left = budget - (scene.fit_s if way.startswith(FITTED) else 0.0)
+        epochs = max(1, round(left / _recover(scene, way, 1, seed)["cpu_s"]))
+    return {"way": way, "epochs": epochs, **_recover(scene, way, epochs, seed)}
 
 
 def document(
@@ -232,8 +226,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     parts = []
     for one in found["settings"]:
         parts += [
-            f"{100 * one['share']:.0f} % of the MACs (ratio {one['ratio']:.3g}), {one['images']:,} training images, the "
-            f"CPU time of {one['epochs']} epochs of cross-entropy. Cut: {_mean(one['cut'])} %; fitted, without a "
+            f"{100 * one['share']:.0f} % of the MACs (ratio {one['ratio']:.3g}), {one['images']:,} training images, "
+            f"the CPU time of {one['epochs']} epochs of cross-entropy. Cut: {_mean(one['cut'])} %; fitted, without a "
             f"label or an epoch: {_mean(one['fitted'])} % in {one['fit_s']:.1f} CPU-s.",
             "",
             f"| way | epochs | top-1 % | {USUAL} less this | CPU-s |",
