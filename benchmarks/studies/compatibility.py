@@ -2,11 +2,12 @@
 
 Every network is built with random weights, its batch-norm warmed up, quantized by rounding to the nearest and shipped;
 a file counts only once it gives the outputs of its network on noise. Formats that need an extra take part where it is
-installed: `pip install 'edgepress[formats]'`.
+installed: `pip install 'edgepress[formats]'`. A page keeps the rows of the networks that a run does not take.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,10 +18,10 @@ import torch
 import typer
 
 from benchmarks import script
-from benchmarks.studies.table import write_section
+from benchmarks.studies.table import UNKNOWN, section_of, write_section
 from compress.card import Card
 from compress.checkpoint import Checkpoint
-from compress.errors import CompressError
+from compress.errors import CompressError, DataError, unknown_name
 from compress.evidence import versions
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
@@ -44,6 +45,7 @@ CLASSES = tuple("abcdefghij")
 SAMPLES = 8
 
 Cell = tuple[int, str]  # bytes of the file, 0 where there is none; and why, or what there is to say of it
+Row = dict[tuple[str, str], Cell]  # of a network, by precision and suffix
 
 
 def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
@@ -71,7 +73,7 @@ def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
                     yield precision, suffix, (shipped.artefact.size_bytes, doubt)
                 except CompressError as error:
                     reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
-                    yield precision, suffix, (0, reason)
+                    yield precision, suffix, (0, " ".join(reason.split()))
 
 
 def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
@@ -85,13 +87,13 @@ def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
     return replace(made, network=network)
 
 
-def markdown(found: Mapping[str, Mapping[tuple[str, str], Cell]]) -> str:
+def markdown(found: Mapping[str, Row]) -> str:
     """Network to its cells as a table of the bytes of each file (without lineage), and under it every reason once."""
     reasons: dict[str, int] = {}
     rows = []
-    for name, row in found.items():
+    for name, row in sorted(found.items(), key=lambda one: list(NETWORKS).index(one[0])):
         for suffix, form in FORMATS.items():
-            told = [_told(row[precision, suffix], reasons) for precision in PRECISIONS]
+            told = [_told(row.get((precision, suffix)), reasons) for precision in PRECISIONS]
             rows.append(f"| {name} | {form.name} | {' | '.join(told)} |")
     notes = [f"{number}. {reason}" for reason, number in reasons.items()]
     made = ", ".join(f"{package} {version}" for package, version in versions().items())
@@ -99,7 +101,27 @@ def markdown(found: Mapping[str, Mapping[tuple[str, str], Cell]]) -> str:
     return "\n".join([*head, *rows, "", *notes, "", made])
 
 
-def _told(cell: Cell, reasons: dict[str, int]) -> str:
+def rows_of(section: str) -> dict[str, Row]:
+    """The cells of a table of `markdown`, of the networks, formats and precisions that are known today."""
+    reasons = dict(re.findall(r"^(\d+)\. (.+)$", section, flags=re.MULTILINE))
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    suffixes = {form.name: suffix for suffix, form in FORMATS.items()}
+    found: dict[str, Row] = {}
+    for name, form, *told in lines[1:]:
+        if name not in NETWORKS or form not in suffixes:
+            continue
+        for precision, cell in zip(lines[0][2:], told, strict=True):
+            known = re.fullmatch(r"(no|[\d,]+)(?: \((\d+)\))?", cell)
+            if known and precision in PRECISIONS:
+                size, number = known.groups()
+                size_bytes = 0 if size == "no" else int(size.replace(",", ""))
+                found.setdefault(name, {})[precision, suffixes[form]] = (size_bytes, reasons[number] if number else "")
+    return found
+
+
+def _told(cell: Cell | None, reasons: dict[str, int]) -> str:
+    if cell is None:
+        return UNKNOWN
     size, reason = cell
     note = f" ({reasons.setdefault(reason, len(reasons) + 1)})" if reason else ""
     return f"{f'{size:,}' if size else 'no'}{note}"
@@ -107,18 +129,19 @@ def _told(cell: Cell, reasons: dict[str, int]) -> str:
 
 def main(
     page: Annotated[Path, typer.Argument(help="Page whose marked section is rewritten; made if missing.")],
-    only: Annotated[list[str] | None, typer.Option(help="These networks alone.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="These networks alone; the page keeps the others.")] = None,
 ) -> None:
     """Ship each network in every format and precision, and write which files there are."""
-    found: dict[str, dict[tuple[str, str], Cell]] = {}
-    for name, size in NETWORKS.items():
-        if only and name not in only:
-            continue
-        found[name] = {}
-        for precision, suffix, cell in cells(name, size):
-            found[name][precision, suffix] = cell
+    for name in only or []:
+        if name not in NETWORKS:
+            raise DataError(f"--only: {unknown_name('network', name, NETWORKS)}")
+    for name in only or NETWORKS:
+        row: Row = {}
+        for precision, suffix, cell in cells(name, NETWORKS[name]):
+            row[precision, suffix] = cell
             typer.echo(f"{name} {precision}{suffix}: {cell[0]:,} bytes {cell[1]}".rstrip())
-    write_section(page, markdown(found), title="Which network goes into which format")
+        kept = rows_of(section_of(page))
+        write_section(page, markdown({**kept, name: row}), title="Which network goes into which format")
 
 
 if __name__ == "__main__":

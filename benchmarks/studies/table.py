@@ -152,10 +152,22 @@ def replace_section(page: str, section: str) -> str:
     Raises:
         DataError: The markers are not there exactly once each, the first before the second.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise DataError(f"the page must hold {BEGIN} and, after it, {END}, once each; put them where the results go")
+    _check_markers(page)
     head, tail = page[: page.index(BEGIN)], page[page.index(END) :]
     return f"{head}{BEGIN}\n{section.strip()}\n{tail}"
+
+
+def section_of(page: Path) -> str:
+    """What stands between the markers of a page; "" where there is no page.
+
+    Raises:
+        DataError: The page has no such place.
+    """
+    if not page.exists():
+        return ""
+    text = page.read_text(encoding="utf-8")
+    _check_markers(text, page)
+    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
 
 
 def main(
@@ -177,11 +189,8 @@ def write_section(page: Path, section: str, *, title: str) -> None:
     """
     blank = f"# {title}\n\n{BEGIN}\n{END}\n"
     before = page.read_text(encoding="utf-8") if page.exists() else blank
-    try:
-        text = replace_section(before, section)
-    except DataError as error:
-        raise DataError(f"{page}: {error}") from error
-    write_text(page, text, force=True)
+    _check_markers(before, page)
+    write_text(page, replace_section(before, section), force=True)
 
 
 def read_study(path: Path) -> dict[str, Any]:
@@ -199,6 +208,14 @@ def read_study(path: Path) -> dict[str, Any]:
     if not isinstance(study, dict):
         raise DataError(f"{path}: holds a {type(study).__name__}; a study is an object with schema {SCHEMA!r}")
     return study
+
+
+def _check_markers(text: str, page: Path | None = None) -> None:
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        where = f"{page}: " if page else ""
+        raise DataError(
+            f"{where}the page must hold {BEGIN} and, after it, {END}, once each; put them where the results go"
+        )
 
 
 def _check(document: Document) -> None:
