@@ -91,6 +91,7 @@ FORMATS: Mapping[str, Format] = {
         run_openvino.read,
         folder.differences,
         openvino_census.graph_census,
+        partial(run_openvino.read, optimized=False),
         folder=True,
         extra="openvino",
         modules=("openvino",),

@@ -22,7 +22,7 @@ from exports.to_openvino import EXTRA, GRAPH, WEIGHTS, reason, version
 KIND = "an OpenVINO model"
 
 
-def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
+def read(path: Path, *, threads: int = 1, sealed: bool = True, optimized: bool = True) -> Artefact:
     """The network in a folder with model.xml and model.bin; card and provenance are None where there is no label.
 
     It computes in float32 whatever its weights are stored as: neither in float16 or bfloat16, nor with activations that
@@ -32,6 +32,8 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
         path: The folder.
         threads: CPU threads of OpenVINO, at least 1.
         sealed: Refuse a folder that was altered since edgepress wrote it.
+        optimized: As it is deployed; False computes in float32 what the graph says where values are on grids, instead
+            of on whole numbers.
 
     Raises:
         ExportError: The folder is missing, no OpenVINO model, damaged, altered, or uses what OpenVINO cannot run.
@@ -42,12 +44,14 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
     openvino = need(EXTRA, "openvino")
     content = folder.content_of(path, KIND, (GRAPH, WEIGHTS))
     card, provenance = folder.own_metadata(path, content, sealed=sealed)
-    options = {
+    options: dict[str, str | int | bool] = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
     }
+    if not optimized:
+        options["LP_TRANSFORMS_MODE"] = False
     model = load(path, content)
     try:
         compiled = interruptible(lambda: openvino.Core().compile_model(model, "CPU", options), stop=lambda: None)

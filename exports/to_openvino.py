@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
@@ -31,7 +32,7 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
     """
     openvino = need(EXTRA, "openvino")
     _check(checkpoint, path)
-    content = _biases_apart(to_lowered(checkpoint, settings)).SerializeToString(deterministic=True)
+    content = _biases_apart(_all_roundings(to_lowered(checkpoint, settings))).SerializeToString(deterministic=True)
     path.mkdir()
     try:
         model = openvino.Core().read_model(content, b"")
@@ -62,6 +63,34 @@ def _check(checkpoint: Checkpoint, path: Path) -> None:
             f"{path.name}: OpenVINO has no type for weights of {' and '.join(map(str, sorted(strange)))} bits; take "
             "the scheme w8 or w4, or export to .onnx"
         )
+
+
+def _all_roundings(model: ModelProto) -> ModelProto:
+    """The model with a leaky ReLU of slope 1, which changes no bit, before grids from a convolution to an addition.
+
+    Where nothing stands between the two, the kernels of OpenVINO for whole numbers compute a convolution, its grid and
+    the addition in one, and leave the rounding of that grid out: a quarter of the values behind it get another code.
+    """
+    graph, nodes = model.graph, list(model.graph.node)
+    makers = {name: node for node in nodes for name in node.output}
+    added = {name for node in nodes if node.op_type == "Add" for name in node.input}
+    bound = {node.input[0] for node in nodes if node.op_type == "DequantizeLinear" and node.output[0] in added}
+    del graph.node[:]
+    for node in nodes:
+        if node.op_type == "QuantizeLinear" and node.output[0] in bound and _convolved(node.input[0], makers):
+            kept = f"{node.output[0]}/kept"
+            graph.node.append(helper.make_node("LeakyRelu", [node.input[0]], [kept], alpha=1.0))
+            node.input[0] = kept
+        graph.node.append(node)
+    return model
+
+
+def _convolved(value: str, makers: Mapping[str, NodeProto]) -> bool:
+    """Whether it comes from a convolution, at once or by what its grid takes in."""
+    maker = makers.get(value)
+    while maker is not None and maker.op_type in ("Relu", "Clip"):
+        maker = makers.get(maker.input[0])
+    return maker is not None and maker.op_type == "Conv"
 
 
 def _biases_apart(model: ModelProto) -> ModelProto:
