@@ -2,14 +2,14 @@
 
 Every network is built with random weights, its batch-norm warmed up, quantized by rounding to the nearest and shipped;
 a file counts only once it gives the outputs of its network on noise. Formats that need an extra take part where it is
-installed: `pip install 'edgepress[formats]'`. A page keeps the rows of the networks that a run does not take.
+installed: `pip install 'edgepress[formats]'`. A page keeps what a run does not take.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -48,19 +48,20 @@ Cell = tuple[int, str]  # bytes of the file, 0 where there is none; and why, or 
 Row = dict[tuple[str, str], Cell]  # of a network, by precision and suffix
 
 
-def cells(name: str, size: tuple[int, int]) -> Iterator[tuple[str, str, Cell]]:
-    """(precision, suffix, what came of it) for every precision and format.
+def cells(name: str, size: tuple[int, int], precisions: Iterable[str]) -> Iterator[tuple[str, str, Cell]]:
+    """(precision, suffix, what came of it) for every format.
 
     Args:
         name: Of a network, behind `PRUNED` or not.
         size: Height and width of its images.
+        precisions: Of `PRECISIONS`.
     """
     network = _warm(name.removeprefix(PRUNED), size)
     if name.startswith(PRUNED):
         network = cut(network, 0.5, "edgepress prune")
     images = [noise(network.card, SAMPLES)]
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-        for precision in PRECISIONS:
+        for precision in precisions:
             small = network
             if precision in SCHEMES:
                 scheme = SCHEMES[precision]
@@ -130,18 +131,25 @@ def _told(cell: Cell | None, reasons: dict[str, int]) -> str:
 def main(
     page: Annotated[Path, typer.Argument(help="Page whose marked section is rewritten; made if missing.")],
     only: Annotated[list[str] | None, typer.Option(help="These networks alone; the page keeps the others.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="These alone; the page keeps the others.")] = None,
 ) -> None:
     """Ship each network in every format and precision, and write which files there are."""
-    for name in only or []:
-        if name not in NETWORKS:
-            raise DataError(f"--only: {unknown_name('network', name, NETWORKS)}")
-    for name in only or NETWORKS:
-        row: Row = {}
-        for precision, suffix, cell in cells(name, NETWORKS[name]):
-            row[precision, suffix] = cell
-            typer.echo(f"{name} {precision}{suffix}: {cell[0]:,} bytes {cell[1]}".rstrip())
+    names, precisions = _known("only", only, NETWORKS), _known("precision", precision, PRECISIONS)
+    for name in names:
+        made: Row = {}
+        for kind, suffix, cell in cells(name, NETWORKS[name], precisions):
+            made[kind, suffix] = cell
+            typer.echo(f"{name} {kind}{suffix}: {cell[0]:,} bytes {cell[1]}".rstrip())
         kept = rows_of(section_of(page))
+        row = {**kept.get(name, {}), **made}
         write_section(page, markdown({**kept, name: row}), title="Which network goes into which format")
+
+
+def _known(option: str, asked: list[str] | None, known: Iterable[str]) -> list[str]:
+    for name in asked or []:
+        if name not in known:
+            raise DataError(unknown_name(f"--{option}", name, known))
+    return asked or list(known)
 
 
 if __name__ == "__main__":
