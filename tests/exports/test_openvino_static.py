@@ -54,21 +54,20 @@ def test_as_written_it_is_the_network_and_deployed_it_computes_on_whole_numbers(
     assert isinstance(shipped.faithful.kernels, Closeness)
 
 
-@pytest.mark.slow
-def test_a_deep_network_is_held_to_its_limit_once_for_the_graph_and_once_for_the_kernels(tmp_path: Path) -> None:
-    """Among its kernels are those that add what a convolution gives, which round it before."""
-    size = (64, 64)
-    architecture = Architecture("resnet18", 10, 3, size)
+def test_what_a_convolution_brings_to_an_addition_is_rounded_before_it(tmp_path: Path) -> None:
+    """Left to themselves the kernels leave that rounding out, and end beyond the limit."""
+    size = (32, 32)
+    architecture = Architecture("resnet10", 4, 3, size)
     network = build(architecture, seed=0)
-    whole = Checkpoint(network, Card(architecture, Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3), tuple("abcdefghij")))
-    images = noise(whole.card, 8)
+    whole = Checkpoint(network, Card(architecture, Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3), tuple("abcd")))
+    images = noise(whole.card, 16)
     with torch.no_grad():
         network.model.train()(images)
     network.model.eval()
     faithful = ship(static(whole, images), tmp_path / "small.openvino", [images]).faithful
-    assert isinstance(faithful.parity, Closeness)
-    assert faithful.kernels is not None
-    assert faithful.kernels.rms_difference > 1e-6
+    for found in (faithful.parity, faithful.kernels):
+        assert isinstance(found, Closeness)
+        assert found.rms_difference < 0.5 * found.allowed_difference
 
 
 def test_a_file_of_another_network_is_not_faithful(checkpoint: Checkpoint, images: Tensor, tmp_path: Path) -> None:
