@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
@@ -18,9 +19,11 @@ from cli import options, say
 from cli.device import computing_on
 from cli.interrupt import EXIT_CODE, stoppable
 from cli.typed import typed
+from compress.code import naming
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
 _EXAMPLES = "\nExamples:\n"
+_OF_OPENING, _OF_COMPUTING = {"code": options.Code, "edited": options.Edited}, {"device": options.Device}
 _EVERY = {"as_json": options.Json, "quiet": options.Quiet, "verbose": options.Verbose}
 
 
@@ -57,7 +60,7 @@ class Group(TyperGroup):
         super().format_options(ctx, formatter)
 
 
-def mount(app: typer.Typer, command: Callable[..., None], *, computes: bool = False) -> None:
+def mount(app: typer.Typer, command: Callable[..., None], *, computes: bool = False, opens: bool = False) -> None:
     """Make the function a command of the app, by its name; its docstring is its help and ends in `Examples:`.
 
     Args:
@@ -65,13 +68,16 @@ def mount(app: typer.Typer, command: Callable[..., None], *, computes: bool = Fa
         command: Its parameters are the command's own arguments and options; one whose type is a dataclass of options
             stands for all of them.
         computes: It takes --device, too.
+        opens: It takes --code and --edited, too: checkpoints, whose networks may come from files of code.
     """
     about, _, examples = (inspect.getdoc(command) or "").partition(_EXAMPLES)
-    app.command(command.__name__, cls=Command, help=about, epilog=examples or None)(_dressed(command, computes))
+    app.command(command.__name__, cls=Command, help=about, epilog=examples or None)(
+        _dressed(command, (_OF_OPENING if opens else {}) | (_OF_COMPUTING if computes else {}) | _EVERY)
+    )
 
 
-def _dressed(command: Callable[..., None], computes: bool) -> Callable[..., None]:
-    """The command with the options that all have, whose errors end in one message."""
+def _dressed(command: Callable[..., None], added: dict[str, Any]) -> Callable[..., None]:
+    """The command with the options that are added to it, whose errors end in one message."""
     bundles: dict[str, Any] = {
         name: one.annotation
         for name, one in inspect.signature(command, eval_str=True).parameters.items()
@@ -80,14 +86,22 @@ def _dressed(command: Callable[..., None], computes: bool) -> Callable[..., None
 
     @functools.wraps(command)
     def dressed(
-        ctx: typer.Context, *, as_json: bool, quiet: bool, verbose: bool, device: str = "auto", **given: Any
+        ctx: typer.Context,
+        *,
+        as_json: bool,
+        quiet: bool,
+        verbose: bool,
+        device: str = "auto",
+        code: list[Path] | None = None,
+        edited: bool = False,
+        **given: Any,
     ) -> None:
         verbose = verbose or bool(os.environ.get("EDGEPRESS_DEBUG"))
         manner, flags = say.manner(say.Manner(quiet, verbose, as_json)), typed(_flags_typed(ctx))
-        with manner, _errors_told(with_traceback=verbose), stoppable(), computing_on(device), flags:
+        told, named = _errors_told(with_traceback=verbose), naming(code or (), edited=edited)
+        with manner, told, stoppable(), computing_on(device), flags, named:
             command(**_bundled(bundles, given))
 
-    added = {"device": options.Device} | _EVERY if computes else _EVERY
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context, *parameters_of(command), *(_added(name, option) for name, option in added.items())]
     dressed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -148,5 +162,5 @@ def _source(ctx: typer.Context, name: str | None) -> str:
 
 
 def _added(name: str, annotation: Any) -> inspect.Parameter:
-    default = "auto" if name == "device" else False
+    default = {"device": "auto", "code": None}.get(name, False)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

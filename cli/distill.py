@@ -88,6 +88,8 @@ def distill(
     val_fraction: options.ValFraction = 0.0,
     width: options.Width = None,
     depth: options.Depth = None,
+    arguments: options.Arguments = None,
+    stages: options.StageModules = None,
     arch: options.Arch = None,
     auxiliary_arch: _AuxiliaryArch = None,
     student_arch: _StudentArch = None,
@@ -128,7 +130,7 @@ def distill(
         training = recovered(learner, source, Recovery(plan, fit), images, job)
         progress.say_result(progress.follow(training, output), output, before)
         return
-    small = parse.read_network(student, student_arch, width=width, depth=depth)
+    small = parse.read_network(student, student_arch, options.Plain(None, width, depth, arguments, stages))
     learner = open_beside(f"--student {student}", small, images, seed=seed)
     long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size, refined=options.PLAINLY)
     between = Named(str(auxiliary), auxiliary_arch or "")

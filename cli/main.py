@@ -53,8 +53,10 @@ def _edgepress(version: _Version = False) -> None:
 
 _COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
-for _command in (*_COMPUTING, export, verify, benchmark, inspect, networks, methods, data, demo):
-    mount(app, _command, computes=_command in _COMPUTING)
+_OPENING = (*_COMPUTING, export, verify, benchmark, inspect)
+
+for _command in (*_OPENING, networks, methods, data, demo):
+    mount(app, _command, computes=_command in _COMPUTING, opens=_command in _OPENING)
 
 
 if __name__ == "__main__":

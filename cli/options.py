@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from cli.kinds import choice as choice
+from cli.kinds import completed as completed
+from cli.kinds import file_name as file_name
+from cli.kinds import number as number
+from cli.kinds import size as size
+from cli.kinds import switch as switch
+from cli.kinds import whole as whole
+from cli.kinds import words as words
 
 GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method", "Training", "Output")
 
@@ -65,94 +71,6 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 LARGEST_RATE = 1e30  # beyond it torch's optimizers overflow
 LARGEST_SEED = 2**63 - 1
-
-
-def whole(flag: str, least: int, most: int | None = None, *, help: str, group: str | None = None) -> Any:
-    """An option that takes a whole number from `least` to `most`, and else says what came and what is allowed."""
-    allowed = f"at least {least}" if most is None else f"from {least} to {most}"
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or number < least or (most is not None and number > most):
-            raise typer.BadParameter(f"got {str(text)!r:.60}; give a whole number, {allowed}")
-        return number
-
-    return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
-
-
-def number(flag: str, low: float, high: float, ends: str, *, help: str, group: str | None = None) -> Any:
-    """An option that takes a number of an interval, and else says what came and what is allowed.
-
-    Args:
-        flag: Its name.
-        low: The lower end.
-        high: The upper end.
-        ends: Which of the two belong to it: "[]", "(]", "[)" or "()".
-        help: What it is.
-        group: Where the help lists it.
-    """
-    allowed = (
-        f"{'at least' if ends[0] == '[' else 'above'} {low:g} and {'at most' if ends[1] == ']' else 'below'} {high:g}"
-    )
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        inside = low < value < high or (value == low and ends[0] == "[") or (value == high and ends[1] == "]")
-        if not inside:
-            raise typer.BadParameter(f"got {str(text)!r:.60}; give a number {allowed}")
-        return value
-
-    return typer.Option(flag, metavar="X", parser=parse, help=help, rich_help_panel=group)
-
-
-def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
-    """An option that takes a number of bytes, such as 500MB or 2GB, and else says what came and what is allowed."""
-
-    def parse(text: str) -> int:
-        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(i?)B?", str(text).strip(), re.ASCII | re.IGNORECASE)
-        if found is None or (found[3] and not found[2]):
-            raise typer.BadParameter(f"got {str(text)!r:.60}; give a size such as 500MB, 2GB or 1.5GiB, or 0")
-        return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
-
-    told = f"{help} [default: {usual}]" if usual else help
-    return typer.Option(flag, metavar="SIZE", parser=parse, help=told, rich_help_panel=group, show_default=False)
-
-
-def choice(flag: str, names: tuple[str, ...], *, help: str, group: str | None = None) -> Any:
-    """An option that takes a name, of which the shell completes those that are known."""
-    return typer.Option(flag, metavar="NAME", help=help, rich_help_panel=group, autocompletion=completed(names))
-
-
-def words(flag: str, kind: str, *, help: str, group: str | None = None) -> Any:
-    """An option that takes a text, of which the help says the kind: LIST, CHECKPOINT."""
-    return typer.Option(flag, metavar=kind, help=help, rich_help_panel=group)
-
-
-def switch(flag: str, *, help: str, group: str | None = None) -> Any:
-    """An option that is either typed or not."""
-    return typer.Option(flag, help=help, rich_help_panel=group)
-
-
-def completed(names: tuple[str, ...]) -> Callable[[str], list[str]]:
-    """What typer asks for the names that begin as the word that is being typed."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [name for name in names if name.startswith(incomplete)]
-
-    return complete
-
-
-def file_name(text: str) -> Path:
-    """The path of a file to write; an empty one is refused."""
-    if not str(text):
-        raise typer.BadParameter("got an empty name; give the name of a file to write")
-    return Path(text)
 
 
 CheckpointFile = Annotated[
@@ -320,6 +238,40 @@ Arch = Annotated[
     str | None,
     choice("--arch", NETWORKS, help="The network, where a plain torch state dict is given.", group=NETWORK),
 ]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="NAME=VALUE",
+        help="An argument of a network of timm: or FILE.py:FACTORY; may be repeated.",
+        rich_help_panel=NETWORK,
+    ),
+]
+StageModules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stage",
+        metavar="NAME=MODULE",
+        help="Read a stage behind this module (see `edgepress inspect`), not where it was found; may be repeated.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Code = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--code",
+        metavar="FILE.py",
+        help="Run this file, where a checkpoint's network comes from it; may be repeated.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Edited = Annotated[
+    bool, switch("--edited", help="Take --code although it was edited since the checkpoint was written.", group=NETWORK)
+]
+InputShape = Annotated[
+    str | None,
+    words("--input", "CxHxW", help="Channels and size of the images at once: 3x96x64.", group=DATA),
+]
 
 
 @dataclass(frozen=True)
@@ -329,6 +281,8 @@ class Plain:
     arch: Arch = None
     width: Width = None
     depth: Depth = None
+    arguments: Arguments = None
+    stages: StageModules = None
 
 
 @dataclass(frozen=True)
@@ -367,7 +321,7 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         metavar="FILE|pretrained",
-        help="Start from these: a checkpoint, a plain state dict, or torchvision's own.",
+        help="Start from these: a checkpoint, a plain state dict, or those that torchvision or timm publish.",
         rich_help_panel=NETWORK,
     ),
 ]

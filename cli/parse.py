@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from compress.training.precision import Precision
     from exports.artefact import Input
 
-OF_PLAIN = ("--arch", "--width", "--depth")
+OF_PLAIN = ("--arch", "--width", "--depth", "--arg", "--stage")
 OF_SEEN = ("--size", "--mean", "--std", "--resize", "--crop")
 _KEEP: dict[str, Keep] = {"last": "last", "best": "best score", "best-loss": "best loss"}
 _NOT_IN_LINEAGE = ("--resume", "--force", "--json", "--quiet", "-q", "--verbose", "-v", "-qv", "-vq")
@@ -87,25 +87,51 @@ def read_run(task: Task, seed: int, refined: Refined, replayed: Replayed | None 
     return replace(made, cache_bytes=replayed.cache) if replayed else made
 
 
-def read_network(name: str, arch: str | None = None, **options: int | None) -> Named:
-    """A network as it was named; CompressError with the nearest known name where it is neither known nor a file."""
-    from compress.models import known_name
-    from compress.opening import Named
+def read_network(name: str, arch: str | None, plain: Plain) -> Named:
+    """A network as it was named; CompressError with the nearest known name where it is neither known nor a file.
 
-    named = Named(name, arch or "", {key: value for key, value in options.items() if value is not None})
+    Args:
+        name: Of a network, or a file of weights.
+        arch: The network of a plain state dict.
+        plain: What was said of it: width, depth, its other arguments, its stages.
+    """
+    from compress.code import is_own
+    from compress.models import known_name
+
+    named = _named(name, arch, plain)
     if not named.is_file:
         known_name(name)
-        if Path(name).is_file():
+        if Path(name).is_file() and not is_own(name):
             say.notes([f"{name} is taken for the network of that name, not for the file; for the file give ./{name}"])
     return named
 
 
 def read_file(path: Path, plain: Plain) -> Named:
     """A file of weights as it was named, with the network that a plain state dict does not name."""
+    return _named(str(path), plain.arch, plain)
+
+
+def _named(name: str, arch: str | None, plain: Plain) -> Named:
     from compress.opening import Named
 
-    options = {"width": plain.width, "depth": plain.depth}
-    return Named(str(path), plain.arch or "", {key: value for key, value in options.items() if value is not None})
+    sizes = {"width": plain.width, "depth": plain.depth}
+    options = {key: value for key, value in sizes.items() if value is not None}
+    given = {key: _value(text) for key, text in _pairs("--arg", "NAME", plain.arguments).items()}
+    for key in options.keys() & given.keys():
+        raise PlanError(f"--arg {key}: given with --{key}, too; leave one out")
+    return Named(name, arch or "", options | given, _pairs("--stage", "NAME", plain.stages, value="MODULE"))
+
+
+def _value(text: str) -> int | float | bool | str:
+    """A whole number, a number, true or false, or else the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def refuse_idle(path: Path, plain: Plain, *, exported: bool) -> None:
@@ -153,15 +179,33 @@ def read_input(name: str) -> Input:
 
 def read_settings(words: Sequence[str] | None) -> dict[str, str]:
     """KNOB=VALUE words as a mapping; PlanError for a word without "=" or a knob named twice."""
+    return _pairs("--set", "KNOB", words)
+
+
+def _pairs(flag: str, what: str, words: Sequence[str] | None, *, value: str = "VALUE") -> dict[str, str]:
     settings: dict[str, str] = {}
     for word in words or ():
-        knob, sign, value = word.partition("=")
-        if not sign or not knob or not value:
-            raise PlanError(f"--set {word}: give it as KNOB=VALUE")
-        if knob in settings:
-            raise PlanError(f"--set {knob}: given twice")
-        settings[knob] = value
+        key, sign, text = word.partition("=")
+        if not sign or not key or not text:
+            raise PlanError(f"{flag} {word}: give it as {what}={value}")
+        if key in settings:
+            raise PlanError(f"{flag} {key}: given twice")
+        settings[key] = text
     return settings
+
+
+def with_input(asked: DataOptions, text: str | None) -> DataOptions:
+    """The options with the channels and the size of "3x96x64"; DataError where they say something else."""
+    if text is None:
+        return asked
+    sides = text.lower().split("x")
+    if len(sides) != 3 or not all(side.isascii() and side.isdigit() for side in sides) or sides[0] not in ("1", "3"):
+        raise DataError(f"--input {text}: give CHANNELSxHEIGHTxWIDTH such as 3x96x64, of 1 or 3 channels")
+    channels, size = int(sides[0]), (int(sides[1]), int(sides[2]))
+    for flag, own, value in (("--channels", asked.channels, channels), ("--size", asked.size, size)):
+        if own not in (None, value):
+            raise DataError(f"--input {text}: {flag} says something else; leave one of the two out")
+    return replace(asked, channels=channels, size=size)
 
 
 def read_size(text: str | None) -> Size | None:

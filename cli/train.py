@@ -15,7 +15,7 @@ def train(
         str,
         typer.Argument(
             metavar="NETWORK",
-            help="cnn-s, cnn-a or any torchvision classification network (see `edgepress networks`).",
+            help="See `edgepress networks`; also timm:NAME, or FILE.py:FACTORY for one of your own.",
             autocompletion=options.completed(options.NETWORKS),
         ),
     ],
@@ -29,6 +29,7 @@ def train(
     batch_size: options.BatchSize = 128,
     keep: options.Keep = "last",
     weights: options.Weights = None,
+    shape: options.InputShape = None,
     seen: options.Seen = options.AS_THE_DATA_SAY,
     channels: options.Channels = None,
     refined: options.Refined = options.PLAINLY,
@@ -37,6 +38,8 @@ def train(
     val_fraction: options.ValFraction = 0.0,
     width: options.Width = None,
     depth: options.Depth = None,
+    arguments: options.Arguments = None,
+    stages: options.StageModules = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     force: options.Force = False,
@@ -47,6 +50,7 @@ def train(
         edgepress train torchvision:resnet18 --data digits -o teacher.safetensors
         edgepress train mobilenet_v3_small --weights pretrained --data photos/ --epochs 10 -o net.safetensors
         edgepress train cnn-s --data photos/ --size 96 --epochs 30 --keep best --val-fraction 0.1 -o net.safetensors
+        edgepress train my_model.py:build --input 3x96x64 --arg width=16 --data photos/ -o net.safetensors
     """
     from cli import parse, progress, say
     from compress.initial import open_new
@@ -60,9 +64,10 @@ def train(
     read = (Path(weights),) if weights else ()
     journal = Journal(output, resume, force, read)
     journal.check()
-    named = parse.read_network(network, width=width, depth=depth)
+    named = parse.read_network(network, None, options.Plain(None, width, depth, arguments, stages))
     asked = parse.read_data_options(channels, fraction, val_fraction, augment=augment, seed=seed)
-    begun = open_new(named, weights, data, parse.read_seen(asked, seen), seed=seed)
+    asked = parse.with_input(parse.read_seen(asked, seen), shape)
+    begun = open_new(named, weights, data, asked, seed=seed)
     say.notes((*begun.images.notes, *begun.notes))
     checkpoint, images = begun.checkpoint, begun.images
     job = Job(parse.command_line(), parse.read_run(goal or parse.task_for(images), seed, refined), journal)

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from compress.code import is_own
 from compress.edits import ActivationGrid, Cut, Edit, Grid, from_data, to_data
 from compress.errors import CheckpointError, unknown_name
-from compress.models import TORCHVISION, Architecture, canonical
+from compress.models import TIMM, TORCHVISION, Architecture, Option, canonical
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale, Stage
 
-FORMAT = 5
+FORMAT = 6
 THEIRS_BEFORE = ("resnet18", "resnet34")  # in formats 1 and 2; the others of ours had no namesake
 SEAL = "seal"
 LONGEST = 2**22  # far above any card; parsed JSON takes up to 25 times the memory of its text
@@ -25,7 +26,8 @@ class Card:
     """What a network is, besides its weights.
 
     Attributes:
-        architecture: How to build it; its name becomes the one that says whose network it is, see `canonical`.
+        architecture: How to build it; its name becomes the one that says whose network it is, see `canonical`. Of a
+            file of code it keeps the digest, and no folder.
         preprocessing: How it sees an image.
         classes: Names, in the order of the logits.
         task: What it was trained for, a name in `compress.tasks.TASKS`.
@@ -83,7 +85,7 @@ class Card:
         """The card as JSON text; `from_json` reads it back."""
         data = {
             "format": FORMAT,
-            "source": {"name": self.architecture.name, "options": dict(self.architecture.options)},
+            "source": _source(self.architecture),
             "preprocessing": self.preprocessing.to_dict(),
             "classes": self.classes,
             "task": self.task,
@@ -163,7 +165,7 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
     return _brought_up(card)
 
 
-_READERS = {1: _read_format_1, 2: _read_format_2, 3: _read_sealed, 4: _read_sealed, FORMAT: _read_sealed}
+_READERS = {1: _read_format_1, 2: _read_format_2, **dict.fromkeys(range(3, FORMAT + 1), _read_sealed)}
 
 
 def _brought_up(card: Card) -> Card:
@@ -186,9 +188,16 @@ def _first_data(lineage: tuple[Mapping[str, Any], ...]) -> object:
     return next(named, None)
 
 
+def _source(architecture: Architecture) -> dict[str, Any]:
+    own = {"sha256": architecture.sha256} if architecture.sha256 else {}
+    return {"name": architecture.name, "options": dict(architecture.options), **own}
+
+
 def _architecture(source: Mapping[str, Any], classes: int, see: Preprocessing) -> Architecture:
-    options = {_text(key): _whole(value) for key, value in source["options"].items()}
-    return Architecture(_text(source["name"]), classes, see.channels, see.size, options)
+    name, sha256 = _text(source["name"]), _text(source.get("sha256", ""))
+    read = _plain if is_own(name) or name.startswith(TIMM) else _whole
+    options = {_text(key): read(value) for key, value in source["options"].items()}
+    return Architecture(name, classes, see.channels, see.size, options, sha256)
 
 
 def _steps(values: object) -> tuple[Mapping[str, Any], ...]:
@@ -212,6 +221,12 @@ def _list(value: object) -> list[Any]:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.80} is not a text")
+    return value
+
+
+def _plain(value: object) -> Option:
+    if not isinstance(value, int | float | str):  # a truth value is an int
+        raise TypeError(f"{value!r:.80} is no number, truth value or text")
     return value
 
 

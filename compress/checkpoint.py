@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.card import Card
+from compress.code import file_of
 from compress.errors import CheckpointError, CompressError
 from compress.evidence import tensors_digest, weights_digest
 from compress.files import write_whole
-from compress.models import Architecture, known_name, outline
+from compress.models import Architecture, Option, named, outline, rough
 from compress.preprocessing import Preprocessing, Size
 from compress.stages import Staged, feature_shapes
 from compress.weights import check_shapes, ends, fill, read_header, read_plain, read_tensors, shapes_of
@@ -24,7 +25,7 @@ from compress.weights import check_shapes, ends, fill, read_header, read_plain, 
 KEY = "edgepress"
 ANY_SIZE = (224, 224)  # at which every network can be outlined
 
-__all__ = ["KEY", "Card", "Checkpoint", "blank_image", "load", "load_plain", "save", "shape_plain"]
+__all__ = ["KEY", "Card", "Checkpoint", "blank_image", "load", "load_plain", "read_card", "save", "shape_plain"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def save(checkpoint: Checkpoint, path: Path | str, *, force: bool = False) -> Pa
     path, network = Path(path), checkpoint.network
     card = replace(checkpoint.card, stages=network.stages, weights=weights_digest(network.model))
     with _about(path):
+        card = replace(card, architecture=_as_it_is(card.architecture))
         if network.keep:
             raise CheckpointError(
                 f"its stages {', '.join(network.keep)} are narrowed, which no checkpoint can keep; save the network "
@@ -63,13 +65,11 @@ def save(checkpoint: Checkpoint, path: Path | str, *, force: bool = False) -> Pa
     return write_whole(path, lambda staged: _write_bytes(staged, content), force=force)
 
 
-def load(path: Path | str) -> Checkpoint:
-    """The checkpoint in a .safetensors file that `save` wrote; its network is in eval mode.
-
-    The network is outlined without memory first, and nothing is read that does not fit the outline.
+def read_card(path: Path | str) -> tuple[Card, dict[str, tuple[int, ...]]]:
+    """The card of a checkpoint and the shape of each of its tensors; neither a tensor is read nor a network built.
 
     Raises:
-        CheckpointError: The file is missing, a folder, a pickle, truncated, altered, or does not fit its own card.
+        CheckpointError: The file is missing, a folder, a pickle, truncated, or has no card, or an altered one.
     """
     path = Path(path)
     shapes, metadata = read_header(path)
@@ -78,7 +78,22 @@ def load(path: Path | str) -> Checkpoint:
             f"{path}: holds weights but no card of edgepress; commands with --arch read it when its network is named"
         )
     with _about(path):
-        card = Card.from_json(metadata[KEY])
+        return Card.from_json(metadata[KEY]), shapes
+
+
+def load(path: Path | str) -> Checkpoint:
+    """The checkpoint in a .safetensors file that `save` wrote; its network is in eval mode.
+
+    The network is outlined without memory first, and nothing is read that does not fit the outline. A network from a
+    file of code is built by it, which has to be named first: see `compress.code.naming`.
+
+    Raises:
+        CheckpointError: The file is missing, a folder, a pickle, truncated, altered, or does not fit its own card; or
+            its file of code was not named, or is another one.
+    """
+    path = Path(path)
+    card, shapes = read_card(path)
+    with _about(path):
         network = _outline(card)
         check_shapes(network.model, shapes)
     tensors = read_tensors(path)
@@ -95,7 +110,8 @@ def load_plain(
     see: Preprocessing,
     classes: tuple[str, ...] = (),
     *,
-    options: Mapping[str, int] | None = None,
+    options: Mapping[str, Option] | None = None,
+    told: Mapping[str, str] | None = None,
 ) -> Checkpoint:
     """The network in a plain torch state dict (read with `weights_only=True`, or .safetensors without a card).
 
@@ -107,6 +123,7 @@ def load_plain(
         see: How it sees an image.
         classes: Their names; none numbers them.
         options: Of the network: width, depth.
+        told: Stage to the module whose output is its feature, see `compress.models.found`.
 
     Raises:
         CheckpointError: The file cannot be read as tensors, or they do not fit the network or the classes.
@@ -114,7 +131,7 @@ def load_plain(
     path = Path(path)
     tensors = read_plain(path)
     with _about(path):
-        architecture = _read_off(tensors, Architecture(known_name(name), 10, 3, see.size, options or {}))
+        architecture = _read_off(tensors, named(name, 10, 3, see.size, options))
         if architecture.channels != see.channels:
             raise CheckpointError(
                 f"has {architecture.channels} input channels; images of {see.channels} were to go into it"
@@ -122,13 +139,13 @@ def load_plain(
         if classes and len(classes) != architecture.classes:
             raise CheckpointError(f"tells {architecture.classes} classes apart; there are {len(classes)}")
         names = classes or tuple(str(number) for number in range(architecture.classes))
-        card, network = Card(architecture, see, names), outline(architecture)
+        card, network = Card(architecture, see, names), outline(architecture, told=told)
         fill(network.model, tensors)
     return Checkpoint(network, card)
 
 
 def shape_plain(
-    path: Path | str, name: str, size: Size = ANY_SIZE, *, options: Mapping[str, int] | None = None
+    path: Path | str, name: str, size: Size = ANY_SIZE, *, options: Mapping[str, Option] | None = None
 ) -> Architecture:
     """The network of a plain state dict, with as many classes and channels as its weights have.
 
@@ -143,7 +160,7 @@ def shape_plain(
     """
     tensors = read_plain(Path(path))
     with _about(Path(path)):
-        return _read_off(tensors, Architecture(known_name(name), 10, 3, size, options or {}))
+        return _read_off(tensors, named(name, 10, 3, size, options))
 
 
 def blank_image(card: Card) -> Tensor:
@@ -160,10 +177,19 @@ def _about(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: {error}") from error
 
 
+def _as_it_is(architecture: Architecture) -> Architecture:
+    """The architecture with the digest of its file of code as that is now, where there is one."""
+    if not architecture.sha256:
+        return architecture
+    return replace(architecture, sha256=file_of(architecture.name, architecture.sha256).sha256)
+
+
 def _outline(card: Card) -> Staged:
-    """The network of a card on the meta device: shapes without memory."""
-    network = outline(card.architecture)
-    image = torch.zeros(1, *card.preprocessing.shape, device="meta")
+    """The network of a card on the meta device, shapes without memory; of one from elsewhere with memory."""
+    network = outline(card.architecture, stages=card.stages)
+    _check_names(replace(network, stages=card.stages))
+    image = torch.zeros(1, *card.preprocessing.shape, device=next(network.model.parameters()).device)
+    built = network.stages
     if card.cuts:
         from compress.pruning import surgery
 
@@ -172,15 +198,15 @@ def _outline(card: Card) -> Staged:
         from compress.quantization import grids
 
         network = grids.apply(network, card.grids, card.activations)
-    if card.stages in ((), network.stages):
+    if not card.stages or (card.stages == network.stages and built is not card.stages):
         return network
     network = replace(network, stages=card.stages)
-    _check_stages(network, image)
+    _check_widths(network, image)
     return network
 
 
-def _check_stages(network: Staged, image: Tensor) -> None:
-    """Nothing, once every stage can be read where it says and is as wide as it says."""
+def _check_names(network: Staged) -> None:
+    """Nothing, once every stage names modules and parameters that there are."""
     names = [stage.name for stage in network.stages]
     if len(set(names)) < len(names):
         raise CheckpointError(f"it has two stages of one name: {', '.join(names)}")
@@ -189,6 +215,10 @@ def _check_stages(network: Staged, image: Tensor) -> None:
         strange = [name for name in (stage.tap, *stage.owns) if name not in known]
         if strange:
             raise CheckpointError(f"its stage {stage.name!r} names {strange[0]!r}, which its network does not have")
+
+
+def _check_widths(network: Staged, image: Tensor) -> None:
+    """Nothing, once every stage can be read where it says and is as wide as it says."""
     try:
         shapes = feature_shapes(network, image)
     except (KeyError, AttributeError) as error:
@@ -220,13 +250,13 @@ def _described(module: nn.Module) -> str:
     return f"{type(module).__name__}({module.extra_repr()})"
 
 
-def _read_off(tensors: Mapping[str, Tensor], rough: Architecture) -> Architecture:
+def _read_off(tensors: Mapping[str, Tensor], about: Architecture) -> Architecture:
     """The architecture with as many classes and channels as the tensors have."""
-    first, head = (f"{name}.weight" for name in ends(outline(rough)))
+    first, head = (f"{name}.weight" for name in ends(rough(about)))
     for key in (first, head):
         if key not in tensors or tensors[key].ndim < 2:
             raise CheckpointError(f"it has no weight {key!r}; is it the state dict of another network?")
-    return replace(rough, classes=tensors[head].shape[0], channels=tensors[first].shape[1])
+    return replace(about, classes=tensors[head].shape[0], channels=tensors[first].shape[1])
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -129,7 +129,7 @@ def _taps(network: Staged, graph: fx.Graph, tracer: _Tracer) -> dict[str, fx.Nod
         calls = tracer.calls.get(network.model.get_submodule(stage.tap), []) if stage.tap else [root]
         values = [went_in if stage.before else came_out for went_in, came_out in calls]
         nodes = [value.node if isinstance(value, fx.Proxy) else value for value in values]
-        if len(nodes) == 1 and isinstance(nodes[0], fx.Node):
+        if len(nodes) == 1 and isinstance(nodes[0], fx.Node) and not stage.channels_last:  # whose feature is turned
             taps[stage.name] = nodes[0]
     return taps
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from compress.checkpoint import KEY, Checkpoint, load
+from compress.checkpoint import KEY, Checkpoint, load, read_card
+from compress.code import is_own
 from compress.data import DataOptions, Dataset
 from compress.data import load as load_data
 from compress.errors import CheckpointError, DataError, PlanError
-from compress.models import MODELS, known_name
+from compress.models import MODELS, Option, known_name
 from compress.models.resnet import ENCODER
 from compress.opening import Named, new_network
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
-from compress.weights import SUFFIX, ends, fill, read_header, read_plain
+from compress.weights import SUFFIX, ends, fill, read_header, read_plain, read_tensors
 
 PRETRAINED = "pretrained"
 SHOWN = 5
@@ -76,7 +77,7 @@ def open_initial(named: Named, weights: str, data: str, options: DataOptions, *,
     else:
         images = load_data(data, options, see=_like(given.rule, options))
         notes = [f"images are prepared as these weights are used to: {_told(images.see)}"]
-    made = new_network(Named(name, options={**given.options, **named.options}), images, seed=seed)
+    made = new_network(replace(named, options={**given.options, **named.options}), images, seed=seed)
     try:
         notes += _start(made.network, given.tensors, part=given.part)
     except CheckpointError as error:
@@ -95,7 +96,7 @@ class _Given:
 
     tensors: Mapping[str, Tensor]
     rule: Preprocessing | None = None
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
     lineage: tuple[Mapping[str, Any], ...] = ()
     part: str = ""
 
@@ -110,14 +111,15 @@ def _given(name: str, weights: str) -> _Given:
         raise CheckpointError(f"{weights} does not exist; give a file of weights, or {PRETRAINED!r}")
     if path.suffix != SUFFIX or KEY not in read_header(path)[1]:
         return _Given(read_plain(path))
-    made = load(path)
-    card = made.card
+    card = read_card(path)[0]
     if card.architecture.name != name:
         raise CheckpointError(f"{weights} is a {card.architecture.name}, not a {name}; name that network")
     if card.edits:
         how = "pruned" if card.cuts else "quantized"
         raise CheckpointError(f"{weights} was {how}: its weights fit no other {name}; give those it had before")
-    return _Given(made.network.model.state_dict(), card.preprocessing, card.architecture.options, card.lineage)
+    # the code of an own network may have been edited since, and says itself whether the weights still fit
+    tensors = read_tensors(path) if is_own(name) else load(path).network.model.state_dict()
+    return _Given(tensors, card.preprocessing, card.architecture.options, card.lineage)
 
 
 def _like(rule: Preprocessing, options: DataOptions) -> Preprocessing:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compress.card import Card
-from compress.checkpoint import ANY_SIZE, Checkpoint, load, load_plain, shape_plain
+from compress.checkpoint import ANY_SIZE, Checkpoint, blank_image, load, load_plain, shape_plain
+from compress.code import is_own
 from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
 from compress.data.remembered import recall
 from compress.errors import CheckpointError, CompressError, DataError, PlanError
-from compress.models import Architecture, build, known_name
+from compress.models import Architecture, Option, build, known_name
+from compress.models import named as designed
 from compress.preprocessing import Preprocessing
 from compress.weights import SUFFIX
 
@@ -27,12 +29,14 @@ class Named:
     Attributes:
         name: A file of weights, or a network's name.
         arch: The network whose plain state dict the file holds; "" where it is a checkpoint.
-        options: Of a network by name, and of the one whose plain state dict it is: width, depth.
+        options: Of a network by name, and of the one whose plain state dict it is: width, depth, those of --arg.
+        told: Stage to the module whose output is its feature, in place of where it is, see `compress.models.found`.
     """
 
     name: str
     arch: str = ""
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_file(self) -> bool:
@@ -40,7 +44,11 @@ class Named:
 
         A network's name stays one, whatever lies in the folder.
         """
-        if self.name.endswith(WEIGHTS) or os.sep in self.name or self.arch:
+        if self.name.endswith(WEIGHTS) or self.arch:
+            return True
+        if is_own(self.name):
+            return False
+        if os.sep in self.name:
             return True
         return Path(self.name).is_file() and not self.is_network
 
@@ -65,7 +73,7 @@ def open_pair(named: Named, data: str, options: DataOptions) -> tuple[Checkpoint
     """
     _check_named(named)
     if not named.arch:
-        checkpoint = load(Path(named.name))
+        checkpoint = _loaded(named)
         return checkpoint, data_for(checkpoint.card, data, options)
     shape = _shape(named, options)
     images = load_data(data, replace(options, channels=shape.channels))
@@ -91,7 +99,7 @@ def open_network(named: Named, data: str | None, options: DataOptions) -> Checkp
     _check_named(named)
     if named.arch:
         return _unnamed_classes(named, options)
-    checkpoint = load(Path(named.name))
+    checkpoint = _loaded(named)
     check_options(checkpoint.card.preprocessing, options)
     return checkpoint
 
@@ -113,11 +121,11 @@ def open_beside(role: str, named: Named, images: Dataset, *, seed: int) -> Check
     if not named.is_file:
         return new_network(named, images, seed=seed)
     if named.options and not named.arch:
-        raise PlanError(f"{role}: a finished network has its width and depth; leave --width and --depth out")
+        raise PlanError(f"{role}: a finished network has its {_given(named)}")
     try:
         if named.arch:
             return _plain(named, images)
-        checkpoint = load(Path(named.name))
+        checkpoint = _loaded(named)
         check_fit(checkpoint.card, images)
     except DataError as error:
         raise DataError(f"{role}: {error}") from error
@@ -138,8 +146,8 @@ def new_network(named: Named, images: Dataset, *, seed: int) -> Checkpoint:
             f"edgepress train NETWORK --weights {named.name}"
         )
     see = images.see
-    architecture = Architecture(known_name(named.name), len(images.classes), see.channels, see.size, named.options)
-    return Checkpoint(build(architecture, seed=seed), Card(architecture, see, images.classes))
+    architecture = designed(named.name, len(images.classes), see.channels, see.size, named.options)
+    return Checkpoint(build(architecture, seed=seed, told=named.told), Card(architecture, see, images.classes))
 
 
 def data_for(card: Card, name: str, options: DataOptions) -> Dataset:
@@ -211,9 +219,30 @@ def _check_named(named: Named) -> None:
     """Nothing, unless options of a network were given beside a checkpoint, which has its own."""
     if named.options and not named.arch:
         raise PlanError(
-            f"{named.name}: a finished network has its width and depth; leave --width and --depth out, or name the "
-            "network of a plain state dict with --arch"
+            f"{named.name}: a finished network has its {_given(named)}, or name the network of a plain state dict with "
+            "--arch"
         )
+
+
+def _given(named: Named) -> str:
+    """The end of a sentence about what a finished network has, and which options to leave out."""
+    others = [key for key in named.options if key not in ("width", "depth")]
+    if others:
+        return f"own {others[0]}; leave --arg {others[0]} out"
+    return "width and depth; leave --width and --depth out"
+
+
+def _loaded(named: Named) -> Checkpoint:
+    """The checkpoint that was named, its stages where it was told."""
+    made = load(Path(named.name))
+    if not named.told:
+        return made
+    from compress.models.found import overruled
+
+    try:
+        return replace(made, network=overruled(made.network, blank_image(made.card), named.told))
+    except CompressError as error:
+        raise CheckpointError(f"{named.name}: {error}") from error
 
 
 def _shape(named: Named, options: DataOptions) -> Architecture:
@@ -245,12 +274,13 @@ def _unnamed_classes(named: Named, options: DataOptions) -> Checkpoint:
         )
     except ValueError as error:
         raise DataError(f"{named.name}: {error}") from error
-    return load_plain(Path(named.name), named.arch, see, options=named.options)
+    return load_plain(Path(named.name), named.arch, see, options=named.options, told=named.told)
 
 
 def _plain(named: Named, images: Dataset) -> Checkpoint:
     """The network of a plain state dict, which sees the images as they are and was taught what they teach."""
-    made = load_plain(Path(named.name), named.arch, images.see, images.classes, options=named.options)
+    path, see = Path(named.name), images.see
+    made = load_plain(path, named.arch, see, images.classes, options=named.options, told=named.told)
     return replace(made, card=replace(made.card, task="segmentation")) if images.masks else made
 
 

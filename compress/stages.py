@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class Stage:
         owns: Dotted names of the modules (or lone parameters) whose parameters belong to this stage.
         width: Channels of the feature.
         before: The feature is what goes into the tap instead of what comes out of it.
+        channels_last: The tap's value is a map (B, H, W, C); the feature that is shown is (B, C, H, W) as of all maps.
     """
 
     name: str
@@ -31,22 +32,28 @@ class Stage:
     owns: tuple[str, ...]
     width: int
     before: bool = False
+    channels_last: bool = False
 
     def to_list(self) -> list[str | int | bool | list[str]]:
         """The stage as JSON-able data; `from_list` reads it back."""
-        return [self.name, self.tap, list(self.owns), self.width, self.before]
+        data: list[str | int | bool | list[str]] = [self.name, self.tap, list(self.owns), self.width, self.before]
+        return [*data, True] if self.channels_last else data
 
     @classmethod
     def from_list(cls, data: object) -> Stage:
         """The stage that `to_list` wrote.
 
         Raises:
-            ValueError: The data is not a name, a module, names of modules, a width and a truth value.
+            ValueError: The data is not a name, a module, names of modules, a width and one or two truth values.
         """
         match data:
             case [str(name), str(tap), list(owns), int(width), bool(before)] if all(isinstance(o, str) for o in owns):
                 return cls(name, tap, tuple(owns), width, before)
-        raise ValueError(f"a stage is [name, tap, owns, width, before]; got {data!r:.80}")
+            case [*first, True] if len(first) == 5:
+                return replace(cls.from_list(first), channels_last=True)
+        raise ValueError(
+            f"a stage is [name, tap, owns, width, before], with true where channels are last; got {data!r:.80}"
+        )
 
 
 @dataclass(frozen=True)
@@ -176,20 +183,28 @@ def _tap(network: Staged, name: str, taps: Taps, *, ends: bool) -> RemovableHand
     def show(feature: object) -> Tensor:
         if not isinstance(feature, Tensor):
             raise PlanError(f"stage {name!r}: its tap gives a {type(feature).__name__}, not a tensor")
-        taps.put(name, feature if keep is None else feature.index_select(1, keep.to(feature.device)))
+        shown = feature.permute(0, 3, 1, 2) if stage.channels_last else feature
+        taps.put(name, shown if keep is None else shown.index_select(1, keep.to(shown.device)))
         if ends:
             raise _FarEnough
         return feature.clone()
 
-    def before(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not args:
-            raise PlanError(f"stage {name!r}: its tap is called by keyword; tap the output of the module before it")
-        return (show(args[0]), *args[1:])
+    def before(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (show(args[0]), *args[1:]), kwargs
+        given = next((key for key, value in kwargs.items() if isinstance(value, Tensor)), None)
+        if given is None:
+            raise PlanError(f"stage {name!r}: nothing goes into its tap; tap the output of the module before it")
+        return args, {**kwargs, given: show(kwargs[given])}
 
     def after(_module: nn.Module, _args: tuple[Any, ...], output: object) -> Tensor:
         return show(output)
 
-    return module.register_forward_pre_hook(before) if stage.before else module.register_forward_hook(after)
+    if stage.before:
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+    return module.register_forward_hook(after)
 
 
 class Answer(nn.Module):

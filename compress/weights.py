@@ -64,9 +64,9 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def ends(network: Staged) -> tuple[str, str]:
-    """The dotted names of the first convolution and of the classifier."""
-    first = next(key for key, value in network.model.state_dict().items() if value.ndim == 4)
-    return first.rpartition(".")[0], network.stage("logits").owns[0]
+    """The dotted names of the first convolution and of the classifier; "" for none."""
+    first = next((key for key, value in network.model.state_dict().items() if value.ndim == 4), "")
+    return first.rpartition(".")[0], next(iter(network.stage("logits").owns), "")
 
 
 def check_shapes(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""Weights that torchvision offers for its networks and for our trunks, and how they want to see an image."""
+"""Weights that torchvision and timm offer, also for our trunks, and how they want to see an image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import torchvision
 from torch import Tensor
 
+from compress.code import is_own
 from compress.errors import CheckpointError
-from compress.models import MODELS, TORCHVISION
+from compress.models import MODELS, TIMM, TORCHVISION
 from compress.models.resnet import ENCODER
 from compress.models.unet import PREFIX
 from compress.preprocessing import Preprocessing
@@ -23,7 +24,7 @@ TRUNKS = ("resnet18", "resnet34")  # those of ours that torchvision has too
 
 
 def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
-    """The best published weights of a torchvision network, and the rule that they were trained with.
+    """The best published weights of a network of torchvision or timm, and the rule that they were trained with.
 
     A network of ours over such a trunk gets those of its encoder alone. They are downloaded once, into the cache of
     torch.hub (TORCH_HOME changes it).
@@ -34,6 +35,15 @@ def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
     Raises:
         CheckpointError: There are none for it, or they cannot be had.
     """
+    if name.startswith(TIMM):
+        from compress.models.from_timm import pretrained_timm
+
+        return pretrained_timm(name)
+    if is_own(name):
+        raise CheckpointError(
+            f"there are no pretrained weights of {name!r}, a network of your own; give a file of them, or let its "
+            "function load some"
+        )
     if name not in MODELS:
         return _published(name.removeprefix(TORCHVISION))
     trunk = name.removeprefix(PREFIX)

@@ -22,20 +22,12 @@ def vision(architecture: Architecture) -> Staged:
 
     The name is torchvision's own, with or without "torchvision:" before it.
 
-    Its stages are the embedding (what goes into the last layer) and the logits; a ResNet also has its stem, tapped
-    after the ReLU and before the pooling, and layer1 to layer4.
+    The stages of a ResNet are its stem, tapped after the ReLU and before the pooling, layer1 to layer4, the embedding
+    (what goes into the last layer) and the logits; those of any other are still to be found.
     """
     model = _plain_model(replace(architecture, name=architecture.name.removeprefix(TORCHVISION)))
-    head = _head(model)
     _set_channels(model, architecture.channels)
-    body: tuple[Stage, ...] = ()
-    if isinstance(model, torchvision.models.ResNet):
-        body = _resnet_body(model)
-    taken = [path for stage in body for path in stage.owns]
-    rest = tuple(path for path in _around(model, head) if path not in taken)
-    width = _input_width(model.get_submodule(head))
-    embedding = Stage("embedding", head, rest, width, before=True)
-    return Staged(model, (*body, embedding, Stage("logits", "", (head,), architecture.classes)))
+    return Staged(model, _resnet_stages(model) if isinstance(model, torchvision.models.ResNet) else ())
 
 
 def _plain_model(architecture: Architecture) -> nn.Module:
@@ -53,24 +45,17 @@ def _plain_model(architecture: Architecture) -> nn.Module:
     return model
 
 
-def _resnet_body(model: nn.Module) -> tuple[Stage, ...]:
+def _resnet_stages(model: nn.Module) -> tuple[Stage, ...]:
     stem = Stage("stem", "relu", ("conv1", "bn1"), model.get_submodule("bn1").num_features)  # type: ignore[arg-type]
     layers = (f"layer{n}" for n in range(1, 5))
-    return (stem, *(Stage(name, name, (name,), _last_norm_width(model.get_submodule(name))) for name in layers))
+    body = (Stage(name, name, (name,), _last_norm_width(model.get_submodule(name))) for name in layers)
+    head: nn.Linear = model.get_submodule("fc")  # type: ignore[assignment]
+    embedding = Stage("embedding", "fc", (), head.in_features, before=True)
+    return (stem, *body, embedding, Stage("logits", "", ("fc",), head.out_features))
 
 
 def _last_norm_width(module: nn.Module) -> int:
     return [m.num_features for m in list(module.children())[-1].children() if isinstance(m, nn.BatchNorm2d)][-1]
-
-
-def _head(model: nn.Module) -> str:
-    """The dotted name of the last layer."""
-    heads: list[str] = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    return heads[-1]
-
-
-def _input_width(head: nn.Module) -> int:
-    return head.in_features if isinstance(head, nn.Linear) else head.in_channels  # type: ignore[return-value]
 
 
 def _set_channels(model: nn.Module, channels: int) -> None:
@@ -87,19 +72,3 @@ def _set_channels(model: nn.Module, channels: int) -> None:
     )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     model.set_submodule(path, conv)
-
-
-def _around(model: nn.Module, head: str) -> tuple[str, ...]:
-    """The fewest dotted names that cover every parameter but the head's."""
-    names, prefix = [], ""
-    for part in head.split("."):
-        parent = model.get_submodule(prefix) if prefix else model
-        start = f"{prefix}." if prefix else ""
-        names += [start + name for name, _ in parent.named_parameters(recurse=False)]
-        names += [
-            start + name
-            for name, child in parent.named_children()
-            if name != part and any(True for _ in child.parameters())
-        ]
-        prefix = start + part
-    return tuple(names)

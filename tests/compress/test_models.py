@@ -247,7 +247,7 @@ def test_a_known_name_says_whose_network_it_is() -> None:
         ("torchvision:cnn-s", "unknown network 'torchvision:cnn-s'"),
         ("torchvision:resnet10", "Did you mean 'torchvision:resnet1"),
         ("torchvision:resnet81", "Did you mean 'torchvision:resnet18'"),
-        ("timm:resnet18", "unknown network 'timm:resnet18'"),
+        ("tim:resnet18", "unknown network 'tim:resnet18'"),
         ("unet-resnet50", "Did you mean 'unet-resnet"),
         ("resnet12", "Did you mean 'resnet1"),
         ("", "unknown network ''"),

@@ -1,0 +1,99 @@
+"""The kinds of options: a whole number, a number, a size, a name; each says what came and what is allowed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def whole(flag: str, least: int, most: int | None = None, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a whole number from `least` to `most`, and else says what came and what is allowed."""
+    allowed = f"at least {least}" if most is None else f"from {least} to {most}"
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or number < least or (most is not None and number > most):
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a whole number, {allowed}")
+        return number
+
+    return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
+
+
+def number(flag: str, low: float, high: float, ends: str, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a number of an interval, and else says what came and what is allowed.
+
+    Args:
+        flag: Its name.
+        low: The lower end.
+        high: The upper end.
+        ends: Which of the two belong to it: "[]", "(]", "[)" or "()".
+        help: What it is.
+        group: Where the help lists it.
+    """
+    allowed = (
+        f"{'at least' if ends[0] == '[' else 'above'} {low:g} and {'at most' if ends[1] == ']' else 'below'} {high:g}"
+    )
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        inside = low < value < high or (value == low and ends[0] == "[") or (value == high and ends[1] == "]")
+        if not inside:
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a number {allowed}")
+        return value
+
+    return typer.Option(flag, metavar="X", parser=parse, help=help, rich_help_panel=group)
+
+
+def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a number of bytes, such as 500MB or 2GB, and else says what came and what is allowed."""
+
+    def parse(text: str) -> int:
+        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(i?)B?", str(text).strip(), re.ASCII | re.IGNORECASE)
+        if found is None or (found[3] and not found[2]):
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a size such as 500MB, 2GB or 1.5GiB, or 0")
+        return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+
+    told = f"{help} [default: {usual}]" if usual else help
+    return typer.Option(flag, metavar="SIZE", parser=parse, help=told, rich_help_panel=group, show_default=False)
+
+
+def choice(flag: str, names: tuple[str, ...], *, help: str, group: str | None = None) -> Any:
+    """An option that takes a name, of which the shell completes those that are known."""
+    return typer.Option(flag, metavar="NAME", help=help, rich_help_panel=group, autocompletion=completed(names))
+
+
+def words(flag: str, kind: str, *, help: str, group: str | None = None) -> Any:
+    """An option that takes a text, of which the help says the kind: LIST, CHECKPOINT."""
+    return typer.Option(flag, metavar=kind, help=help, rich_help_panel=group)
+
+
+def switch(flag: str, *, help: str, group: str | None = None) -> Any:
+    """An option that is either typed or not."""
+    return typer.Option(flag, help=help, rich_help_panel=group)
+
+
+def completed(names: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """What typer asks for the names that begin as the word that is being typed."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def file_name(text: str) -> Path:
+    """The path of a file to write; an empty one is refused."""
+    if not str(text):
+        raise typer.BadParameter("got an empty name; give the name of a file to write")
+    return Path(text)
