@@ -38,6 +38,7 @@ def inspect(
         edgepress inspect weights.pt --arch torchvision:resnet18 --data cifar10
     """
     from cli import file_bytes, parse, say
+    from cli.typed import refuse
     from compress.data import DataOptions
     from compress.opening import open_network
     from exports import FORMATS
@@ -49,6 +50,9 @@ def inspect(
     parse.refuse_idle(file, plain, exported=exported)
     if exported:
         facts = _exported_facts(file)
+    elif not plain.arch and (card := _unbuilt(file)):
+        refuse(("--stage",), f"{file} is of a network whose code was not named; add --code")
+        facts = _card_alone(file, card)
     else:
         asked = parse.read_seen(DataOptions(), seen)
         facts = _checkpoint_facts(file, open_network(parse.read_file(file, plain), data, asked))
@@ -58,7 +62,7 @@ def inspect(
 
 def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     from compress.checkpoint import blank_image
-    from compress.stages import feature_shapes
+    from compress.stages import feature_shapes, owned
     from exports.graph.census import network_census
 
     network, image = checkpoint.network, blank_image(checkpoint.card)
@@ -73,7 +77,47 @@ def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         "macs": census.macs,
         "weight_bytes": census.weight_bytes,
         **_card_facts(checkpoint.card),
-        "stages": [{"name": s.name, "tap": s.tap, "shape": list(shapes[s.name])} for s in network.stages],
+        "stages": [
+            {
+                "name": s.name,
+                "tap": s.tap,
+                "before": s.before,
+                "shape": list(shapes[s.name]),
+                "parameters": owned(network, s),
+            }
+            for s in network.stages
+        ],
+    }
+
+
+def _unbuilt(path: Path) -> Card | None:
+    """The card of a checkpoint whose network comes from a file of code, while no file of code was named."""
+    from compress.checkpoint import read_card
+    from compress.code import named_files
+
+    card = read_card(path)[0]
+    return card if card.architecture.sha256 and not named_files() else None
+
+
+def _card_alone(path: Path, card: Card) -> dict[str, Any]:
+    """What a checkpoint tells without its network."""
+    from math import prod
+
+    from compress.checkpoint import read_card
+
+    return {
+        "file": str(path),
+        "format": "edgepress checkpoint",
+        "size_bytes": path.stat().st_size,
+        "input_shape": list(card.preprocessing.shape),
+        "parameters": None,
+        "values": sum(prod(shape) for shape in read_card(path)[1].values()),
+        "macs": None,
+        **_card_facts(card),
+        "stages": [
+            {"name": s.name, "tap": s.tap, "before": s.before, "shape": [s.width], "parameters": None}
+            for s in card.stages
+        ],
     }
 
 
@@ -112,6 +156,9 @@ def _card_facts(card: Card) -> dict[str, Any]:
     return {
         "network": card.architecture.name,
         "options": dict(card.architecture.options),
+        **(
+            {"code": {"file": _code_file(card), "sha256": card.architecture.sha256}} if card.architecture.sha256 else {}
+        ),
         "task": card.task,
         "mean": list(card.preprocessing.mean),
         "std": list(card.preprocessing.std),
@@ -123,6 +170,12 @@ def _card_facts(card: Card) -> dict[str, Any]:
         ],
         "lineage": [dict(step) for step in card.lineage],
     }
+
+
+def _code_file(card: Card) -> str:
+    from compress.code import parts
+
+    return parts(card.architecture.name)[0]
 
 
 def _summary(facts: Mapping[str, Any]) -> Table:
@@ -143,7 +196,9 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("format", facts["format"])]
     if "network" in facts:
         options = "".join(f", {name} {value}" for name, value in facts["options"].items())
-        lines += [("network", facts["network"] + options), ("task", facts["task"])]
+        lines += [("network", facts["network"] + options)]
+        lines += [("code", f"{facts['code']['file']}, sha256 {facts['code']['sha256']}")] if "code" in facts else []
+        lines += [("task", facts["task"])]
     layout = f" ({facts['layout'][1:]})" if "layout" in facts else ""
     lines.append(("input", " x ".join(map(str, facts["input_shape"])) + layout))
     if "mean" in facts:
@@ -151,7 +206,9 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         rule = f"{inside}(pixel - mean) / std of [0, 1]; mean {facts['mean']}, std {facts['std']}"
         lines.append(("normalisation", rule))
         lines.append(("classes", f"{len(facts['classes'])}: {_few(facts['classes'])}"))
-    macs = "unknown: the file leaves a shape open" if facts["macs"] is None else f"{facts['macs']:,}"
+    unbuilt = "code" in facts and "layout" not in facts
+    unknown = f" without --code {facts['code']['file']}" if unbuilt else ": the file leaves a shape open"
+    macs = f"unknown{unknown}" if facts["macs"] is None else f"{facts['macs']:,}"
     lines += [("parameters", _parameters(facts)), ("MACs", macs), ("bytes", f"{facts['size_bytes']:,}")]
     if "operators" in facts:
         operators = ", ".join(f"{kind} {count}" for kind, count in facts["operators"].items())
@@ -214,5 +271,13 @@ def _step_line(step: Mapping[str, Any]) -> str:
 def _stages(stages: list[dict[str, Any]]) -> Table:
     from cli import say
 
-    rows = ((stage["name"], stage["tap"], " x ".join(map(str, stage["shape"]))) for stage in stages)
-    return say.table(("stage", "tap", "shape"), rows, title="stages")
+    rows = [
+        (
+            stage["name"],
+            f"into {stage['tap']}" if stage["before"] else stage["tap"] or "the answer",
+            " x ".join(map(str, stage["shape"])),
+            "" if stage["parameters"] is None else f"{stage['parameters']:,}",
+        )
+        for stage in stages
+    ]
+    return say.table(("stage", "tap", "shape", "parameters"), rows, title="stages")

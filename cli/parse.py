@@ -95,10 +95,12 @@ def read_network(name: str, arch: str | None, plain: Plain) -> Named:
         arch: The network of a plain state dict.
         plain: What was said of it: width, depth, its other arguments, its stages.
     """
-    from compress.code import is_own
+    from compress.code import is_own, name_file, parts
     from compress.models import known_name
 
     named = _named(name, arch, plain)
+    if is_own(name):
+        name_file(parts(name)[0])
     if not named.is_file:
         known_name(name)
         if Path(name).is_file() and not is_own(name):

@@ -29,7 +29,21 @@ if TYPE_CHECKING:
 
 OF_THE_GRID = frozenset(
     ("teacher", "data", "output", "student", "method", "knobs", "auxiliary", "auxiliary_epochs", "ratio", "epochs")
-) | frozenset(("fraction", "depth", "seed", "task", "arch", "auxiliary_arch", "student_arch", "resume", "force"))
+) | frozenset(
+    (
+        "fraction",
+        "depth",
+        "seed",
+        "task",
+        "arch",
+        "auxiliary_arch",
+        "student_arch",
+        "resume",
+        "force",
+        "arguments",
+        "stages",
+    )
+)
 NOT_THE_AUXILIARYS = frozenset(("schedule", "warm_up", "label_smoothing", "ema", "views", "keep", "width"))
 ROOT = Path(cli.__file__).parents[1]
 
@@ -61,7 +75,15 @@ def words_of(passed: Passed, *, without: frozenset[str] = frozenset()) -> tuple[
         if value != option.default and option.name not in without:
             for one in value if isinstance(value, list) else [value]:
                 words += [_flag(option)] if one is True else [_flag(option), str(one)]
-    return tuple(words)
+    return (*words, *_code_words())
+
+
+def _code_words() -> list[str]:
+    """The words that name the files of code which this command names."""
+    from compress.code import named_files, takes_edited
+
+    words = [word for file in named_files() for word in ("--code", str(file.path))]
+    return [*words, "--edited"] if words and takes_edited() else words
 
 
 def training_of(passed: Passed, threads: int) -> dict[str, Any]:
@@ -335,7 +357,7 @@ def _auxiliary_of(teacher: Checkpoint, width: int | None) -> AuxiliaryOf:
     from compress.card import Card
     from compress.checkpoint import Checkpoint, load
     from compress.jobs import auxiliary_architecture
-    from compress.models import Architecture, build, known_name
+    from compress.models import build, named
     from compress.opening import Named
 
     def network(student: str, depth: int | None, ratio: float) -> tuple[str, ...]:
@@ -344,7 +366,7 @@ def _auxiliary_of(teacher: Checkpoint, width: int | None) -> AuxiliaryOf:
             small = load(Path(student))
         else:
             see, classes = teacher.card.preprocessing, teacher.card.classes
-            architecture = Architecture(known_name(student), len(classes), see.channels, see.size, given)
+            architecture = named(student, len(classes), see.channels, see.size, given)
             small = Checkpoint(build(architecture), Card(architecture, see, classes))
         found = auxiliary_architecture(small, ratio)
         return (found.name, *(word for key, value in found.options.items() for word in (f"--{key}", str(value))))

@@ -47,7 +47,6 @@ def train(
     """Train a network on labels alone: from scratch, or from given weights.
 
     Examples:
-        edgepress train torchvision:resnet18 --data digits -o teacher.safetensors
         edgepress train mobilenet_v3_small --weights pretrained --data photos/ --epochs 10 -o net.safetensors
         edgepress train cnn-s --data photos/ --size 96 --epochs 30 --keep best --val-fraction 0.1 -o net.safetensors
         edgepress train my_model.py:build --input 3x96x64 --arg width=16 --data photos/ -o net.safetensors

@@ -106,6 +106,11 @@ def named_files() -> tuple[CodeFile, ...]:
     return _named.get().files
 
 
+def takes_edited() -> bool:
+    """Whether a named file may have been edited since a checkpoint was written."""
+    return _named.get().edited
+
+
 def file_of(name: str, sha256: str) -> CodeFile:
     """The named file that a card asks for.
 

@@ -16,7 +16,7 @@ from compress.errors import CompressError, OutputError, PlanError
 from compress.evidence import versions, weights_digest
 from compress.files import exclusive
 from compress.models import Architecture, build, outline
-from compress.opening import check_fit
+from compress.opening import check_fit, paired
 from compress.phase import Fit, Lesson, Phase
 from compress.processes import is_main
 from compress.pruning import show_survivors
@@ -178,7 +178,7 @@ def distil(method: Method, fit: Fit, what: Distillation, job: Job) -> Training:
     """
     if method.recipe.guide == "auxiliary":
         return (yield from _distil_by_auxiliary(method, fit, what, job))
-    guide = what.teacher.network
+    guide = paired(what.teacher.network, what.student.network, blank_image(what.student.card))
     phases = method.phases(lesson(what.student, what.data, job, teacher=guide), fit)
     return (yield from train(what.student, phases, what.data, job, teacher=guide))
 
@@ -201,8 +201,9 @@ def _distil_by_auxiliary(method: Method, fit: Fit, what: Distillation, job: Job)
 
 
 def _shown(method: Method, auxiliary: Checkpoint, student: Checkpoint, job: Job) -> Staged:
+    guide = paired(auxiliary.network, student.network, blank_image(student.card))
     try:
-        return method.shown(auxiliary.network, student.network, seed=job.run.seed)
+        return method.shown(guide, student.network, seed=job.run.seed)
     except PlanError as error:
         raise PlanError(f"the auxiliary does not suit the student: {error}") from error
 

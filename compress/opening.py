@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from compress.card import Card
 from compress.checkpoint import ANY_SIZE, Checkpoint, blank_image, load, load_plain, shape_plain
+from compress.code import SUFFIX as CODE
 from compress.code import is_own
 from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
@@ -17,8 +20,10 @@ from compress.errors import CheckpointError, CompressError, DataError, PlanError
 from compress.models import Architecture, Option, build, known_name
 from compress.models import named as designed
 from compress.preprocessing import Preprocessing
+from compress.stages import Staged, feature_shapes
 from compress.weights import SUFFIX
 
+FAR = 4 / 3  # maps whose sides differ by more are of two resolutions
 WEIGHTS = (SUFFIX, ".pt", ".pth", ".bin", ".ckpt", ".onnx")
 
 
@@ -46,7 +51,7 @@ class Named:
         """
         if self.name.endswith(WEIGHTS) or self.arch:
             return True
-        if is_own(self.name):
+        if is_own(self.name) or self.name.endswith(CODE):
             return False
         if os.sep in self.name:
             return True
@@ -148,6 +153,43 @@ def new_network(named: Named, images: Dataset, *, seed: int) -> Checkpoint:
     see = images.see
     architecture = designed(named.name, len(images.classes), see.channels, see.size, named.options)
     return Checkpoint(build(architecture, seed=seed, told=named.told), Card(architecture, see, images.classes))
+
+
+def paired(teacher: Staged, student: Staged, image: Tensor) -> Staged:
+    """The teacher, its body stages called as those of the student that show maps of their size.
+
+    Of one family the names say the same on both sides, and nothing changes. Else each stage of the student, the last
+    one first, gets the teacher's whose map is nearest in height and width, if it is within a third and not taken.
+
+    Args:
+        teacher: Only read.
+        student: Whose names count.
+        image: One image (1, C, H, W) that both take.
+    """
+    ours, theirs = _map_sizes(student, image), _map_sizes(teacher, image)
+    if all(theirs.get(name) == size for name, size in ours.items()):
+        return teacher
+    left, names = dict(theirs), dict[str, str]()
+    for name, size in reversed(ours.items()):
+        far = {other: _distance(size, left[other]) for other in reversed(left)}
+        nearest = min(far, key=lambda other: far[other], default=None)
+        if nearest is not None and far[nearest] <= FAR:
+            names[nearest] = name
+            order = list(left)
+            left = {other: left[other] for other in order[: order.index(nearest)]}
+    taken = {*names.values()} - {*names}
+    kept = (stage for stage in teacher.stages if stage.name not in taken)
+    return replace(teacher, stages=tuple(replace(stage, name=names.get(stage.name, stage.name)) for stage in kept))
+
+
+def _map_sizes(network: Staged, image: Tensor) -> dict[str, tuple[int, ...]]:
+    shapes = feature_shapes(network, image)
+    return {name: shapes[name][1:] for name in network.body if len(shapes[name]) == 3}
+
+
+def _distance(size: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """By what factor one side of two maps differs at most."""
+    return max(max(pair) / min(pair) for pair in zip(size, other, strict=True))
 
 
 def data_for(card: Card, name: str, options: DataOptions) -> Dataset:

@@ -226,6 +226,11 @@ class Answer(nn.Module):
             return taps[self._stage].flatten(1)
 
 
+def owned(network: Staged, stage: Stage) -> int:
+    """How many parameters a stage owns."""
+    return sum(value.numel() for path, value in network.model.named_parameters() if network.owns([stage.name], path))
+
+
 @torch.no_grad()
 def feature_shapes(network: Staged, image: Tensor) -> dict[str, tuple[int, ...]]:
     """Stage name to the shape of its feature, without the batch, for one image (1, C, H, W)."""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from benchmarks.studies.grid import Grid, Trial, read_way
 from compress.card import Card
-from compress.checkpoint import Checkpoint, load
+from compress.checkpoint import Checkpoint, blank_image, load
 from compress.data import DataOptions, Dataset
 from compress.errors import CompressError
-from compress.models import Architecture, build, known_name
-from compress.opening import Named, data_for
+from compress.models import Option, build, named
+from compress.opening import Named, data_for, paired
 from compress.phase import Fit, Lesson, Phase
 from compress.recipes import Method, read_method
 from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
@@ -141,7 +141,8 @@ def _planned(
     """The student of a run, its lesson and its plan."""
     task = TASKS[trial.task] if trial.task else (SEGMENTATION if few.masks else CLASSIFICATION)
     student, guide, method = _cast(grid, trial, probe)
-    shown = method.shown(guide.network, student.network, seed=trial.seed)
+    teacher = paired(guide.network, student.network, blank_image(student.card))
+    shown = method.shown(teacher, student.network, seed=trial.seed)
     lesson = Lesson(student.network, shown, task, images, len(few.classes), trial.seed)
     return student, lesson, method.phases(lesson, replace(probe.fit.over(trial.epochs), keep="last"))
 
@@ -193,10 +194,10 @@ def _cast(grid: Grid, trial: Trial, probe: Probe) -> tuple[Checkpoint, Checkpoin
     return (between, probe.teacher, method) if trial.step else (student, between, method)
 
 
-def _new(name: str, options: Mapping[str, int], card: Card) -> Checkpoint:
+def _new(name: str, options: Mapping[str, Option], card: Card) -> Checkpoint:
     """A new network for the teacher's images, or the one in a file."""
     if Named(name).is_file:
         return load(Path(name))
     see, classes = card.preprocessing, card.classes
-    architecture = Architecture(known_name(name), len(classes), see.channels, see.size, options)
+    architecture = named(name, len(classes), see.channels, see.size, options)
     return Checkpoint(build(architecture), Card(architecture, see, classes))

@@ -172,7 +172,7 @@ def _staged(network: Staged, architecture: Architecture, told: Mapping[str, str]
             return overruled(network, image, told)
         found, answer = find_stages(network.model, image, told)
         if checked:
-            check_answer(answer, len(image), architecture.classes, architecture.size)
+            check_answer(answer, architecture.classes, architecture.size)
     except CompressError as error:
         raise CompressError(f"network {name!r}: {error}") from error
     except Exception as error:  # a network may raise anything about an image that it was not made for

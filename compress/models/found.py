@@ -17,7 +17,7 @@ LAYERS = ("convolution", "addmm", "mm", "bmm", "baddbmm", "matmul", "linear", "_
 GLOBAL = ("mean", "adaptive")  # what ends the maps of a network that gives one answer an image
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 EMBEDDING, LOGITS = "embedding", "logits"
-OVERRULE = "name the places yourself: --stage embedding=MODULE --stage logits=MODULE"
+OVERRULE = "name the module behind which the embedding shows: --stage embedding=MODULE"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,12 @@ def find_stages(
     given = given or {}
     passed = follow(model, image)
     answer = answer_of(passed)
-    head = None if {EMBEDDING, LOGITS} <= given.keys() else _head(passed, answer)
+    if len(answer.shape) not in (2, 4) or answer.shape[0] != len(image):
+        raise PlanError(
+            f"it answers {len(image)} images with a tensor of shape {answer.shape}; it has to be ({len(image)}, "
+            f"classes), or ({len(image)}, classes, height, width) for masks"
+        )
+    head = _head(passed, answer, needed=EMBEDDING not in given)
     places = {name: _named_place(passed, name, path) for name, path in given.items()}
     if EMBEDDING not in places and head is not None and len(answer.shape) == 2:
         places[EMBEDDING] = _embedding(passed, head)
@@ -86,21 +91,17 @@ def overruled(network: Staged, image: Tensor, given: Mapping[str, str]) -> Stage
     return replace(network, stages=_stages(passed, built | told, logits.owns[0] if logits.owns else ""))
 
 
-def check_answer(shape: tuple[int, ...], images: int, classes: int, size: Size) -> None:
+def check_answer(shape: tuple[int, ...], classes: int, size: Size) -> None:
     """Nothing, once an answer is one of a network that tells so many classes apart.
 
     Args:
-        shape: Of the answer.
-        images: That went in.
+        shape: Of the answer, one or a map for each image.
         classes: How many outputs there have to be.
         size: Height and width of the images, which an answer for each pixel has too.
 
     Raises:
         PlanError: It is of another shape; says what to do.
     """
-    wanted = f"({images}, {classes}), or ({images}, {classes}, {size[0]}, {size[1]}) for masks"
-    if len(shape) not in (2, 4) or shape[0] != images:
-        raise PlanError(f"it answers {images} images with a tensor of shape {shape}; it has to be {wanted}")
     if shape[1] != classes:
         raise PlanError(
             f"it has {shape[1]} outputs, where there are {classes} classes; let its function take the argument classes "
@@ -135,8 +136,8 @@ def answer_of(passed: Pass) -> Value:
     return left
 
 
-def _head(passed: Pass, answer: Value) -> Value:
-    """The value that the head makes, its weights beside what goes in."""
+def _head(passed: Pass, answer: Value, *, needed: bool) -> Value | None:
+    """The value that the head makes, its weights beside what goes in; None where there is no one head, nor needed."""
     found, open_, seen = [], [answer], set[Value]()
     while open_:
         value = open_.pop()
@@ -148,6 +149,8 @@ def _head(passed: Pass, answer: Value) -> Value:
         else:
             open_ += value.sources
     layers = sorted({_layer(passed, value).path or "the network itself" for value in found})
+    if len(layers) != 1 and not needed:
+        return None
     if not found:
         raise PlanError(f"no layer with weights makes the answer of {type(passed.model).__name__}; {OVERRULE}")
     if len(layers) > 1:

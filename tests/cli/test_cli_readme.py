@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = ("", "sh", "bash", "shell", "console")
 VALUES = {"all", "random", "release"}  # of knobs, that the table names beside the defaults
-EVERYWHERE = {"device", "as_json", "quiet", "verbose"}
+EVERYWHERE = {"code", "device", "edited", "as_json", "quiet", "verbose"}
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
