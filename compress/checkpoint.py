@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compress.card import Card
 from compress.code import file_of
-from compress.errors import CheckpointError, CompressError
+from compress.errors import CheckpointError, CompressError, MissingExtraError
 from compress.evidence import tensors_digest, weights_digest
 from compress.files import write_whole
 from compress.models import Architecture, Option, named, outline, rough
@@ -173,6 +173,8 @@ def _about(path: Path) -> Iterator[None]:
     """A `with` whose failures are those of the file at `path`."""
     try:
         yield
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{path}: {error}") from error
     except (CompressError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from torch import Tensor, nn
@@ -67,6 +68,9 @@ def pretrained_timm(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
         raise CheckpointError(
             f"there are no pretrained weights of {name!r}; give a file of weights, or train it from scratch"
         )
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of each of its many attempts
     try:
         model = timm.create_model(bare, pretrained=True)
     except Exception as error:  # requests, httpx, the hub and torch each raise their own for want of a network
@@ -75,6 +79,8 @@ def pretrained_timm(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
             f"({str(error).splitlines()[0]:.200}); try again with a network, or fetch that file elsewhere and give it "
             "instead"
         ) from error
+    finally:
+        log.setLevel(level)
     return model.state_dict(), rule_of(cfg)
 
 

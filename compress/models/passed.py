@@ -237,8 +237,15 @@ def _channels_last(operator: str, shape: tuple[int, ...], source: Value, args: t
     if source.map and operator not in ("view", "_unsafe_view", "reshape", "transpose"):
         return source.channels_last
     size, before = (source.map, source.channels_last) if source.map else source.latest
-    fitting = [last for last in (before, not before) if (shape[1:3] if last else shape[2:4]) == size]
-    return fitting[0] if fitting else None
+    fitting = (last for last in (before, not before) if size and _shrunk(size, shape[1:3] if last else shape[2:4]))
+    return next(fitting, None)
+
+
+def _shrunk(size: Size, sides: tuple[int, ...]) -> bool:
+    """Whether a map has the sides of an earlier one, or a whole part of both."""
+    return all(side and whole % side == 0 for whole, side in zip(size, sides, strict=True)) and (
+        size[0] // sides[0] == size[1] // sides[1]
+    )
 
 
 def _storage(tensor: Tensor) -> int:
