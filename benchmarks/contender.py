@@ -97,7 +97,7 @@ def check_file(given: Named) -> Named:
             f"{path}: {path.suffix or 'a name without a suffix'} cannot be benchmarked; known are {known}, and plain "
             "state dicts whose network is named (--arch, --against-arch)"
         )
-    if path.suffix in FORMATS and (given.arch or given.options):
+    if path.suffix in FORMATS and (given.arch or given.options or given.told):
         raise DataError(f"{path}: is an exported file, which brings its network; name none for it")
     return given
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 def networks() -> None:
     """List the networks.
 
-    Their names, and whose they are; each takes any number of input channels.
+    Their names, and whose they are; each takes any number of input channels. Besides these, timm:NAME is a network of
+    timm, with the extra timm, and FILE.py:FACTORY one of your own.
 
     Examples:
         edgepress networks

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compress.card import Card
     from compress.checkpoint import Checkpoint, load, load_plain, save
+    from compress.code import naming as naming_code
     from compress.data import DataOptions, Dataset
     from compress.data import load as load_data
     from compress.errors import CompressError
@@ -58,6 +59,7 @@ _HOMES: dict[str, str] = {
     "load_data": "compress.data:load",
     "load_plain": "compress.checkpoint",
     "model_names": "compress.models",
+    "naming_code": "compress.code:naming",
     "new_network": "compress.opening",
     "open_beside": "compress.opening",
     "open_initial": "compress.initial",
@@ -99,6 +101,7 @@ __all__ = [
     "load_data",
     "load_plain",
     "model_names",
+    "naming_code",
     "new_network",
     "open_beside",
     "open_initial",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.card import Card
-from compress.code import file_of
+from compress.code import file_of, said
 from compress.errors import CheckpointError, CompressError, MissingExtraError
 from compress.evidence import tensors_digest, weights_digest
 from compress.files import write_whole
@@ -225,6 +225,10 @@ def _check_widths(network: Staged, image: Tensor) -> None:
         shapes = feature_shapes(network, image)
     except (KeyError, AttributeError) as error:
         raise CheckpointError(f"its stage {error} is never reached in a forward pass") from error
+    except CompressError:
+        raise
+    except Exception as error:  # code that was edited may raise anything
+        raise CheckpointError(f"its network fails on its own images: {said(error)}") from error
     for stage in network.stages:
         if shapes[stage.name][:1] != (stage.width,):
             raise CheckpointError(

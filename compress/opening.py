@@ -183,7 +183,7 @@ def paired(teacher: Staged, student: Staged, image: Tensor) -> Staged:
 
 
 def _map_sizes(network: Staged, image: Tensor) -> dict[str, tuple[int, ...]]:
-    shapes = feature_shapes(network, image)
+    shapes = feature_shapes(network, image.to(next(network.model.parameters()).device))
     return {name: shapes[name][1:] for name in network.body if len(shapes[name]) == 3}
 
 

@@ -76,9 +76,10 @@ def open_alone(named: Named, data: str | None, options: DataOptions) -> Opened:
 
 def _check_named(named: Named) -> None:
     """Nothing, unless a network was named beside a file that brings its own."""
-    if named.arch or named.options:
+    if named.arch or named.options or named.told:
         raise DataError(
-            f"{named.name}: is an exported file, which brings its network; leave --arch, --width and --depth out"
+            f"{named.name}: is an exported file, which brings its network; leave --arch, --width, --depth, --arg and "
+            "--stage out"
         )
 
 

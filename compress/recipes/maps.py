@@ -51,8 +51,9 @@ def check_teachers(lesson: Lesson, stage: str) -> None:
     names = [one.name for one in lesson.teacher.stages] if lesson.teacher else []
     if stage not in names:
         raise PlanError(
-            f"the teacher has no stage {stage!r}, only {', '.join(names)}; take one of the student's family, or a "
-            "method of logits or embeddings, such as okd or pkt"
+            f"the teacher has no stage {stage!r}, only {', '.join(names)}; take one of the student's family, name the "
+            "student's stages (--stage) that have a map of the teacher's size, or take a method of logits or "
+            "embeddings, such as okd or pkt"
         )
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.card import Card
 from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.code import naming
 from compress.data import Dataset
-from compress.errors import CompressError
+from compress.errors import CheckpointError, CompressError
 from compress.models import Architecture, build, named, outline
 from compress.models.found import overruled
 from compress.opening import Named, new_network, paired
-from compress.stages import Staged, feature_shapes, owned, tapped
+from compress.preprocessing import Preprocessing
+from compress.pruning import prune
+from compress.stages import Stage, Staged, feature_shapes, owned, tapped
 
 FILE = Path(__file__).parent / "my_model.py"
 
@@ -37,6 +41,7 @@ BATTERY = (
     ("inception_v3", 96, (45, 20, 9, 4, 1), "Mixed_7c", "fc"),
     ("maxvit_t", 224, (112, 56, 28, 14, 7), "blocks.3", "classifier.5"),
 )
+SLOW = ("maxvit_t", "inception_v3", "densenet121", "regnet_y_400mf", "googlenet")
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +58,10 @@ def _owners(network: Staged, path: str) -> int:
     return sum(network.owns([stage.name], path) for stage in network.stages)
 
 
-@pytest.mark.parametrize(("name", "side", "sizes", "last", "head"), BATTERY, ids=[row[0] for row in BATTERY])
+@pytest.mark.parametrize(
+    ("name", "side", "sizes", "last", "head"),
+    [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] in SLOW), id=row[0]) for row in BATTERY],
+)
 def test_a_family_shows_the_last_map_at_each_resolution(
     name: str, side: int, sizes: tuple[int, ...], last: str, head: str
 ) -> None:
@@ -190,6 +198,38 @@ def test_networks_of_ours_take_other_stages_too_and_keep_them(digits: Dataset, t
     assert again.stages == made.network.stages
     back = overruled(again, torch.zeros(1, 1, 24, 24), {"low": "encoder.layer1", "high": "encoder.layer4"})
     assert back.body == ("low", "high")
+
+
+def test_a_checkpoint_from_before_maps_were_found_keeps_its_stages(tmp_path: Path) -> None:
+    architecture = Architecture("mobilenet_v3_small", 2, 3, (32, 32))
+    card = Card(architecture, Preprocessing((32, 32), 3, (0.5,) * 3, (0.5,) * 3), ("a", "b"))
+    network, rest = build(architecture), ("features", "classifier.0")
+    before = (
+        Stage("embedding", "classifier.3", rest, 1024, before=True),
+        Stage("logits", "", ("classifier.3",), 2),
+    )
+    path = save(Checkpoint(replace(network, stages=before), card), tmp_path / "old.safetensors")
+    assert load(path).network.stages == before
+    small, cuts = prune(load(path).network, torch.zeros(1, 3, 32, 32), 0.5)
+    again = load(save(Checkpoint(small, replace(card, edits=cuts)), tmp_path / "cut.safetensors"))
+    assert again.network.stages == small.stages
+    assert [stage.name for stage in small.stages] == ["embedding", "logits"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (Stage("embedding", "nowhere", (), 1024), "its stage 'embedding' names 'nowhere'"),
+        (Stage("embedding", "features", ("nowhere",), 576), "its stage 'embedding' names 'nowhere'"),
+        (Stage("embedding", "features", ("features",), 575), "its stage 'embedding' is 575 wide"),
+    ],
+)
+def test_stages_on_a_card_are_checked(tmp_path: Path, stage: Stage, message: str) -> None:
+    architecture = Architecture("mobilenet_v3_small", 2, 3, (32, 32))
+    card = Card(architecture, Preprocessing((32, 32), 3, (0.5,) * 3, (0.5,) * 3), ("a", "b"))
+    network = build(architecture)
+    with pytest.raises(CheckpointError, match=message):
+        save(Checkpoint(replace(network, stages=(stage, network.stages[-1])), card), tmp_path / "x.safetensors")
 
 
 def _names(network: Staged) -> dict[str, tuple[int, ...]]:
