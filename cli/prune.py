@@ -140,7 +140,7 @@ def _say_share(before: Checkpoint, small: Checkpoint, ratio: float) -> None:
     name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
     say.line(
         f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
-        f"{100 * (1 - ratio):.1f} %: layers lose whole channels, as many in each of their groups "
+        f"{100 * (1 - ratio):.1f} %: widths are rounded, and layers lose as many channels in each of their groups "
         f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
     )
 

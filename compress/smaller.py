@@ -11,7 +11,8 @@ from torch import Tensor
 from compress.checkpoint import Checkpoint, blank_image
 from compress.errors import PlanError
 from compress.evidence import versions, weights_digest
-from compress.pruning import prune
+from compress.pruning import USUAL as USUAL_CHOICE
+from compress.pruning import Choice, prune
 from compress.quantization import (
     FLOAT_WEIGHTS,
     USUAL,
@@ -29,22 +30,25 @@ from compress.tasks import TASKS
 CALIBRATION = "calibration"  # what a step of lineage calls the images that were looked at
 
 
-def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
-    """A smaller copy of a checkpoint's network, without its least channels by L1 norm; the cuts are on its card.
+def cut(checkpoint: Checkpoint, ratio: float, command: str, *, choice: Choice = USUAL_CHOICE) -> Checkpoint:
+    """A smaller copy of a checkpoint's network, without its least channels; the cuts are on its card.
 
     Args:
         checkpoint: Left as it is.
         ratio: Share of the channels to cut, in (0, 1).
         command: What the user typed, for the lineage.
+        choice: How the channels are chosen.
 
     Raises:
-        PlanError: Its weights are quantized.
+        PlanError: Its weights are quantized; or see `compress.pruning.prune`.
     """
     if checkpoint.card.grids:
         raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
-    network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
+    network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio, choice=choice)
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
-    return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
+    return Checkpoint(network, card).with_step(
+        {"command": command, "ratio": ratio, **choice.to_dict(), "versions": versions()}
+    )
 
 
 def quantized(

@@ -27,7 +27,7 @@ def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
     said = succeeds(f"prune narrow.safetensors --ratio 0.95 {DIGITS} -o cut.safetensors", folder).stdout.splitlines()
-    assert said[0].startswith("22.2 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
+    assert said[0].startswith("33.3 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
     assert said[0].endswith("(farthest off: blocks.0.conv, 1 of 3 left)")
 
 

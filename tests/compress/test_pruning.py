@@ -13,8 +13,10 @@ from watch import same, state_of
 from compress.edits import Cut
 from compress.errors import CompressError, PlanError
 from compress.models import Architecture, build
-from compress.pruning import apply, filter_norms, largest, narrow_taps, prune, shares_left
+from compress.pruning import Choice, apply, filter_norms, largest, narrow_taps, prune, shares_left
 from compress.stages import Stage, Staged, feature_shapes, tapped
+
+EXACT = Choice(multiple=1)  # widths as they are asked for
 
 
 def _image(channels: int, size: int, count: int = 1) -> Tensor:
@@ -173,7 +175,7 @@ def test_channels_with_the_least_l1_norm_go() -> None:
         for layer in (network.model.get_submodule("blocks.0.conv"), network.model.get_submodule("blocks.0.norm")):
             layer.weight[[1, 2, 6]] *= 1e-3
         network.model.get_submodule("blocks.1.conv").weight[:, [1, 2, 6]] *= 1e-3
-    _, cuts = prune(network, _image(3, 32), 0.375)
+    _, cuts = prune(network, _image(3, 32), 0.375, choice=EXACT)
     assert Cut("blocks.0.conv", True, (1, 2, 6)) in cuts
 
 
@@ -206,7 +208,7 @@ def test_vision_transformer_loses_as_much_of_every_head() -> None:
 )
 def test_the_share_is_exact_and_one_channel_always_stays(width: int, ratio: float, kept: list[int]) -> None:
     network = build(Architecture("cnn-s", 10, 3, (32, 32), {"width": width}))
-    pruned, _ = prune(network, _image(3, 32), ratio)
+    pruned, _ = prune(network, _image(3, 32), ratio, choice=EXACT)
     assert [stage.width for stage in pruned.stages] == [*kept, 10]
 
 
@@ -231,7 +233,7 @@ class _Grouped(nn.Module):
 def test_of_a_layer_in_groups_the_nearest_number_stays_in_each(places: int, ratio: float, kept: int) -> None:
     model = _Grouped(4 * places, 4)
     stages = (Stage("map", "grouped", ("first", "grouped"), 4 * places), Stage("logits", "last", ("last",), 10))
-    pruned, cuts = prune(Staged(model, stages), _image(3, 8), ratio)
+    pruned, cuts = prune(Staged(model, stages), _image(3, 8), ratio, choice=EXACT)
     assert {pruned.width("map"), pruned.model.get_submodule("first").out_channels} == {4 * kept}
     for cut in cuts:
         assert [sum(channel // places == n for channel in cut.channels) for n in range(4)] == [places - kept] * 4
