@@ -6,13 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+import torch
 from torch import Tensor
 
 from compress.checkpoint import Checkpoint, blank_image
+from compress.data import Split
 from compress.errors import PlanError
 from compress.evidence import versions, weights_digest
+from compress.pruning import NOTHING, Calibration, Choice, prune
 from compress.pruning import USUAL as USUAL_CHOICE
-from compress.pruning import Choice, prune
 from compress.quantization import (
     FLOAT_WEIGHTS,
     USUAL,
@@ -27,10 +29,18 @@ from compress.quantization import (
 )
 from compress.tasks import TASKS
 
+CALIBRATION_BATCH = 32
 CALIBRATION = "calibration"  # what a step of lineage calls the images that were looked at
 
 
-def cut(checkpoint: Checkpoint, ratio: float, command: str, *, choice: Choice = USUAL_CHOICE) -> Checkpoint:
+def cut(
+    checkpoint: Checkpoint,
+    ratio: float,
+    command: str,
+    *,
+    choice: Choice = USUAL_CHOICE,
+    calibration: Calibration = NOTHING,
+) -> Checkpoint:
     """A smaller copy of a checkpoint's network, without its least channels; the cuts are on its card.
 
     Args:
@@ -38,17 +48,47 @@ def cut(checkpoint: Checkpoint, ratio: float, command: str, *, choice: Choice = 
         ratio: Share of the channels to cut, in (0, 1).
         command: What the user typed, for the lineage.
         choice: How the channels are chosen.
+        calibration: Images for the criteria that look at some, see `looked_at`.
 
     Raises:
         PlanError: Its weights are quantized; or see `compress.pruning.prune`.
     """
     if checkpoint.card.grids:
         raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
-    network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio, choice=choice)
+    image = blank_image(checkpoint.card)
+    network, cuts = prune(checkpoint.network, image, ratio, choice=choice, calibration=calibration)
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
     return Checkpoint(network, card).with_step(
-        {"command": command, "ratio": ratio, **choice.to_dict(), "versions": versions()}
+        {"command": command, "ratio": ratio, **choice.to_dict(), **_seen(calibration), "versions": versions()}
     )
+
+
+def looked_at(checkpoint: Checkpoint, split: Split, count: int) -> Calibration:
+    """That many images of a split, or all, and the loss of the checkpoint's task on them, in an order always the same.
+
+    Args:
+        checkpoint: Whose network looks at them.
+        split: Of training, prepared for it.
+        count: How many, at least 1.
+    """
+    batches, left = [], count
+    for batch in split.batches(CALIBRATION_BATCH, order=0):
+        if left <= 0:
+            break
+        batches.append((checkpoint.card.scale(batch.image[:left]), batch.target[:left]))
+        left -= len(batch.image)
+    terms = TASKS[checkpoint.card.task].terms
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.stack([term.loss(outputs, targets) for term in terms]).sum()
+
+    return Calibration(batches, loss if terms else None)
+
+
+def _seen(calibration: Calibration) -> dict[str, object]:
+    """The entry of lineage about the images that were looked at, if any were."""
+    images = [images for images, _ in calibration.batches]
+    return {CALIBRATION: {"images": sum(map(len, images)), "sha256": images_digest(images)}} if images else {}
 
 
 def quantized(

@@ -1,10 +1,11 @@
 """Structured pruning: which channels to keep, and the surgery that leaves only them."""
 
 from compress.edits import Cut
+from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import MULTIPLE, SCOPES, USUAL, Choice
 from compress.pruning.importance import by_chance, filter_norms, largest
 from compress.pruning.plan import Scored, prune, score
-from compress.pruning.scores import CRITERIA
+from compress.pruning.scores import CRITERIA, read_criterion
 from compress.pruning.shares import Share, Shares, shares_left
 from compress.pruning.surgery import apply, narrow_taps
 from compress.pruning.survivors import show_survivors
@@ -12,8 +13,10 @@ from compress.pruning.survivors import show_survivors
 __all__ = [
     "CRITERIA",
     "MULTIPLE",
+    "NOTHING",
     "SCOPES",
     "USUAL",
+    "Calibration",
     "Choice",
     "Cut",
     "Scored",
@@ -25,6 +28,7 @@ __all__ = [
     "largest",
     "narrow_taps",
     "prune",
+    "read_criterion",
     "score",
     "shares_left",
     "show_survivors",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from compress.edits import Cut
 from compress.errors import PlanError
+from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import USUAL, Choice, check_named, matching
 from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
@@ -78,7 +79,7 @@ class Scored:
         return f"loses no channel where widths are multiples of {self.choice.multiple}; cut more, or round to less"
 
 
-def score(network: Staged, image: Tensor, choice: Choice = USUAL) -> Scored:
+def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: Calibration = NOTHING) -> Scored:
     """A network traced and scored, to be cut at any ratio.
 
     Layers that have to be equally wide are cut together, and share one score for each channel. The stage "logits" and
@@ -88,10 +89,11 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL) -> Scored:
         network: Left as it is.
         image: One image (1, C, H, W) that the network takes.
         choice: How channels are chosen.
+        calibration: Images for the criteria that look at some.
 
     Raises:
-        PlanError: The criterion is unknown, a pattern of the choice names no layer, or layers that are cut together get
-            two ratios.
+        PlanError: The criterion is unknown or lacks what it looks at, a pattern of the choice names no layer, or layers
+            that are cut together get two ratios.
         CompressError: torch-pruning cannot follow the network's layers.
 
     Reference: Fang et al., "DepGraph: Towards Any Structural Pruning", 2023.
@@ -102,14 +104,15 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL) -> Scored:
     with named_failures(model):
         found = list(couplings(graph, head))
     layers = _free(network, found, choice)
-    scored = [
-        (layer, rating) for layer, rating in zip(layers, scores(layers, choice), strict=True) if rating is not None
-    ]
+    ratings = scores(network, layers, choice, calibration)
+    scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]
     ratios = tuple(_own_ratio(network, layer, choice) for layer, _ in scored)
     return Scored(type(network.model).__name__, choice, tuple(scored), ratios)
 
 
-def prune(network: Staged, image: Tensor, ratio: float, *, choice: Choice = USUAL) -> tuple[Staged, tuple[Cut, ...]]:
+def prune(
+    network: Staged, image: Tensor, ratio: float, *, choice: Choice = USUAL, calibration: Calibration = NOTHING
+) -> tuple[Staged, tuple[Cut, ...]]:
     """A smaller copy of the network, and the cuts that `apply` replays on a freshly built one.
 
     Of each layer, or of all of them together, the share `ratio` of the channels goes, as near as the widths allow (see
@@ -121,13 +124,14 @@ def prune(network: Staged, image: Tensor, ratio: float, *, choice: Choice = USUA
         image: One image (1, C, H, W) that the network takes.
         ratio: Share of the channels to cut, in (0, 1).
         choice: How they are chosen.
+        calibration: Images for the criteria that look at some.
 
     Raises:
         ValueError: The ratio is out of range.
         PlanError: See `score` and `Scored.at`; or the network's taps are narrowed.
         CompressError: torch-pruning cannot follow the network's layers.
     """
-    cuts = score(network, image, choice).at(ratio)
+    cuts = score(network, image, choice, calibration).at(ratio)
     return apply(network, cuts, image), cuts
 
 
