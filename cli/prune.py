@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cli import options
+from cli.choosing import LEAST_NORMS, Chosen
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
     from compress.recipes import Method
 
 
-SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
-
 _Ratio = Annotated[
     float,
-    options.number("--ratio", 0, 1, "()", help="Share of the channels to cut, between 0 and 1.", group=options.METHOD),
+    options.number(
+        "--ratio",
+        0,
+        1,
+        "[)",
+        help="Share of the channels to cut; 0 cuts only what --layer-ratio says.",
+        group=options.METHOD,
+    ),
 ]
 _Recover = Annotated[
     str | None,
@@ -63,6 +69,7 @@ def prune(
     ratio: _Ratio,
     data: options.Data,
     output: options.Output,
+    chosen: Chosen = LEAST_NORMS,
     recover: _Recover = None,
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
@@ -84,28 +91,32 @@ def prune(
 ) -> None:
     """Cut the least channels and train back.
 
-    The channels are those with the least L1 norm; the unpruned network teaches.
+    Layers that are coupled lose the same channels; the unpruned network teaches.
 
     Examples:
         edgepress prune teacher.safetensors --ratio 0.5 --data digits -o cut.safetensors
+        edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
+    from cli.choosing import look, read_choice, say_shares
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
+    from compress.pruning import shares_left
     from compress.smaller import cut
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
-    method = _method(recover, knobs)
+    method, choice = _method(recover, knobs), read_choice(chosen, seed)
     journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
-    small = cut(before, ratio, job.command)
-    _say_share(before, small, ratio)
+    small = cut(before, ratio, job.command, choice=choice, calibration=look(before, images, chosen))
+    left = shares_left(before.network, small.network)
+    say_shares(left, ratio, choice)
     recovery = None
     if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1
@@ -115,7 +126,8 @@ def prune(
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     costs = _costs({"before": before, "cut": small} | ({"recovered": after} if recovery else {}), images)
     say.aside(_table(costs))
-    say.result({"output": output, "networks": costs}, progress.written(output, stamp))
+    layers = {name: share.channels for name, share in left.layers.items()}
+    say.result({"output": output, "networks": costs, "layers": layers}, progress.written(output, stamp))
 
 
 def _method(recover: str | None, knobs: list[str] | None) -> Method | None:
@@ -128,21 +140,6 @@ def _method(recover: str | None, knobs: list[str] | None) -> Method | None:
         refuse(_OF_RECOVERY, "nothing is trained without --recover; leave it out, or add --recover okd")
         return None
     return read_method(recover, parse.read_settings(knobs))
-
-
-def _say_share(before: Checkpoint, small: Checkpoint, ratio: float) -> None:
-    from cli import say
-    from compress.pruning import shares_left
-
-    left = shares_left(before.network, small.network)
-    if abs(left.channels_left - (1 - ratio)) <= SAID_BEYOND:
-        return
-    name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
-    say.line(
-        f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
-        f"{100 * (1 - ratio):.1f} %: widths are rounded, and layers lose as many channels in each of their groups "
-        f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
-    )
 
 
 def _costs(networks: dict[str, Checkpoint], images: Dataset) -> dict[str, dict[str, Any]]:

@@ -35,7 +35,7 @@ def filter_lengths(weight: Tensor) -> Tensor:
 
     Reference: Li et al., "Pruning Filters for Efficient ConvNets", 2017, section 4.5.
     """
-    return torch.linalg.vector_norm(weight.detach().flatten(1), dim=1)
+    return weight.detach().flatten(1).square().sum(dim=1).sqrt()
 
 
 def scale_sizes(scale: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
 from compress.pruning.scores import scores
 from compress.pruning.surgery import apply, named_failures, trace
-from compress.pruning.widths import kept_places, step_of
+from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
 
 MOST = 0.9  # of a layer's channels that a ranking of all layers takes
@@ -176,8 +176,10 @@ def _ranked(layers: Sequence[tuple[Coupling, Tensor]], ratio: float) -> list[int
 
 def _least(layer: Coupling, rating: Tensor, stay: float, multiple: int) -> list[int]:
     """The channels that go, ascending: in each group of channels those at the places with the least mean score."""
-    step = step_of(layer.width, multiple, layer.groups)
-    kept = kept_places(stay, layer.places, step=step, groups=layer.groups)
+    if multiple == 1:
+        kept = kept_unrounded(stay, layer.groups)
+    else:
+        kept = kept_places(stay, layer.places, step_of(layer.width, multiple, layer.groups))
     stays = torch.zeros(layer.places, dtype=torch.bool)
     stays[largest(_by_place(layer, rating), kept)] = True
     return (~stays).repeat(layer.groups).nonzero().flatten().tolist()

@@ -25,21 +25,25 @@ def step_of(width: int, multiple: int, groups: int = 1) -> int:
     return _share(step, groups)
 
 
-def kept_places(stay: float, places: int, *, step: int, groups: int = 1) -> int:
-    """How many places of each group of channels stay, at least one step and at most all.
-
-    Without a step the share that goes is rounded up, and in groups, which may have few places, to the nearest number;
-    with a step it is rounded to the nearest multiple, of two equally near ones the larger.
+def kept_places(stay: float, places: int, step: int) -> int:
+    """How many places of each group of channels stay: the nearest multiple of the step, of two the larger; at least 1.
 
     Args:
         stay: How many would stay if channels could be divided, 0..places.
         places: How many there are.
-        step: What the number should be a multiple of, 1 for none.
+        step: What the number is a multiple of, unless all stay.
+    """
+    return min(max(step, step * math.floor(stay / step + 0.5 + ROUNDING)), places)
+
+
+def kept_unrounded(stay: float, groups: int) -> int:
+    """The same without a step: the share that goes is rounded up, and in groups, which have few places, to the nearest.
+
+    Args:
+        stay: As above.
         groups: How many groups of channels there are.
     """
-    if step == 1:
-        return max(1, math.floor(stay + ROUNDING) if groups == 1 else math.ceil(stay - 0.5 - ROUNDING))
-    return min(max(step, step * math.floor(stay / step + 0.5 + ROUNDING)), places)
+    return max(1, math.floor(stay + ROUNDING) if groups == 1 else math.ceil(stay - 0.5 - ROUNDING))
 
 
 def _share(step: int, groups: int) -> int:

@@ -66,10 +66,11 @@ def test_the_step_of_a_width(width: int, multiple: int, groups: int, step: int) 
         (61, 64, 8, 64),
         (63, 66, 8, 64),
         (65, 66, 8, 64),
+        (3.9, 4, 1, 4),
     ],
 )
 def test_a_width_is_rounded_to_the_nearest_multiple(stay: float, places: int, step: int, kept: int) -> None:
-    assert kept_places(stay, places, step=step) == kept
+    assert kept_places(stay, places, step) == kept
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5, 0.7, 0.9])
@@ -220,7 +221,7 @@ def test_a_choice_that_is_none(wrong: dict[str, object], message: str) -> None:
 
 
 def test_an_unknown_criterion() -> None:
-    with pytest.raises(PlanError, match=r"unknown criterion 'l7'. Did you mean 'l1'"):
+    with pytest.raises(PlanError, match=r"unknown criterion 'l7'. Did you mean 'l[12]'"):
         score(_cnn(), IMAGE, Choice(criterion="l7"))
 
 

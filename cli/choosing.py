@@ -1,0 +1,188 @@
+"""The options of `edgepress prune` that say which channels go, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options
+from compress.errors import PlanError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.checkpoint import Checkpoint
+    from compress.data import Dataset
+    from compress.pruning import Calibration, Choice, Shares
+
+# Names that the shell completes and the help shows; the tables themselves would import torch.
+CRITERIA = ("l1", "l2", "bn-scale", "fpgm", "lamp", "taylor", "reconstruction", "random")
+SCOPES = ("local", "global")
+SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
+
+_Criterion = Annotated[
+    str,
+    options.choice(
+        "--criterion",
+        CRITERIA,
+        help=f"Which channels go: the least by {', '.join(CRITERIA)}.",
+        group=options.METHOD,
+    ),
+]
+_Scope = Annotated[
+    str,
+    options.choice(
+        "--scope",
+        SCOPES,
+        help="local: the same share of every layer; global: the least of all layers, at most 90 % of one.",
+        group=options.METHOD,
+    ),
+]
+_LayerRatio = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer-ratio",
+        metavar="LAYER=X",
+        help="Another ratio for some stages or layers, such as layer4.*=0.7; may be repeated.",
+        rich_help_panel=options.METHOD,
+    ),
+]
+_Leave = Annotated[
+    str | None,
+    options.words(
+        "--leave",
+        "LIST",
+        help="Stages or layers that keep all of their channels: stem,layer4.*.",
+        group=options.METHOD,
+    ),
+]
+_Round = Annotated[
+    int,
+    options.whole(
+        "--round",
+        1,
+        help="Multiple that widths are rounded to, a smaller one where layers are narrow; 1 rounds none.",
+        group=options.METHOD,
+    ),
+]
+_Calibrate = Annotated[
+    int,
+    options.whole(
+        "--calibrate",
+        1,
+        help="Training images to look at, for taylor and reconstruction.",
+        group=options.METHOD,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which channels go, an option each."""
+
+    criterion: _Criterion = "l1"
+    scope: _Scope = "local"
+    layer_ratio: _LayerRatio = None
+    leave: _Leave = None
+    round: _Round = 16
+    calibrate: _Calibrate = 256
+
+
+LEAST_NORMS = Chosen()
+
+
+def read_choice(chosen: Chosen, seed: int) -> Choice:
+    """The choice that was typed.
+
+    Raises:
+        PlanError: A name is unknown, a ratio is none, or an option would be ignored.
+    """
+    from cli.typed import refuse
+    from compress.errors import unknown_name
+    from compress.pruning import SCOPES as KNOWN
+    from compress.pruning import Choice, read_criterion
+
+    if not read_criterion(chosen.criterion).looks:
+        refuse(("--calibrate",), f"criterion {chosen.criterion} looks at no images; leave it out")
+    for scope in KNOWN:
+        if scope == chosen.scope:
+            ratios = read_ratios(chosen.layer_ratio or ())
+            return Choice(chosen.criterion, scope, chosen.round, ratios, _listed(chosen.leave), seed)
+    raise PlanError(unknown_name("--scope", chosen.scope, KNOWN))
+
+
+def read_ratios(words: Iterable[str]) -> dict[str, float]:
+    """LAYER=X words as a mapping; PlanError for a word that is none, or a layer named twice."""
+    ratios: dict[str, float] = {}
+    for word in words:
+        layer, _, text = word.rpartition("=")
+        try:
+            ratio = float(text)
+        except ValueError:
+            ratio = -1.0
+        if not layer or not 0 <= ratio < 1:
+            raise PlanError(f"--layer-ratio {word}: give it as LAYER=X, X from 0 to below 1, such as layer4.*=0.7")
+        if layer in ratios:
+            raise PlanError(f"--layer-ratio {layer}: given twice")
+        ratios[layer] = ratio
+    return ratios
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    names = tuple(word.strip() for word in text.split(",")) if text is not None else ()
+    if not all(names):
+        raise PlanError(f"--leave {text!r}: give names separated by commas, such as stem,layer4.*")
+    return names
+
+
+def look(checkpoint: Checkpoint, images: Dataset, chosen: Chosen) -> Calibration:
+    """What the criterion looks at: nothing, or training images."""
+    from cli import say
+    from compress.pruning import NOTHING, read_criterion
+    from compress.smaller import looked_at
+
+    if not read_criterion(chosen.criterion).looks:
+        return NOTHING
+    if chosen.calibrate > len(images.train):
+        said = f"there are {len(images.train):,} training images, and all are looked at"
+        say.notes([f"--calibrate {chosen.calibrate:,}: {said}"])
+    return looked_at(checkpoint, images.train, chosen.calibrate)
+
+
+def say_shares(left: Shares, ratio: float, choice: Choice) -> None:
+    """Print what is left: layer by layer where much is wanted, and in all where it is far from what was asked."""
+    from cli import say
+
+    if say.at_length():
+        say.aside(_table(left))
+    if abs(left.channels_left - (1 - ratio)) <= SAID_BEYOND:
+        return
+    name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
+    say.line(
+        f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
+        f"{100 * (1 - ratio):.1f} %: {_reason(choice)} "
+        f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
+    )
+
+
+def _reason(choice: Choice) -> str:
+    """Why more or less may be left than was asked for."""
+    reasons = []
+    if choice.leave or choice.layer_ratios:
+        reasons.append("some layers are left alone or have ratios of their own")
+    if choice.multiple > 1:
+        reasons.append(f"widths are rounded to multiples of {choice.multiple}, or less where layers are narrow")
+    return "; ".join([*reasons, "layers lose whole channels, as many in each of their groups"])
+
+
+def _table(left: Shares) -> Table:
+    from cli import say
+
+    rows = [
+        (name, f"{share.channels[0]:,}", f"{share.channels[1]:,}", f"{100 * share.channels_left:.1f} %")
+        for name, share in left.layers.items()
+    ]
+    return say.table(("layer", "channels", "left", "share"), rows)
