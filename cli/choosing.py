@@ -152,7 +152,7 @@ def look(checkpoint: Checkpoint, images: Dataset, chosen: Chosen) -> Calibration
     return looked_at(checkpoint, images.train, chosen.calibrate)
 
 
-def say_shares(left: Shares, ratio: float, choice: Choice) -> None:
+def say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> None:
     """Print what is left: layer by layer where much is wanted, and in all where it is far from what was asked."""
     from cli import say
 
@@ -163,14 +163,14 @@ def say_shares(left: Shares, ratio: float, choice: Choice) -> None:
     name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
     say.line(
         f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
-        f"{100 * (1 - ratio):.1f} %: {_reason(choice)} "
+        f"{100 * (1 - ratio):.1f} %: {_reason(choice, whole)} "
         f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
     )
 
 
-def _reason(choice: Choice) -> str:
+def _reason(choice: Choice, whole: bool) -> str:
     """Why more or less may be left than was asked for."""
-    reasons = []
+    reasons = [] if whole else ["only the inner widths of some parts of this network can be cut"]
     if choice.leave or choice.layer_ratios:
         reasons.append("some layers are left alone or have ratios of their own")
     if choice.multiple > 1:

@@ -102,7 +102,7 @@ def prune(
     from cli.choosing import look, read_choice, say_shares
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
-    from compress.pruning import shares_left
+    from compress.pruning import followed, shares_left
     from compress.smaller import cut
     from compress.tasks import TASKS
     from compress.training.journal import Journal
@@ -116,7 +116,7 @@ def prune(
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     small = cut(before, ratio, job.command, choice=choice, calibration=look(before, images, chosen))
     left = shares_left(before.network, small.network)
-    say_shares(left, ratio, choice)
+    say_shares(left, ratio, choice, whole=followed(before.network.model))
     recovery = None
     if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1

@@ -9,6 +9,7 @@ from compress.pruning.scores import CRITERIA, read_criterion
 from compress.pruning.shares import Share, Shares, shares_left
 from compress.pruning.surgery import apply, narrow_taps
 from compress.pruning.survivors import show_survivors
+from compress.pruning.tracing import followed
 
 __all__ = [
     "CRITERIA",
@@ -25,6 +26,7 @@ __all__ = [
     "apply",
     "by_chance",
     "filter_norms",
+    "followed",
     "largest",
     "narrow_taps",
     "prune",

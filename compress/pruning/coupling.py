@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from compress.pruning.surgery import Graph
+from compress.pruning.tracing import Region
 
 Side = Literal["makes", "scales", "reads"]
 
@@ -91,22 +91,23 @@ def readers(layer: nn.Module, weight: Tensor) -> Tensor:
     return ways.transpose(1, 2).reshape(groups * weight.shape[1], -1)
 
 
-def couplings(graph: Graph, kept: Iterable[nn.Module], prefix: str = "") -> Iterator[Coupling]:
-    """All channels of a traced network that may be cut, each once.
+def couplings(region: Region, kept: Iterable[nn.Module]) -> Iterator[Coupling]:
+    """All channels of a part of a network that may be cut, each once.
 
     Args:
-        graph: See `compress.pruning.surgery.trace`.
+        region: See `compress.pruning.tracing`.
         kept: Modules whose outputs stay.
-        prefix: What comes before the names of its modules.
     """
-    names = {module: prefix + name for name, module in graph.model.named_modules()}
+    graph = region.graph
+    names = {module: region.prefix + name for name, module in graph.model.named_modules()}
     for group in graph.get_all_groups(ignored_layers=list(kept)):
-        if not _makes_the_output(graph, group):
+        held = any(dep.target.module in region.held for dep, _ in group)
+        if not held and not _makes_the_output(graph, group):
             root = group[0].dep.target.module
             yield Coupling(names[root], len(group[0].idxs), _groups(graph, group), tuple(_roles(graph, group, names)))
 
 
-def _roles(graph: Graph, group: Any, names: dict[nn.Module, str]) -> Iterator[Role]:
+def _roles(graph: Any, group: Any, names: dict[nn.Module, str]) -> Iterator[Role]:
     for item in group:
         layer, handler = item.dep.target.module, item.dep.handler
         pairs = [(i, root) for i, root in zip(item.idxs, item.root_idxs, strict=True) if root is not None]
@@ -120,7 +121,7 @@ def _roles(graph: Graph, group: Any, names: dict[nn.Module, str]) -> Iterator[Ro
             yield Role(names[layer], layer, side, places, channels)
 
 
-def _makes_the_output(graph: Graph, group: Any) -> bool:
+def _makes_the_output(graph: Any, group: Any) -> bool:
     """Whether the channels of this group reach the network's output as they are, with no other layer in between."""
     for dep, _ in group:
         pruner = graph.get_pruner_of_module(dep.target.module)
@@ -129,7 +130,7 @@ def _makes_the_output(graph: Graph, group: Any) -> bool:
     return False
 
 
-def _groups(graph: Graph, group: Any) -> int:
+def _groups(graph: Any, group: Any) -> int:
     """How many equal groups the channels must keep forming: grouped convolutions, group-norms, attention heads."""
     counts = [1]
     for dep, _ in group:

@@ -17,7 +17,8 @@ from compress.pruning.choice import USUAL, Choice, check_named, matching
 from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
 from compress.pruning.scores import scores
-from compress.pruning.surgery import apply, named_failures, trace
+from compress.pruning.surgery import apply
+from compress.pruning.tracing import named_failures, regions
 from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
 
@@ -83,7 +84,8 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
     """A network traced and scored, to be cut at any ratio.
 
     Layers that have to be equally wide are cut together, and share one score for each channel. The stage "logits" and
-    whatever else makes the network's output keep their outputs.
+    whatever else makes the network's output keep their outputs. Of a ShuffleNet, Swin or MaxViT only inner widths are
+    cut, of chains of layers between what torch-pruning does not follow.
 
     Args:
         network: Left as it is.
@@ -100,9 +102,9 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
     """
     model = copy.deepcopy(network.model)
     head = [module for path, module in model.named_modules() if network.owns(["logits"], path)]
-    graph = trace(model, image)
+    traced = regions(model, image)
     with named_failures(model):
-        found = list(couplings(graph, head))
+        found = [layer for region in traced for layer in couplings(region, head)]
     layers = _free(network, found, choice)
     ratings = scores(network, layers, choice, calibration)
     scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]
