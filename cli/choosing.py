@@ -68,12 +68,21 @@ _Round = Annotated[
         group=options.METHOD,
     ),
 ]
+_Blocks = Annotated[
+    int,
+    options.whole(
+        "--blocks",
+        0,
+        help="Residual blocks to remove first: those whose removal costs the least loss for the MACs it saves.",
+        group=options.METHOD,
+    ),
+]
 _Calibrate = Annotated[
     int,
     options.whole(
         "--calibrate",
         1,
-        help="Training images to look at, for taylor and reconstruction.",
+        help="Training images to look at, for taylor, reconstruction and --blocks.",
         group=options.METHOD,
     ),
 ]
@@ -88,6 +97,7 @@ class Chosen:
     layer_ratio: _LayerRatio = None
     leave: _Leave = None
     round: _Round = 16
+    blocks: _Blocks = 0
     calibrate: _Calibrate = 256
 
 
@@ -103,15 +113,22 @@ def read_choice(chosen: Chosen, seed: int) -> Choice:
     from cli.typed import refuse
     from compress.errors import unknown_name
     from compress.pruning import SCOPES as KNOWN
-    from compress.pruning import Choice, read_criterion
+    from compress.pruning import Choice
 
-    if not read_criterion(chosen.criterion).looks:
+    if not _looks(chosen):
         refuse(("--calibrate",), f"criterion {chosen.criterion} looks at no images; leave it out")
     for scope in KNOWN:
         if scope == chosen.scope:
             ratios = read_ratios(chosen.layer_ratio or ())
-            return Choice(chosen.criterion, scope, chosen.round, ratios, _listed(chosen.leave), seed)
+            leave = _listed(chosen.leave)
+            return Choice(chosen.criterion, scope, chosen.round, ratios, leave, blocks=chosen.blocks, seed=seed)
     raise PlanError(unknown_name("--scope", chosen.scope, KNOWN))
+
+
+def _looks(chosen: Chosen) -> bool:
+    from compress.pruning import read_criterion
+
+    return read_criterion(chosen.criterion).looks or chosen.blocks > 0
 
 
 def read_ratios(words: Iterable[str]) -> dict[str, float]:
@@ -141,15 +158,25 @@ def _listed(text: str | None) -> tuple[str, ...]:
 def look(checkpoint: Checkpoint, images: Dataset, chosen: Chosen) -> Calibration:
     """What the criterion looks at: nothing, or training images."""
     from cli import say
-    from compress.pruning import NOTHING, read_criterion
+    from compress.pruning import NOTHING
     from compress.smaller import looked_at
 
-    if not read_criterion(chosen.criterion).looks:
+    if not _looks(chosen):
         return NOTHING
     if chosen.calibrate > len(images.train):
         said = f"there are {len(images.train):,} training images, and all are looked at"
         say.notes([f"--calibrate {chosen.calibrate:,}: {said}"])
     return looked_at(checkpoint, images.train, chosen.calibrate)
+
+
+def say_blocks(small: Checkpoint, before: Checkpoint) -> None:
+    """Print which blocks are gone, if any are."""
+    from cli import say
+    from compress.edits import Drop
+
+    gone = [cut.module for cut in small.card.cuts[len(before.card.cuts) :] if isinstance(cut, Drop)]
+    if gone:
+        say.line(f"{'block' if len(gone) == 1 else 'blocks'} removed: {', '.join(gone)}")
 
 
 def say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> None:
@@ -171,6 +198,8 @@ def say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> No
 def _reason(choice: Choice, whole: bool) -> str:
     """Why more or less may be left than was asked for."""
     reasons = [] if whole else ["only the inner widths of some parts of this network can be cut"]
+    if choice.blocks:
+        reasons.append("whole blocks are gone")
     if choice.leave or choice.layer_ratios:
         reasons.append("some layers are left alone or have ratios of their own")
     if choice.multiple > 1:

@@ -22,7 +22,7 @@ _Ratio = Annotated[
         0,
         1,
         "[)",
-        help="Share of the channels to cut; 0 cuts only what --layer-ratio says.",
+        help="Share of the channels to cut; 0 cuts only what --layer-ratio and --blocks say.",
         group=options.METHOD,
     ),
 ]
@@ -96,10 +96,11 @@ def prune(
     Examples:
         edgepress prune teacher.safetensors --ratio 0.5 --data digits -o cut.safetensors
         edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
+        edgepress prune teacher.safetensors --ratio 0 --blocks 2 --data digits -o shallow.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
-    from cli.choosing import look, read_choice, say_shares
+    from cli.choosing import look, read_choice, say_blocks, say_shares
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
     from compress.pruning import followed, shares_left
@@ -116,6 +117,7 @@ def prune(
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     small = cut(before, ratio, job.command, choice=choice, calibration=look(before, images, chosen))
     left = shares_left(before.network, small.network)
+    say_blocks(small, before)
     say_shares(left, ratio, choice, whole=followed(before.network.model))
     recovery = None
     if method is not None:

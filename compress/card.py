@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compress.edits import ActivationGrid, Cut, Edit, Grid, from_data, to_data
+from compress.edits import ActivationGrid, Cut, Drop, Edit, Grid, Surgery, from_data, to_data
 from compress.errors import CheckpointError, unknown_name
 from compress.models import TORCHVISION, Architecture, canonical
 from compress.preprocessing import Preprocessing
 from compress.stages import Scale, Stage
 
-FORMAT = 5
+FORMAT = 6
 THEIRS_BEFORE = ("resnet18", "resnet34")  # in formats 1 and 2; the others of ours had no namesake
 SEAL = "seal"
 LONGEST = 2**22  # far above any card; parsed JSON takes up to 25 times the memory of its text
@@ -29,7 +29,7 @@ class Card:
         preprocessing: How it sees an image.
         classes: Names, in the order of the logits.
         task: What it was trained for, a name in `compress.tasks.TASKS`.
-        edits: What was done to the network after it was built, in order: the cuts of structured pruning, then the grids
+        edits: What was done to the network after it was built, in order: the cuts and drops of pruning, then the grids
             of quantized weights and activations.
         stages: Its stages after the edits; none means those that the builder gives it.
         weights: The digest of its parameters and buffers, see `compress.evidence.weights_digest`; "" where not known.
@@ -52,7 +52,7 @@ class Card:
             raise ValueError(f"a network for images of {(shape.channels, *shape.size)}, which it sees as {see.shape}")
         if len(self.classes) != shape.classes:
             raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
-        if any(not isinstance(edit, Cut) for edit in self.edits[: len(self.cuts)]):
+        if any(not isinstance(edit, Cut | Drop) for edit in self.edits[: len(self.cuts)]):
             raise ValueError("a cut of a network that is quantized; cut first, quantize then")
         from compress.tasks import TASKS
 
@@ -60,9 +60,9 @@ class Card:
             raise ValueError(unknown_name("task", self.task, TASKS))
 
     @property
-    def cuts(self) -> tuple[Cut, ...]:
-        """The edits that remove channels."""
-        return tuple(edit for edit in self.edits if isinstance(edit, Cut))
+    def cuts(self) -> tuple[Surgery, ...]:
+        """The edits that remove channels or blocks."""
+        return tuple(edit for edit in self.edits if isinstance(edit, Cut | Drop))
 
     @property
     def grids(self) -> tuple[Grid, ...]:
@@ -163,7 +163,14 @@ def _read_format_1(data: Mapping[str, Any]) -> Card:
     return _brought_up(card)
 
 
-_READERS = {1: _read_format_1, 2: _read_format_2, 3: _read_sealed, 4: _read_sealed, FORMAT: _read_sealed}
+_READERS = {
+    1: _read_format_1,
+    2: _read_format_2,
+    3: _read_sealed,
+    4: _read_sealed,
+    5: _read_sealed,
+    FORMAT: _read_sealed,
+}
 
 
 def _brought_up(card: Card) -> Card:

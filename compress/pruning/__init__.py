@@ -1,6 +1,6 @@
 """Structured pruning: which channels to keep, and the surgery that leaves only them."""
 
-from compress.edits import Cut
+from compress.edits import Cut, Drop, Surgery
 from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import MULTIPLE, SCOPES, USUAL, Choice
 from compress.pruning.importance import by_chance, filter_norms, largest
@@ -20,9 +20,11 @@ __all__ = [
     "Calibration",
     "Choice",
     "Cut",
+    "Drop",
     "Scored",
     "Share",
     "Shares",
+    "Surgery",
     "apply",
     "by_chance",
     "filter_norms",

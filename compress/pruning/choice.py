@@ -31,6 +31,8 @@ class Choice:
         multiple: What the widths that are left are multiples of, see `compress.pruning.widths`; 1 rounds none.
         layer_ratios: Layers to the share of their channels to cut, in [0, 1), whatever is cut of the others.
         leave: Layers that keep all of their output channels.
+        blocks: How many residual blocks go, before channels are looked at. A number of its own, for what a block is
+            worth is known by the loss without it, in which the scores of channels are not measured.
         seed: Of whatever is drawn at random.
     """
 
@@ -39,6 +41,7 @@ class Choice:
     multiple: int = MULTIPLE
     layer_ratios: Mapping[str, float] = field(default_factory=dict)
     leave: tuple[str, ...] = ()
+    blocks: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +49,8 @@ class Choice:
             raise ValueError(unknown_name("scope", self.scope, SCOPES))
         if type(self.multiple) is not int or self.multiple < 1:
             raise ValueError(f"widths as multiples of {self.multiple!r}; give a whole number from 1, which rounds none")
+        if type(self.blocks) is not int or self.blocks < 0:
+            raise ValueError(f"{self.blocks!r} blocks to remove; give a whole number from 0")
         for pattern, ratio in self.layer_ratios.items():
             if not 0 <= ratio < 1:
                 raise ValueError(
@@ -60,6 +65,7 @@ class Choice:
             "multiple": self.multiple,
             "layer_ratios": dict(self.layer_ratios),
             "leave": list(self.leave),
+            "blocks": self.blocks,
         }
 
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compress.edits import Cut
+from compress.edits import Cut, Drop, Surgery
 from compress.errors import PlanError
+from compress.pruning.blocks import least_blocks
 from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import USUAL, Choice, check_named, matching
 from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
 from compress.pruning.scores import scores
 from compress.pruning.surgery import apply
-from compress.pruning.tracing import named_failures, regions
+from compress.pruning.tracing import check_output, named_failures, regions
 from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
 
@@ -34,26 +35,28 @@ class Scored:
         choice: What the scores are, and to what the widths are rounded.
         layers: What may be cut: coupled channels, and the score of each of them.
         ratios: For each of these the share that is its own, or None where it is the one that is asked for.
+        drops: The blocks that go whatever the ratio.
     """
 
     kind: str
     choice: Choice
     layers: tuple[tuple[Coupling, Tensor], ...]
     ratios: tuple[float | None, ...]
+    drops: tuple[Drop, ...] = ()
 
-    def at(self, ratio: float) -> tuple[Cut, ...]:
+    def at(self, ratio: float) -> tuple[Surgery, ...]:
         """The cuts that take this share of the channels, as near as the widths allow; `apply` replays them.
 
         Args:
-            ratio: Share of the channels to cut, in (0, 1); also 0 where layers have ratios of their own.
+            ratio: Share of the channels to cut, in (0, 1); also 0 where layers have ratios of their own, or blocks go.
 
         Raises:
             ValueError: The ratio is out of range.
             PlanError: Nothing would be cut.
         """
-        if not 0 < ratio < 1 and not (ratio == 0 and any(self.ratios)):
+        if not 0 < ratio < 1 and not (ratio == 0 and (any(self.ratios) or self.drops)):
             raise ValueError(f"ratio {ratio}: the share of channels to cut must be between 0 and 1")
-        cuts = []
+        cuts: list[Surgery] = [*self.drops]
         for (layer, score), stay in zip(self.layers, self._stay(ratio), strict=True):
             removed = _least(layer, score, stay, self.choice.multiple)
             if removed:
@@ -91,7 +94,7 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
         network: Left as it is.
         image: One image (1, C, H, W) that the network takes.
         choice: How channels are chosen.
-        calibration: Images for the criteria that look at some.
+        calibration: Images for the criteria that look at some, and for the choice of blocks.
 
     Raises:
         PlanError: The criterion is unknown or lacks what it looks at, a pattern of the choice names no layer, or layers
@@ -100,6 +103,11 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
 
     Reference: Fang et al., "DepGraph: Towards Any Structural Pruning", 2023.
     """
+    drops: tuple[Drop, ...] = ()
+    if choice.blocks:
+        check_output(copy.deepcopy(network.model).eval(), image)
+        drops = least_blocks(network, image, choice.blocks, calibration, leave=choice.leave)
+        network = apply(network, drops, image)
     model = copy.deepcopy(network.model)
     head = [module for path, module in model.named_modules() if network.owns(["logits"], path)]
     traced = regions(model, image)
@@ -109,12 +117,12 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
     ratings = scores(network, layers, choice, calibration)
     scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]
     ratios = tuple(_own_ratio(network, layer, choice) for layer, _ in scored)
-    return Scored(type(network.model).__name__, choice, tuple(scored), ratios)
+    return Scored(type(network.model).__name__, choice, tuple(scored), ratios, drops)
 
 
 def prune(
     network: Staged, image: Tensor, ratio: float, *, choice: Choice = USUAL, calibration: Calibration = NOTHING
-) -> tuple[Staged, tuple[Cut, ...]]:
+) -> tuple[Staged, tuple[Surgery, ...]]:
     """A smaller copy of the network, and the cuts that `apply` replays on a freshly built one.
 
     Of each layer, or of all of them together, the share `ratio` of the channels goes, as near as the widths allow (see

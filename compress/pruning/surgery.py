@@ -8,15 +8,15 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from compress.edits import Cut
+from compress.edits import Cut, Drop, Surgery
 from compress.errors import CompressError, PlanError
 from compress.pruning.importance import filter_norms, largest
-from compress.pruning.tracing import Region, from_torchvision, kind, named_failures, regions
+from compress.pruning.tracing import Region, check_output, from_torchvision, kind, named_failures, regions
 from compress.stages import Staged, feature_shapes
 
 
-def apply(network: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
-    """A copy of the network without the channels that were cut, its stages as wide as they then are.
+def apply(network: Staged, cuts: Iterable[Surgery], image: Tensor) -> Staged:
+    """A copy of the network without the channels and blocks that were cut, its stages as wide as they then are.
 
     The weights that stay keep their values; batch-norm statistics, modes and `requires_grad` flags are kept too.
 
@@ -36,9 +36,15 @@ def apply(network: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
     model = copy.deepcopy(network.model)
     modes = {module: module.training for module in model.modules()}
     learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    traced = regions(model, image)
+    check_output(model.eval(), image)
+    traced: list[Region] = []
     for cut in cuts:
-        _remove(model, traced, cut)
+        if isinstance(cut, Drop):
+            _drop(model, cut, image)
+            traced = []
+        else:
+            traced = traced or regions(model, image)
+            _remove(model, traced, cut)
     with named_failures(model):
         _refresh(model)
         shapes = feature_shapes(replace(network, model=model), image)
@@ -72,6 +78,25 @@ def narrow_taps(
     """
     kept = {name: _best_channels(network, name, width, score) for name, width in widths.items()}
     return replace(network, keep={**network.keep, **kept})
+
+
+def _drop(model: nn.Module, drop: Drop, image: Tensor) -> None:
+    """Let what goes into a block go on as it is, once that has the shape of what the block gives."""
+    try:
+        block = model.get_submodule(drop.module)
+    except AttributeError as error:
+        raise CompressError(f"a drop names {drop.module!r}, which {kind(model)} does not have") from error
+    same: list[bool] = []
+
+    def compare(_module: nn.Module, given: tuple[object, ...], output: object) -> None:
+        shapes = [value.shape for value in (*given, output) if isinstance(value, Tensor)]
+        same.append(len(given) == 1 and len(shapes) == 2 and shapes[0] == shapes[1])
+
+    with block.register_forward_hook(compare):
+        check_output(model, image)
+    if not same or not all(same):
+        raise CompressError(f"a drop names {drop.module!r}, a {kind(block)}, which changes the shape of what it takes")
+    model.set_submodule(drop.module, nn.Identity())
 
 
 def _remove(model: nn.Module, traced: Sequence[Region], cut: Cut) -> None:

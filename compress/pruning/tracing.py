@@ -50,7 +50,7 @@ def regions(model: nn.Module, image: Tensor) -> list[Region]:
     if followed(model):
         return [Region("", trace(model, image))]
     model.eval()
-    _check_output(model, image)
+    check_output(model, image)
     found = {name: part for name, part in _parts(model, "") if isinstance(part, nn.Sequential)}
     given = _inputs(model, found, image)
     model.requires_grad_(True)
@@ -131,7 +131,7 @@ def trace(model: nn.Module, image: Tensor) -> Graph:
             follow its layers.
     """
     model.eval()
-    _check_output(model, image)
+    check_output(model, image)
     with named_failures(model), torch.enable_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Unwrapped parameters detected", UserWarning)
         warnings.filterwarnings("error", ".*(Unknown operation|Maximum recursive depth)", UserWarning)
@@ -142,7 +142,8 @@ def trace(model: nn.Module, image: Tensor) -> Graph:
 
 
 @torch.no_grad()
-def _check_output(model: nn.Module, image: Tensor) -> None:
+def check_output(model: nn.Module, image: Tensor) -> None:
+    """Nothing, once a network takes an image and gives one tensor; CompressError where it does not."""
     shape = "x".join(map(str, image.shape[1:]))
     try:
         output = model(image)

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import Result
 
 from compress.checkpoint import load
+from compress.edits import Drop
 
 Run = Callable[[str, Path], Result]
 
@@ -66,6 +67,7 @@ def test_a_criterion_looks_at_images(folder: Path, succeeds: Run, criterion: str
         ("--layer-ratio map1=1", "--layer-ratio map1=1: give it as LAYER=X"),
         ("--layer-ratio map1=0.1 --layer-ratio map1=0.2", "--layer-ratio map1: given twice"),
         ("--layer-ratio logits=0.5", "no layer of that name may be cut"),
+        ("--blocks 1", "has 0 residual blocks that could go, where 1 were to"),
         ("--calibrate 9", "--calibrate: criterion l1 looks at no images; leave it out"),
         ("--round 0", "a whole number, at least 1"),
         ("--leave *", "no layer that could lose a channel"),
@@ -77,6 +79,20 @@ def test_a_choice_that_cannot_be(folder: Path, refused: Callable[..., str], word
     said = refused(f"prune small.safetensors --ratio 0.5 {DIGITS} -o none.safetensors {words}", folder)
     assert mentions in " ".join(said.split())
     assert not (folder / "none.safetensors").exists()
+
+
+def test_blocks_go_and_are_said(folder: Path, succeeds: Run) -> None:
+    succeeds(f"train resnet14 --epochs 1 {FEW} -o deep.safetensors", folder)
+    said = succeeds(
+        f"prune deep.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o shallow.safetensors", folder
+    )
+    (drop,) = load(folder / "shallow.safetensors").card.edits
+    assert isinstance(drop, Drop)
+    assert said.stdout.startswith(f"block removed: {drop.module}\n")
+    assert "whole blocks are gone" in said.stdout.splitlines()[1]
+    shown = succeeds("inspect shallow.safetensors --json", folder).stdout
+    assert json.loads(shown)["surgery"] == {"cuts": 0, "channels": 0, "blocks": [drop.module]}
+    assert f"block {drop.module}" in succeeds("inspect shallow.safetensors", folder).stdout
 
 
 def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) -> None:
