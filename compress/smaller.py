@@ -13,7 +13,7 @@ from compress.checkpoint import Checkpoint, blank_image
 from compress.data import Split
 from compress.errors import PlanError
 from compress.evidence import versions, weights_digest
-from compress.pruning import NOTHING, Calibration, Choice, prune
+from compress.pruning import NOTHING, Calibration, Choice, Scored, apply, score
 from compress.pruning import USUAL as USUAL_CHOICE
 from compress.quantization import (
     FLOAT_WEIGHTS,
@@ -51,16 +51,47 @@ def cut(
         calibration: Images for the criteria that look at some, see `looked_at`.
 
     Raises:
-        PlanError: Its weights are quantized; or see `compress.pruning.prune`.
+        PlanError: Its weights are quantized; or see `scored` and `cut_at`.
+    """
+    return cut_at(checkpoint, scored(checkpoint, choice, calibration), ratio, command, calibration=calibration)
+
+
+def scored(checkpoint: Checkpoint, choice: Choice, calibration: Calibration = NOTHING) -> Scored:
+    """A checkpoint's network traced and scored, to be cut at any ratio, see `cut_at`.
+
+    Args:
+        checkpoint: Left as it is.
+        choice: How the channels are chosen.
+        calibration: Images for the criteria that look at some, see `looked_at`.
+
+    Raises:
+        PlanError: Its weights are quantized; or see `compress.pruning.score`.
     """
     if checkpoint.card.grids:
         raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
-    image = blank_image(checkpoint.card)
-    network, cuts = prune(checkpoint.network, image, ratio, choice=choice, calibration=calibration)
+    return score(checkpoint.network, blank_image(checkpoint.card), choice, calibration)
+
+
+def cut_at(
+    checkpoint: Checkpoint, found: Scored, ratio: float, command: str, *, calibration: Calibration = NOTHING
+) -> Checkpoint:
+    """A smaller copy of a checkpoint's network, whose channels were scored before.
+
+    Args:
+        checkpoint: That was scored; left as it is.
+        found: The scores.
+        ratio: Share of the channels to cut.
+        command: What the user typed, for the lineage.
+        calibration: What was looked at, for the lineage.
+
+    Raises:
+        PlanError: See `compress.pruning.Scored.at`.
+    """
+    cuts = found.at(ratio)
+    network = apply(checkpoint.network, cuts, blank_image(checkpoint.card))
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
-    return Checkpoint(network, card).with_step(
-        {"command": command, "ratio": ratio, **choice.to_dict(), **_seen(calibration), "versions": versions()}
-    )
+    step = {"command": command, "ratio": ratio, **found.choice.to_dict(), **_seen(calibration), "versions": versions()}
+    return Checkpoint(network, card).with_step(step)
 
 
 def looked_at(checkpoint: Checkpoint, split: Split, count: int) -> Calibration:

@@ -75,7 +75,9 @@ def _products(layer: nn.Module) -> Tensor:
     assert weight.grad is not None
     both = (weight * weight.grad).detach()
     made = both if isinstance(layer, _BatchNorm) else filters(layer, both).sum(dim=1)
-    return made if bias is None else made + (bias * bias.grad).detach()  # type: ignore[operator]
+    if isinstance(bias, Tensor) and bias.grad is not None:
+        made = made + (bias * bias.grad).detach()
+    return made.cpu()
 
 
 @torch.no_grad()
@@ -109,7 +111,7 @@ def contributions(network: Staged, names: set[str], calibration: Calibration, se
                 hooks.callback(layer.register_forward_pre_hook(partial(look, name)).remove)
         for images, _ in calibration.batches:
             network.model(images)
-    return {name: _centred(torch.cat(values)) for name, values in found.items()}
+    return {name: _centred(torch.cat(values).cpu()) for name, values in found.items()}
 
 
 def _centred(values: Tensor) -> Tensor:

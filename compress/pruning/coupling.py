@@ -35,12 +35,13 @@ class Role:
     channels: Tensor
 
     def rows(self) -> Tensor:
-        """(n, K) what the layer's weight holds of each of its places: a filter, a scale, or what reads a channel."""
+        """(n, K) on the CPU: what its weight holds of each place: a filter, a scale, or what reads a channel."""
         weight = self.layer.weight
         assert isinstance(weight, Tensor)
+        values = weight.detach().cpu()
         if self.side == "scales":
-            return weight.detach()[self.places, None]
-        return (filters if self.side == "makes" else readers)(self.layer, weight.detach())[self.places]
+            return values[self.places, None]
+        return (filters if self.side == "makes" else readers)(self.layer, values)[self.places]
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def test_earlier_formats_have_the_layouts_of_their_time(number: int, depth: int 
 
 def test_in_this_format_the_name_alone_is_ours() -> None:
     card = Card(Architecture("resnet18", 2, 3, (24, 24)), _square(), ("a", "b"))
-    assert json.loads(card.to_json())["format"] == 5
+    assert json.loads(card.to_json())["format"] == 6
     assert json.loads(card.to_json())["source"] == {"name": "resnet18", "options": {}}
     assert Card.from_json(card.to_json()).architecture.name == "resnet18"
 
@@ -262,7 +262,7 @@ DAMAGE: dict[str, Change] = {
     **{f"{name} null": _inside("preprocessing", **{name: None}) for name in SEEING},
     **{f"{name} a text": _inside("preprocessing", **{name: "1"}) for name in SEEING},
     **{f"{name} a list": _inside("preprocessing", **{name: [[1]]}) for name in SEEING},
-    "format newer": _with(format=6),
+    "format newer": _with(format=7),
     "name unknown": _inside("source", name="cnn-b"),
     "name a number": _inside("source", name=1),
     "name another network": _inside("source", name="resnet18"),

@@ -121,10 +121,19 @@ SIZES = {
     "resnext50_32x4d": 32,
     "convnext_tiny": 32,
     "googlenet": 32,
+    "mobilenet_v2": 32,
+    "mnasnet0_5": 32,
+    "densenet121": 32,
+    "regnet_y_400mf": 32,
+    "resnet50": 32,
+    "inception_v3": 96,
 }
+FEW = 8  # of them in the normal run; each of the others takes seconds
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name", [*list(SIZES)[:FEW], *(pytest.param(name, marks=pytest.mark.slow) for name in list(SIZES)[FEW:])]
+)
 def test_cuts_replayed_on_a_fresh_network_give_the_same_bits(name: str) -> None:
     network, image = _network(name, SIZES[name]), _image(3, SIZES[name])
     before = state_of(network)

@@ -8,11 +8,15 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import Tensor
+from watch import same, state_of
 
+from compress.checkpoint import Checkpoint
 from compress.errors import PlanError
 from compress.models import Architecture, build
 from compress.pruning import Choice, Scored, apply, score, shares_left
 from compress.pruning.widths import kept_places, step_of
+from compress.smaller import cut, cut_at
+from compress.smaller import scored as scored_checkpoint
 from compress.stages import Staged
 
 IMAGE = torch.zeros(1, 3, 32, 32)
@@ -106,6 +110,18 @@ def test_one_look_serves_all_ratios() -> None:
     lost = [{cut.module: set(cut.channels) for cut in scored.at(ratio)} for ratio in (0.2, 0.4, 0.6, 0.8)]
     for less, more in pairwise(lost):
         assert all(less[name] < more[name] for name in less)
+
+
+def test_a_checkpoint_that_is_scored_once_is_cut_as_one_that_is_scored_each_time(teacher: Checkpoint) -> None:
+    choice = Choice("l2", "global", 4)
+    found = scored_checkpoint(teacher, choice)
+    for ratio in (0.3, 0.6):
+        one, other = (
+            cut_at(teacher, found, ratio, "edgepress prune"),
+            cut(teacher, ratio, "edgepress prune", choice=choice),
+        )
+        assert one.card == other.card
+        assert same(state_of(one.network), state_of(other.network))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1])
