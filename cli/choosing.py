@@ -104,17 +104,19 @@ class Chosen:
 LEAST_NORMS = Chosen()
 
 
-def read_choice(chosen: Chosen, seed: int) -> Choice:
+def read_choice(chosen: Chosen, ratio: float, seed: int) -> Choice:
     """The choice that was typed.
 
     Raises:
-        PlanError: A name is unknown, a ratio is none, or an option would be ignored.
+        PlanError: A name is unknown, a ratio is none, an option would be ignored, or nothing is to be cut.
     """
     from cli.typed import refuse
     from compress.errors import unknown_name
     from compress.pruning import SCOPES as KNOWN
     from compress.pruning import Choice
 
+    if ratio == 0 and not chosen.layer_ratio and not chosen.blocks:
+        raise PlanError("--ratio 0 cuts nothing; give a number above 0 and below 1, --layer-ratio or --blocks")
     if not _looks(chosen):
         refuse(("--calibrate",), f"criterion {chosen.criterion} looks at no images; leave it out")
     for scope in KNOWN:

@@ -108,7 +108,7 @@ def prune(
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
-    method, choice = _method(recover, knobs), read_choice(chosen, seed)
+    method, choice = _method(recover, knobs), read_choice(chosen, ratio, seed)
     journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)

@@ -71,7 +71,7 @@ def test_a_criterion_looks_at_images(folder: Path, succeeds: Run, criterion: str
         ("--calibrate 9", "--calibrate: criterion l1 looks at no images; leave it out"),
         ("--round 0", "a whole number, at least 1"),
         ("--leave *", "no layer that could lose a channel"),
-        ("--ratio 0", "between 0 and 1"),
+        ("--ratio 0", "--ratio 0 cuts nothing; give a number above 0 and below 1"),
         ("--ratio 0.01", "loses no channel where widths are multiples of 16; cut more, or round to less"),
     ],
 )
