@@ -94,7 +94,6 @@ def prune(
     Layers that are coupled lose the same channels; the unpruned network teaches.
 
     Examples:
-        edgepress prune teacher.safetensors --ratio 0.5 --data digits -o cut.safetensors
         edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
         edgepress prune teacher.safetensors --ratio 0 --blocks 2 --data digits -o shallow.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
