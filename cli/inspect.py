@@ -163,7 +163,7 @@ def _card_facts(card: Card) -> dict[str, Any]:
         "mean": list(card.preprocessing.mean),
         "std": list(card.preprocessing.std),
         "classes": list(card.classes),
-        "surgery": {"cuts": len(card.cuts), "channels": sum(len(cut.channels) for cut in card.cuts)},
+        "surgery": _surgery(card),
         "quantized": {grid.module: grid.bits for grid in card.grids},
         "activations": [
             {"places": [str(place) for place in grid.places], "bits": grid.bits} for grid in card.activations
@@ -176,6 +176,20 @@ def _code_file(card: Card) -> str:
     from compress.code import parts
 
     return parts(card.architecture.name)[0]
+
+
+def _surgery(card: Card) -> dict[str, Any]:
+    from compress.edits import Cut, Drop
+
+    cuts = [cut for cut in card.cuts if isinstance(cut, Cut)]
+    drops = [cut.module for cut in card.cuts if isinstance(cut, Drop)]
+    removed: dict[str, Any] = {"cuts": len(cuts), "channels": sum(len(cut.channels) for cut in cuts)}
+    return removed | ({"blocks": drops} if drops else {})
+
+
+def _removed(surgery: Mapping[str, Any]) -> str:
+    told = [f"{surgery['channels']} channels in {surgery['cuts']} cuts"] if surgery["cuts"] else []
+    return "; ".join([*told, *(f"block {name}" for name in surgery.get("blocks", ()))]) or "none"
 
 
 def _summary(facts: Mapping[str, Any]) -> Table:
@@ -217,9 +231,7 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines += [("operators", operators)]
     if "surgery" in facts:
         surgery = facts["surgery"]
-        lines.append(
-            ("surgery", f"{surgery['channels']} channels in {surgery['cuts']} cuts" if surgery["cuts"] else "none")
-        )
+        lines.append(("surgery", _removed(surgery)))
         lines += [("quantized", _bits(facts["quantized"]))] if facts["quantized"] else []
         lines += [("activations", _values(facts["activations"]))] if facts["activations"] else []
         lines += [(f"step {number}", _step_line(step)) for number, step in enumerate(facts["lineage"], 1)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
+from cli.choosing import LEAST_NORMS, Chosen
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,15 +15,22 @@ if TYPE_CHECKING:
     from benchmarks.proof import Proof
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
+    from compress.pruning import Scored
     from compress.recipes import Method
 
 
 USUAL = "okd"  # the recovery of one who names none
-SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
 
 _Ratio = Annotated[
     float | None,
-    options.number("--ratio", 0, 1, "()", help="Share of the channels to cut, between 0 and 1.", group=options.METHOD),
+    options.number(
+        "--ratio",
+        0,
+        1,
+        "[)",
+        help="Share of the channels to cut; 0 cuts only what --layer-ratio and --blocks say.",
+        group=options.METHOD,
+    ),
 ]
 _NoTiming = Annotated[
     bool,
@@ -48,16 +56,6 @@ _Epochs = Annotated[
         group=options.TRAINING,
     ),
 ]
-_Calibrate = Annotated[
-    int,
-    options.whole(
-        "--calibrate",
-        0,
-        help="Training images on which the layers that are left are fitted to what they said before, without labels; 0 "
-        "leaves them as they are.",
-        group=options.METHOD,
-    ),
-]
 _OF_RECOVERY = (
     "--set",
     "--lr",
@@ -81,6 +79,7 @@ def prune(
     output: options.Output,
     ratio: _Ratio = None,
     budgets: Budgets = NO_BUDGET,
+    chosen: Chosen = LEAST_NORMS,
     recover: _Recover = None,
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
@@ -88,7 +87,6 @@ def prune(
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
     batch_size: options.BatchSize = 128,
-    calibrate: _Calibrate = 256,
     keep: options.Keep = "last",
     refined: options.Refined = options.PLAINLY,
     replayed: options.Replayed = options.NOT_REPLAYED,
@@ -104,41 +102,43 @@ def prune(
 ) -> None:
     """Cut the least channels, fit what is left and train back.
 
-    The channels are those with the least L1 norm. What is left is fitted, layer after layer and without labels, to what
-    the whole network says on a few images; --recover then trains it, and the unpruned network teaches.
+    Layers that are coupled lose the same channels. What is left is fitted, layer after layer and without labels, to
+    what the whole network says on a few images; --recover then trains it, and the unpruned network teaches.
 
     Examples:
-        edgepress prune teacher.safetensors --ratio 0.5 --data digits -o cut.safetensors
+        edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
+        edgepress prune teacher.safetensors --ratio 0 --blocks 2 --data digits -o shallow.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from benchmarks.proof import prove
     from cli import parse, progress, say
-    from compress.errors import PlanError
+    from cli.choosing import look, looks, read_choice, say_blocks, say_shares
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
-    from compress.smaller import cut, mended
+    from compress.pruning import NOTHING, followed, shares_left
+    from compress.smaller import cut_at, mended, scored
     from compress.tasks import TASKS
     from compress.training.journal import Journal
-    from exports.source import calibration
 
     method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
-    if (ratio is None) == (not wished):
-        raise PlanError(
-            "how much to cut: give either --ratio, or what may be left: --max-params, --max-macs, --max-size, "
-            "--max-latency, --min-speedup"
-        )
+    choice = read_choice(chosen, ratio, wished, seed)
     journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
-    ratio = ratio or _fitting(before, wished, job.command)
-    small = cut(before, ratio, job.command)
-    _say_share(before, small, ratio)
+    looked_at = look(before, images, chosen)
+    judged_by = looked_at if looks(chosen) else NOTHING
+    found = scored(before, choice, judged_by)
+    ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
+    small = cut_at(before, found, ratio, job.command, calibration=judged_by)
+    left = shares_left(before.network, small.network)
+    say_blocks(small, before)
+    say_shares(left, ratio, choice, whole=followed(before.network.model))
     networks = {"before": before, "cut": small}
-    if calibrate:
-        small, unfitted = mended(small, before, calibration(before.card, images.train, calibrate), job.command)
+    if looked_at.batches:
+        small, unfitted = mended(small, before, [batch for batch, _ in looked_at.batches], job.command)
         say.notes([f"layers are not fitted, but have new statistics: {unfitted}"] if unfitted else [])
         networks["fitted"] = small
     recovery = None
@@ -152,8 +152,9 @@ def prune(
     say.aside(_table(costs))
     proof = None if no_timing else prove(after, before)
     records = parse.stamped(proof.records()) if proof else []
+    layers = {name: share.channels for name, share in left.layers.items()}
     say.result(
-        {"output": output, "ratio": ratio, "networks": costs, "records": records},
+        {"output": output, "ratio": ratio, "networks": costs, "layers": layers, "records": records},
         *([_won(proof, costs)] if proof else []),
         progress.written(output, stamp),
     )
@@ -173,17 +174,17 @@ def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) ->
     return read_method(recover or USUAL, parse.read_settings(knobs))
 
 
-def _fitting(before: Checkpoint, budgets: list[Budget], command: str) -> float:
+def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: str) -> float:
     """The least ratio at which the network keeps to the budgets."""
     from benchmarks.budget import fit_budgets
     from cli import say
     from compress.errors import PlanError
-    from compress.smaller import cut
+    from compress.smaller import cut_at
 
-    found = fit_budgets(lambda ratio: cut(before, ratio, command), before, budgets, say.line)
-    if not found:
+    ratio = fit_budgets(lambda share: cut_at(before, found, share, command), before, budgets, say.line)
+    if not ratio:
         raise PlanError(f"nothing has to be cut: the network has {' and '.join(one.words for one in budgets)} already")
-    return found
+    return ratio
 
 
 def _won(proof: Proof, costs: dict[str, dict[str, Any]]) -> str:
@@ -193,21 +194,6 @@ def _won(proof: Proof, costs: dict[str, dict[str, Any]]) -> str:
     (before, after), (slow, fast) = proof.size_bytes, proof.latency_ms
     said = f".onnx: {before:,} -> {after:,} bytes; {slow:.4g} -> {fast:.4g} ms, {proof.verdict.words}"
     return said if proof.verdict.kind == "faster" else f"{said}; {first / last:.2f}x fewer MACs did not make it faster"
-
-
-def _say_share(before: Checkpoint, small: Checkpoint, ratio: float) -> None:
-    from cli import say
-    from compress.pruning import shares_left
-
-    left = shares_left(before.network, small.network)
-    if abs(left.channels_left - (1 - ratio)) <= SAID_BEYOND:
-        return
-    name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
-    say.line(
-        f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
-        f"{100 * (1 - ratio):.1f} %: layers lose whole channels, as many in each of their groups "
-        f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
-    )
 
 
 def _costs(networks: dict[str, Checkpoint], images: Dataset) -> dict[str, dict[str, Any]]:

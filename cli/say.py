@@ -141,6 +141,11 @@ def console(*, err: bool = False) -> Console:
     return Console(stderr=err or _manner.get().as_json, highlight=False)
 
 
+def at_length() -> bool:
+    """Whether everything is to be said that is known."""
+    return _manner.get().verbose
+
+
 @contextmanager
 def doing(what: str) -> Iterator[Callable[[str], None]]:
     """A `with` that shows a spinner where somebody watches; it gives what changes the words beside it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compress.code import is_own
-from compress.edits import ActivationGrid, Cut, Edit, Grid, from_data, to_data
+from compress.edits import ActivationGrid, Cut, Drop, Edit, Grid, Surgery, from_data, to_data
 from compress.errors import CheckpointError, unknown_name
 from compress.models import TIMM, TORCHVISION, Architecture, Option, canonical
 from compress.preprocessing import Preprocessing
@@ -31,7 +31,7 @@ class Card:
         preprocessing: How it sees an image.
         classes: Names, in the order of the logits.
         task: What it was trained for, a name in `compress.tasks.TASKS`.
-        edits: What was done to the network after it was built, in order: the cuts of structured pruning, then the grids
+        edits: What was done to the network after it was built, in order: the cuts and drops of pruning, then the grids
             of quantized weights and activations.
         stages: Its stages after the edits; none means those that the builder gives it.
         weights: The digest of its parameters and buffers, see `compress.evidence.weights_digest`; "" where not known.
@@ -54,7 +54,7 @@ class Card:
             raise ValueError(f"a network for images of {(shape.channels, *shape.size)}, which it sees as {see.shape}")
         if len(self.classes) != shape.classes:
             raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
-        if any(not isinstance(edit, Cut) for edit in self.edits[: len(self.cuts)]):
+        if any(not isinstance(edit, Cut | Drop) for edit in self.edits[: len(self.cuts)]):
             raise ValueError("a cut of a network that is quantized; cut first, quantize then")
         from compress.tasks import TASKS
 
@@ -62,9 +62,9 @@ class Card:
             raise ValueError(unknown_name("task", self.task, TASKS))
 
     @property
-    def cuts(self) -> tuple[Cut, ...]:
-        """The edits that remove channels."""
-        return tuple(edit for edit in self.edits if isinstance(edit, Cut))
+    def cuts(self) -> tuple[Surgery, ...]:
+        """The edits that remove channels or blocks."""
+        return tuple(edit for edit in self.edits if isinstance(edit, Cut | Drop))
 
     @property
     def grids(self) -> tuple[Grid, ...]:

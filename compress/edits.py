@@ -49,6 +49,37 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """A block removed: what goes into it goes on as it is.
+
+    Attributes:
+        module: Dotted name of the block, which gives a tensor of the shape that it takes.
+    """
+
+    module: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, str) or not self.module:
+            raise ValueError(f"a drop of {self.module!r}; expected the name of a module")
+
+    def to_dict(self) -> dict[str, str]:
+        """The drop as JSON-able data; `from_dict` reads it back."""
+        return {"drop": self.module}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Drop:
+        """The drop that `to_dict` wrote.
+
+        Raises:
+            ValueError: The data is not the name of a module.
+        """
+        match data:
+            case {"drop": str(module)}:
+                return cls(module)
+        raise ValueError(f"a drop is {{drop}}; got {data!r:.80}")
+
+
+@dataclass(frozen=True)
 class Grid:
     """The weight of one layer, held to few values.
 
@@ -158,11 +189,12 @@ class ActivationGrid:
         raise ValueError(f"a grid of activations is {{places, bits}}; got {data!r:.80}")
 
 
-Edit = Cut | Grid | ActivationGrid
+Surgery = Cut | Drop
+Edit = Surgery | Grid | ActivationGrid
 
 
 def to_data(edit: Edit) -> object:
-    """An edit as JSON-able data: a list for a cut, a mapping for a grid."""
+    """An edit as JSON-able data: a list for a cut, a mapping for anything else."""
     return edit.to_list() if isinstance(edit, Cut) else edit.to_dict()
 
 
@@ -170,4 +202,6 @@ def from_data(data: object) -> Edit:
     """The edit that `to_data` wrote; ValueError where the data is none."""
     if not isinstance(data, dict):
         return Cut.from_list(data)
+    if "drop" in data:
+        return Drop.from_dict(data)
     return ActivationGrid.from_dict(data) if "places" in data else Grid.from_dict(data)

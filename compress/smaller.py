@@ -7,13 +7,26 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+import torch
 from torch import Tensor
 
 from compress.checkpoint import Checkpoint, blank_image
+from compress.data import Split
 from compress.errors import PlanError
 from compress.evidence import versions, weights_digest
 from compress.graph import Uncuttable
-from compress.pruning import kept_channels, prune, reconstruct, reestimate
+from compress.pruning import (
+    NOTHING,
+    Calibration,
+    Choice,
+    Scored,
+    apply,
+    kept_channels,
+    reconstruct,
+    reestimate,
+    score,
+)
+from compress.pruning import USUAL as USUAL_CHOICE
 from compress.quantization import (
     FLOAT_WEIGHTS,
     USUAL,
@@ -28,25 +41,97 @@ from compress.quantization import (
 )
 from compress.tasks import TASKS
 
+CALIBRATION_BATCH = 32
 CALIBRATION = "calibration"  # what a step of lineage calls the images that were looked at
 
 
-def cut(checkpoint: Checkpoint, ratio: float, command: str) -> Checkpoint:
-    """A smaller copy of a checkpoint's network, without its least channels by L1 norm; the cuts are on its card.
+def cut(
+    checkpoint: Checkpoint,
+    ratio: float,
+    command: str,
+    *,
+    choice: Choice = USUAL_CHOICE,
+    calibration: Calibration = NOTHING,
+) -> Checkpoint:
+    """A smaller copy of a checkpoint's network, without its least channels; the cuts are on its card.
 
     Args:
         checkpoint: Left as it is.
         ratio: Share of the channels to cut, in (0, 1).
         command: What the user typed, for the lineage.
+        choice: How the channels are chosen.
+        calibration: Images for the criteria that look at some, see `looked_at`.
 
     Raises:
-        PlanError: Its weights are quantized.
+        PlanError: Its weights are quantized; or see `scored` and `cut_at`.
+    """
+    return cut_at(checkpoint, scored(checkpoint, choice, calibration), ratio, command, calibration=calibration)
+
+
+def scored(checkpoint: Checkpoint, choice: Choice, calibration: Calibration = NOTHING) -> Scored:
+    """A checkpoint's network traced and scored, to be cut at any ratio, see `cut_at`.
+
+    Args:
+        checkpoint: Left as it is.
+        choice: How the channels are chosen.
+        calibration: Images for the criteria that look at some, see `looked_at`.
+
+    Raises:
+        PlanError: Its weights are quantized; or see `compress.pruning.score`.
     """
     if checkpoint.card.grids:
         raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
-    network, cuts = prune(checkpoint.network, blank_image(checkpoint.card), ratio)
+    return score(checkpoint.network, blank_image(checkpoint.card), choice, calibration)
+
+
+def cut_at(
+    checkpoint: Checkpoint, found: Scored, ratio: float, command: str, *, calibration: Calibration = NOTHING
+) -> Checkpoint:
+    """A smaller copy of a checkpoint's network, whose channels were scored before.
+
+    Args:
+        checkpoint: That was scored; left as it is.
+        found: The scores.
+        ratio: Share of the channels to cut.
+        command: What the user typed, for the lineage.
+        calibration: What was looked at, for the lineage.
+
+    Raises:
+        PlanError: See `compress.pruning.Scored.at`.
+    """
+    cuts = found.at(ratio)
+    network = apply(checkpoint.network, cuts, blank_image(checkpoint.card))
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
-    return Checkpoint(network, card).with_step({"command": command, "ratio": ratio, "versions": versions()})
+    step = {"command": command, "ratio": ratio, **found.choice.to_dict(), **_seen(calibration), "versions": versions()}
+    return Checkpoint(network, card).with_step(step)
+
+
+def looked_at(checkpoint: Checkpoint, split: Split, count: int) -> Calibration:
+    """That many images of a split, or all, and the loss of the checkpoint's task on them, in an order always the same.
+
+    Args:
+        checkpoint: Whose network looks at them.
+        split: Of training, prepared for it.
+        count: How many, at least 1.
+    """
+    batches, left = [], count
+    for batch in split.batches(CALIBRATION_BATCH, order=0):
+        if left <= 0:
+            break
+        batches.append((checkpoint.card.scale(batch.image[:left]), batch.target[:left]))
+        left -= len(batch.image)
+    terms = TASKS[checkpoint.card.task].terms
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.stack([term.loss(outputs, targets) for term in terms]).sum()
+
+    return Calibration(batches, loss if terms else None)
+
+
+def _seen(calibration: Calibration) -> dict[str, object]:
+    """The entry of lineage about the images that were looked at, if any were."""
+    images = [images for images, _ in calibration.batches]
+    return {CALIBRATION: {"images": sum(map(len, images)), "sha256": images_digest(images)}} if images else {}
 
 
 def mended(small: Checkpoint, whole: Checkpoint, images: Sequence[Tensor], command: str) -> tuple[Checkpoint, str]:

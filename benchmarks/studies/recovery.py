@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,16 +34,15 @@ from benchmarks.studies.table import write_section
 from compress import evidence
 from compress.checkpoint import Checkpoint, blank_image, load
 from compress.data import DataOptions, Dataset
-from compress.jobs import Job, Recovery, recovered
 from compress.opening import data_for
-from compress.phase import OPTIMIZERS, Fit
+from compress.phase import OPTIMIZERS, Fit, Lesson
+from compress.pruning import show_survivors
 from compress.recipes import read_method
 from compress.schedule import Schedule
 from compress.smaller import cut, mended
 from compress.stages import Staged, feature_shapes
 from compress.tasks import TASKS
-from compress.training.engine import Run
-from compress.training.journal import Journal
+from compress.training.engine import Run, run
 from exports.graph.census import network_census
 from exports.source import calibration
 
@@ -127,21 +125,18 @@ def _macs(network: Staged, like: Checkpoint) -> int:
 
 def _recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
     """The score of a way after so many epochs, and their CPU seconds; 0 epochs is the network it starts with."""
-    start, task = scene.start(way), TASKS[scene.whole.card.task]
-    if not epochs:
-        return {"score": task.evaluate(start.network, scene.images)[str(task.headline)], "cpu_s": 0.0}
-    fit = Fit(epochs, OPTIMIZERS["adam"](1e-3), Schedule("cosine", epochs), batch_size=64)
-    recovery = Recovery(read_method(way.rpartition(" + ")[2]), fit)
+    start, task = copy.deepcopy(scene.start(way).network), TASKS[scene.whole.card.task]
     spent = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        job = Job("edgepress prune", Run(task, seed), Journal(Path(folder) / "run.safetensors"))
-        training = recovered(start, scene.whole, recovery, scene.images, job)
-        while True:
-            try:
-                spent += getattr(next(training), "cpu_s", 0.0)
-            except StopIteration as end:
-                score = end.value.card.lineage[-1]["metrics"][task.headline]
-                return {"score": score, "cpu_s": spent}
+    if epochs:
+        fit = Fit(epochs, OPTIMIZERS["adam"](1e-3), Schedule("cosine", epochs), batch_size=64)
+        method, guide = read_method(way.rpartition(" + ")[2]), scene.whole.network
+        if method.recipe.matches:
+            guide = show_survivors(guide, scene.cut.card.cuts, blank_image(scene.whole.card))
+        lesson = Lesson(start, guide, task, len(scene.images.train), len(scene.images.classes), seed)
+        phases = method.phases(lesson, fit)
+        for report in run(phases, start, scene.images, Run(task, seed), teacher=guide):
+            spent += getattr(report, "cpu_s", 0.0)
+    return {"score": task.evaluate(start, scene.images)[str(task.headline)], "cpu_s": spent}
 
 
 def study(
@@ -278,9 +273,9 @@ def main(
         Setting(float(share), float(part), int(epochs)) for share, part, epochs in (s.split(",") for s in setting)
     ]
     whole, runs = load(teacher), []
-    for run in study(whole, data, settings, seeds, output.with_suffix(".runs.jsonl")):
-        typer.echo(json.dumps(run), err=True)
-        runs.append(run)
+    for one in study(whole, data, settings, seeds, output.with_suffix(".runs.jsonl")):
+        typer.echo(json.dumps(one), err=True)
+        runs.append(one)
     found = document(whole, teacher, data, settings, runs)
     terminal.save(found, output, force=force)
     section = markdown(found)

@@ -1,27 +1,44 @@
 """Structured pruning: which channels to keep, and the surgery that leaves only them."""
 
-from compress.edits import Cut
+from compress.edits import Cut, Drop, Surgery
+from compress.pruning.calibration import NOTHING, Calibration
+from compress.pruning.choice import MULTIPLE, SCOPES, USUAL, Choice
 from compress.pruning.importance import by_chance, filter_norms, largest
-from compress.pruning.plan import prune
+from compress.pruning.plan import Scored, prune, score
 from compress.pruning.reconstruct import reconstruct
+from compress.pruning.scores import CRITERIA, read_criterion
 from compress.pruning.shares import Share, Shares, shares_left
 from compress.pruning.statistics import reestimate
 from compress.pruning.surgery import apply, narrow_taps
 from compress.pruning.survivors import kept_channels, show_survivors
+from compress.pruning.tracing import followed
 
 __all__ = [
+    "CRITERIA",
+    "MULTIPLE",
+    "NOTHING",
+    "SCOPES",
+    "USUAL",
+    "Calibration",
+    "Choice",
     "Cut",
+    "Drop",
+    "Scored",
     "Share",
     "Shares",
+    "Surgery",
     "apply",
     "by_chance",
     "filter_norms",
+    "followed",
     "kept_channels",
     "largest",
     "narrow_taps",
     "prune",
+    "read_criterion",
     "reconstruct",
     "reestimate",
+    "score",
     "shares_left",
     "show_survivors",
 ]

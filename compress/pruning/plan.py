@@ -1,105 +1,199 @@
-"""Structured pruning: which channels of a network to cut, so that a given share of every layer goes."""
+"""Structured pruning: a network scored and traced once, cut as often as is asked."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-import torch_pruning
-from torch import Tensor, nn
+from torch import Tensor
 
-from compress.edits import Cut
+from compress.edits import Cut, Drop, Surgery
 from compress.errors import PlanError
+from compress.pruning.blocks import least_blocks
+from compress.pruning.calibration import NOTHING, Calibration
+from compress.pruning.choice import USUAL, Choice, check_named, matching
+from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
-from compress.pruning.surgery import Graph, apply, named_failures, trace
+from compress.pruning.scores import scores
+from compress.pruning.surgery import apply
+from compress.pruning.tracing import check_output, named_failures, regions
+from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
 
-Importance = Callable[[Any], Tensor | None]
+MOST = 0.9  # of a layer's channels that a ranking of all layers takes
 
-ROUNDING = 1e-9
-L1_NORM: Importance = torch_pruning.importance.MagnitudeImportance(p=1)
+
+@dataclass(frozen=True)
+class Scored:
+    """A network whose channels are scored: `at` gives the cuts of any ratio without another look at the network.
+
+    Attributes:
+        kind: What the network is called.
+        choice: What the scores are, and to what the widths are rounded.
+        layers: What may be cut: coupled channels, and the score of each of them.
+        ratios: For each of these the share that is its own, or None where it is the one that is asked for.
+        drops: The blocks that go whatever the ratio.
+    """
+
+    kind: str
+    choice: Choice
+    layers: tuple[tuple[Coupling, Tensor], ...]
+    ratios: tuple[float | None, ...]
+    drops: tuple[Drop, ...] = ()
+
+    def at(self, ratio: float) -> tuple[Surgery, ...]:
+        """The cuts that take this share of the channels, as near as the widths allow; `apply` replays them.
+
+        Args:
+            ratio: Share of the channels to cut, in (0, 1); also 0 where layers have ratios of their own, or blocks go.
+
+        Raises:
+            ValueError: The ratio is out of range.
+            PlanError: Nothing would be cut.
+        """
+        if not 0 < ratio < 1 and not (ratio == 0 and (any(self.ratios) or self.drops)):
+            raise ValueError(f"ratio {ratio}: the share of channels to cut must be between 0 and 1")
+        cuts: list[Surgery] = [*self.drops]
+        for (layer, score), stay in zip(self.layers, self._stay(ratio), strict=True):
+            removed = _least(layer, score, stay, self.choice.multiple)
+            if removed:
+                cuts.append(Cut(layer.root, True, tuple(removed)))
+        if not cuts:
+            raise PlanError(f"ratio {ratio}: {self.kind} {self._why_none()}")
+        return tuple(cuts)
+
+    def _stay(self, ratio: float) -> Iterator[float]:
+        """How many places in each group of channels would stay, were channels divisible."""
+        free = [layer for layer, own in zip(self.layers, self.ratios, strict=True) if own is None]
+        ranked = iter(_ranked(free, ratio) if self.choice.scope == "global" else ())
+        for (layer, _), own in zip(self.layers, self.ratios, strict=True):
+            if own is None and self.choice.scope == "global":
+                yield next(ranked)
+            else:
+                yield layer.places * (1 - (ratio if own is None else own))
+
+    def _why_none(self) -> str:
+        if not self.layers:
+            return "has no layer that could lose a channel"
+        if self.choice.multiple == 1:
+            return "loses no channel; cut more"
+        return f"loses no channel where widths are multiples of {self.choice.multiple}; cut more, or round to less"
+
+
+def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: Calibration = NOTHING) -> Scored:
+    """A network traced and scored, to be cut at any ratio.
+
+    Layers that have to be equally wide are cut together, and share one score for each channel. The stage "logits" and
+    whatever else makes the network's output keep their outputs. Of a ShuffleNet, Swin or MaxViT only inner widths are
+    cut, of chains of layers between what torch-pruning does not follow.
+
+    Args:
+        network: Left as it is.
+        image: One image (1, C, H, W) that the network takes.
+        choice: How channels are chosen.
+        calibration: Images for the criteria that look at some, and for the choice of blocks.
+
+    Raises:
+        PlanError: The criterion is unknown or lacks what it looks at, a pattern of the choice names no layer, or layers
+            that are cut together get two ratios.
+        CompressError: torch-pruning cannot follow the network's layers.
+
+    Reference: Fang et al., "DepGraph: Towards Any Structural Pruning", 2023.
+    """
+    drops: tuple[Drop, ...] = ()
+    if choice.blocks:
+        check_output(copy.deepcopy(network.model).eval(), image)
+        drops = least_blocks(network, image, choice.blocks, calibration, leave=choice.leave)
+        network = apply(network, drops, image)
+    model = copy.deepcopy(network.model)
+    head = [module for path, module in model.named_modules() if network.owns(["logits"], path)]
+    traced = regions(model, image)
+    with named_failures(model):
+        found = [layer for region in traced for layer in couplings(region, head)]
+    layers = _free(network, found, choice)
+    ratings = scores(network, layers, choice, calibration)
+    scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]
+    ratios = tuple(_own_ratio(network, layer, choice) for layer, _ in scored)
+    return Scored(type(network.model).__name__, choice, tuple(scored), ratios, drops)
 
 
 def prune(
-    network: Staged, image: Tensor, ratio: float, *, importance: Importance = L1_NORM
-) -> tuple[Staged, tuple[Cut, ...]]:
+    network: Staged, image: Tensor, ratio: float, *, choice: Choice = USUAL, calibration: Calibration = NOTHING
+) -> tuple[Staged, tuple[Surgery, ...]]:
     """A smaller copy of the network, and the cuts that `apply` replays on a freshly built one.
 
-    Layers that have to be equally wide are cut together. Of each such group the share `ratio` of the channels goes,
-    rounded up, but one always stays. Where a layer works in groups of channels, each group loses as many: the number
-    nearest to the share, which with few channels a group may be far from it (see `shares_left`). The stage "logits" and
-    whatever else makes the network's output keep their outputs.
+    Of each layer, or of all of them together, the share `ratio` of the channels goes, as near as the widths allow (see
+    `compress.pruning.widths`); some always stay. Where a layer works in groups of channels, each group loses as many.
+    What is left says `shares_left`.
 
     Args:
         network: Left as it is.
         image: One image (1, C, H, W) that the network takes.
         ratio: Share of the channels to cut, in (0, 1).
-        importance: A group of coupled layers, as torch-pruning makes it, to one score per channel, or None to leave it
-            alone; by default the L1 norms of a channel's weights in all of these layers, averaged.
+        choice: How they are chosen.
+        calibration: Images for the criteria that look at some.
 
     Raises:
         ValueError: The ratio is out of range.
-        PlanError: No layer can be cut, or the network's taps are narrowed.
+        PlanError: See `score` and `Scored.at`; or the network's taps are narrowed.
         CompressError: torch-pruning cannot follow the network's layers.
-
-    Reference: Li et al., "Pruning Filters for Efficient ConvNets", 2017; Fang et al., "DepGraph: Towards Any
-        Structural Pruning", 2023.
     """
-    if not 0 < ratio < 1:
-        raise ValueError(f"ratio {ratio}: the share of channels to cut must be between 0 and 1")
-    model = copy.deepcopy(network.model)
-    head = [module for path, module in model.named_modules() if network.owns(["logits"], path)]
-    graph = trace(model, image)
-    with named_failures(model):
-        cuts = tuple(_cuts(graph, head, ratio, importance))
-    if not cuts:
-        raise PlanError(f"ratio {ratio}: {type(network.model).__name__} has no layer that could lose a channel")
+    cuts = score(network, image, choice, calibration).at(ratio)
     return apply(network, cuts, image), cuts
 
 
-def _cuts(graph: Graph, head: Sequence[nn.Module], ratio: float, importance: Importance) -> Iterator[Cut]:
-    names = {module: name for name, module in graph.model.named_modules()}
-    for group in graph.get_all_groups(ignored_layers=list(head)):
-        root, prune_fn = group[0].dep.target.module, group[0].dep.handler
-        scores = importance(group)
-        if scores is None or _makes_the_output(graph, group):
-            continue
-        removed = _least(scores.cpu(), _channel_groups(graph, group), ratio)
-        if removed and graph.check_pruning_group(graph.get_pruning_group(root, prune_fn, removed)):
-            yield Cut(names[root], True, tuple(removed))
+def _free(network: Staged, found: Sequence[Coupling], choice: Choice) -> list[Coupling]:
+    """What may be cut: all but what is to be left alone, once every pattern names something."""
+    makers = [name for layer in found for name in layer.makers]
+    check_named(network, choice, makers)
+    left = {name for pattern in choice.leave for name in matching(network, pattern, makers)}
+    return [layer for layer in found if not left.intersection(layer.makers)]
 
 
-def _makes_the_output(graph: Graph, group: Any) -> bool:
-    """Whether the channels of this group reach the network's output as they are, with no other layer in between."""
-    for dep, _ in group:
-        pruner = graph.get_pruner_of_module(dep.target.module)
-        if not dep.target.outputs and dep.handler == pruner.prune_out_channels:
-            return True
-    return False
+def _own_ratio(network: Staged, layer: Coupling, choice: Choice) -> float | None:
+    own = {pattern: ratio for pattern, ratio in choice.layer_ratios.items() if matching(network, pattern, layer.makers)}
+    if len(set(own.values())) > 1:
+        told = ", ".join(f"{pattern} {ratio:g}" for pattern, ratio in own.items())
+        raise PlanError(
+            f"{', '.join(layer.makers)} lose their channels together but have several ratios ({told}); give them one"
+        )
+    return next(iter(own.values()), None)
 
 
-def _least(scores: Tensor, channel_groups: int, ratio: float) -> list[int]:
+def _ranked(layers: Sequence[tuple[Coupling, Tensor]], ratio: float) -> list[int]:
+    """How many places in each group of channels of each layer stay, where the least of all go up to the share.
+
+    A place counts as many channels as lie in it, in all groups and all layers that make them.
+    """
+    going, weights, owners = [], [], []
+    for number, (layer, rating) in enumerate(layers):
+        least = _by_place(layer, rating).sort().values[: math.floor(layer.places * MOST)]
+        going.append(least)
+        weights.append(torch.full_like(least, layer.groups * len(layer.makers)))
+        owners.append(torch.full_like(least, number, dtype=torch.long))
+    if not layers:
+        return []
+    whole = sum(layer.width * len(layer.makers) for layer, _ in layers)
+    order = torch.cat(going).argsort(stable=True)
+    weight = torch.cat(weights).double()[order]
+    taken = order[weight.cumsum(0) - weight / 2 <= ratio * whole]
+    counts = torch.bincount(torch.cat(owners)[taken], minlength=len(layers)).tolist()
+    return [layer.places - count for (layer, _), count in zip(layers, counts, strict=True)]
+
+
+def _least(layer: Coupling, rating: Tensor, stay: float, multiple: int) -> list[int]:
     """The channels that go, ascending: in each group of channels those at the places with the least mean score."""
-    places = scores.view(channel_groups, -1).mean(dim=0)
-    stay = len(places) * (1 - ratio)
-    kept = max(1, math.floor(stay + ROUNDING) if channel_groups == 1 else math.ceil(stay - 0.5 - ROUNDING))
-    stays = torch.zeros(len(places), dtype=torch.bool)
-    stays[largest(places, kept)] = True
-    return (~stays).repeat(channel_groups).nonzero().flatten().tolist()
+    if multiple == 1:
+        kept = kept_unrounded(stay, layer.groups)
+    else:
+        kept = kept_places(stay, layer.places, step_of(layer.width, multiple, layer.groups))
+    stays = torch.zeros(layer.places, dtype=torch.bool)
+    stays[largest(_by_place(layer, rating), kept)] = True
+    return (~stays).repeat(layer.groups).nonzero().flatten().tolist()
 
 
-def _channel_groups(graph: Graph, group: Any) -> int:
-    """How many equal groups the channels must keep forming: grouped convolutions, group-norms, attention heads."""
-    counts = [1]
-    for dep, _ in group:
-        module = dep.target.module
-        if isinstance(module, nn.MultiheadAttention):
-            counts.append(module.num_heads)
-        elif not (isinstance(module, nn.Conv2d) and module.groups == module.out_channels):
-            pruner = graph.get_pruner_of_module(module)
-            is_out = graph.is_out_channel_pruning_fn(dep.handler)
-            counts.append(pruner.get_out_channel_groups(module) if is_out else pruner.get_in_channel_groups(module))
-    return max(counts)
+def _by_place(layer: Coupling, rating: Tensor) -> Tensor:
+    return rating.view(layer.groups, -1).mean(dim=0)

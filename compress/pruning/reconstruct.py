@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 import torch
 from torch import Tensor, fx, nn
@@ -37,36 +38,48 @@ def reconstruct(small: Staged, whole: Staged, kept: Mapping[str, Tensor], batche
         How many layers have new weights.
 
     Raises:
-        Uncuttable: torch.fx cannot follow the network, or the two are not the same calls.
+        Uncuttable: torch.fx cannot follow the network, or what is left does not make the calls of the whole one.
 
     Reference: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, Sec. 3.1 (ii).
     Deviates: The weights are held to those that were left, by `DAMPING`, not to 0.
     """
     with evaluating(small.model), evaluating(whole.model):
         ours, theirs = trace(small), trace(whole)
-        _check_alike(ours, theirs)
         used = Counter(node.target for node in ours.graph.nodes if node.op == "call_module")
         walks = [(_start(ours, image), _start(theirs, image)) for image in batches]
         chance, done = torch.Generator().manual_seed(0), 0
-        for node, twin in zip(ours.graph.nodes, theirs.graph.nodes, strict=True):
-            for _, walk in walks:
-                _step(walk, twin)
+        for node, twins in _pairs(ours, theirs):
+            for twin in twins:
+                for _, other in walks:
+                    _step(other, twin)
             layer = small.model.get_submodule(str(node.target)) if node.op == "call_module" else None
             if isinstance(layer, Layer) and node.target in kept and used[node.target] == 1:
-                said = [(walk.env[node.args[0]], other.env[twin]) for walk, other in walks]
+                said = [(walk.env[node.all_input_nodes[0]], other.env[twins[-1]]) for walk, other in walks]
                 _refit(layer, said, kept[str(node.target)], chance)
                 done += 1
             for walk, other in walks:
                 _step(walk, node)
-                _forget(other, twin)
                 _forget(walk, node)
+                for twin in twins:
+                    _forget(other, twin)
     return done
 
 
-def _check_alike(ours: Trace, theirs: Trace) -> None:
-    pairs = [[(node.op, str(node.target)) for node in traced.graph.nodes] for traced in (ours, theirs)]
-    if pairs[0] != pairs[1]:
-        raise Uncuttable("the pruned network does not make the calls of the whole one")
+def _pairs(ours: Trace, theirs: Trace) -> list[tuple[fx.Node, tuple[fx.Node, ...]]]:
+    """Each call of the pruned network, with that of the whole one; in the place of a block that is gone, all of its."""
+    calls = {node.target for node in theirs.graph.nodes if node.op == "call_module"}
+    gone = {str(node.target) for node in ours.graph.nodes if node.op == "call_module" and node.target not in calls}
+    rest, pairs = list(theirs.graph.nodes), []
+    for node in ours.graph.nodes:
+        count = 1
+        if str(node.target) in gone:
+            inside = (str(node.target) in one.meta.get("nn_module_stack", {}) for one in rest)
+            count = sum(takewhile(bool, inside))
+        elif not rest or (rest[0].op, str(rest[0].target)) != (node.op, str(node.target)):
+            raise Uncuttable("the pruned network does not make the calls of the whole one")
+        pairs.append((node, tuple(rest[:count])))
+        rest = rest[count:]
+    return pairs
 
 
 def _start(traced: Trace, image: Tensor) -> fx.Interpreter:

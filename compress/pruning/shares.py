@@ -28,7 +28,8 @@ class Shares:
     """What a cut left of a network.
 
     Attributes:
-        layers: Dotted name of each convolution and linear layer, but those of the stage "logits", to its share.
+        layers: Dotted name of each convolution and linear layer, but those of the stage "logits", to its share; of a
+            layer in a block that is gone no channel is left.
         channels_left: The share of the output channels of all of these layers that is left, in [0, 1].
     """
 
@@ -41,15 +42,17 @@ def shares_left(before: Staged, after: Staged) -> Shares:
 
     Args:
         before: As it was; with a convolution or linear layer outside of the stage "logits".
-        after: The same network with fewer channels.
+        after: The same network with fewer channels or blocks.
 
     Raises:
         ValueError: They are not the same network, or there is no such layer.
     """
     whole, small = _layers(before), _layers(after)
-    if not whole or whole.keys() != small.keys():
+    if not whole or not whole.keys() >= small.keys():
         raise ValueError(f"shares_left: {len(whole)} layers before and {len(small)} after; pass a network and its cut")
-    layers = {name: Share((_channels(layer), _channels(small[name]))) for name, layer in whole.items()}
+    layers = {
+        name: Share((_channels(layer), _channels(small[name]) if name in small else 0)) for name, layer in whole.items()
+    }
     first, last = (sum(share.channels[when] for share in layers.values()) for when in (0, 1))
     return Shares(layers, last / first)
 

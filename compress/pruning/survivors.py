@@ -9,20 +9,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from compress.edits import Cut
+from compress.edits import Cut, Surgery
 from compress.errors import PlanError
 from compress.pruning.surgery import apply
 from compress.stages import Stage, Staged
 
 
-def show_survivors(whole: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
+def show_survivors(whole: Staged, cuts: Iterable[Surgery], image: Tensor) -> Staged:
     """The whole network, showing at each intermediate stage only the channels that the cuts leave, in their order.
 
     So that a pruned network can be taught map by map by the network it came from, without an auxiliary.
 
     Args:
         whole: The network as it was before the cuts; left as it is.
-        cuts: What was removed from it.
+        cuts: What was removed from it; a block that was has no channels of its own to follow.
         image: One image (1, C, H, W) that the network takes.
 
     Raises:
@@ -37,12 +37,12 @@ def show_survivors(whole: Staged, cuts: Iterable[Cut], image: Tensor) -> Staged:
                 f"stage {stage.name!r}: shows {stage.width} channels, but its last batch-norm has {norm.num_features}"
             )
         norm.weight.data = torch.arange(stage.width, dtype=norm.weight.dtype, device=norm.weight.device)
-    left = apply(marked, cuts, image)
+    left = apply(marked, [cut for cut in cuts if isinstance(cut, Cut)], image)
     keep = {stage.name: _last_norm(left, stage).weight.detach().long() for stage in stages}
     return replace(whole, keep=keep)
 
 
-def kept_channels(whole: Staged, cuts: Iterable[Cut], image: Tensor) -> dict[str, Tensor]:
+def kept_channels(whole: Staged, cuts: Iterable[Surgery], image: Tensor) -> dict[str, Tensor]:
     """Convolution or linear layer to the positions (O,) of those of its outputs that the cuts leave, in their order.
 
     Args:

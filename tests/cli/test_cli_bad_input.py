@@ -308,9 +308,9 @@ def test_unknown_names(workshop: Path, refused: Refused, line: str, mentions: tu
         (f"{DISTIL} --method no_teacher --task retrieval", ("no_teacher", "'retrieval'", "the task classification")),
         (f"{DISTIL} --ratio 1", ("'--ratio'", "got '1'", "above 0 and below 1")),
         (f"{DISTIL} --ratio 0.3", ("ratio 0.3", "11.43", "0.5 or 0.75")),
-        (f"{PRUNE.replace('0.5', '0')}", ("'--ratio'", "got '0'", "above 0 and below 1")),
-        (f"{PRUNE.replace('0.5', '1.5')}", ("'--ratio'", "got '1.5'", "above 0 and below 1")),
-        (f"{PRUNE.replace('0.5', 'nan')}", ("'--ratio'", "got 'nan'", "above 0 and below 1")),
+        (f"{PRUNE.replace('0.5', '0')}", ("--ratio 0 cuts nothing", "above 0 and below 1", "--blocks")),
+        (f"{PRUNE.replace('0.5', '1.5')}", ("'--ratio'", "got '1.5'", "at least 0 and below 1")),
+        (f"{PRUNE.replace('0.5', 'nan')}", ("'--ratio'", "got 'nan'", "at least 0 and below 1")),
     ],
 )
 def test_numbers_out_of_range(workshop: Path, refused: Refused, line: str, mentions: tuple[str, ...]) -> None:

@@ -143,8 +143,8 @@ def test_force_replaces_the_target(workshop: Path, succeeds: Run) -> None:
     [
         ("train cnn-s --data digits --fraction 0.1 --epochs 2 -o new.safetensors", "new.resume.pt"),
         ("train cnn-s --data digits --fraction 0.1 --epochs 2 -o teacher.safetensors --force", "teacher.resume.pt"),
-        ("prune teacher.safetensors --data digits --ratio 0.1 -o new.safetensors", "new.safetensors"),
-        ("prune teacher.safetensors --data digits --ratio 0.1 -o student.safetensors --force", "student.safetensors"),
+        ("prune teacher.safetensors --data digits --ratio 0.5 -o new.safetensors", "new.safetensors"),
+        ("prune teacher.safetensors --data digits --ratio 0.5 -o student.safetensors --force", "student.safetensors"),
         ("export teacher.safetensors -o student.onnx --force", "student.onnx"),
     ],
 )

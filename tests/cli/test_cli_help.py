@@ -15,11 +15,12 @@ import pytest
 import typer.main
 from typer.testing import Result
 
-from cli import options
+from cli import choosing, options
 from cli.main import app
 from compress.data import AUGMENTATIONS, DATASETS
 from compress.models import model_names
 from compress.phase import OPTIMIZERS
+from compress.pruning import CRITERIA, SCOPES
 from compress.recipes import RECIPES
 from compress.schedule import SCHEDULES
 from compress.tasks import TASKS
@@ -80,6 +81,8 @@ def test_the_names_that_are_completed_are_those_of_the_tables() -> None:
         (options.OPTIMIZERS, OPTIMIZERS),
         (options.SCHEDULES, SCHEDULES),
         (options.INPUTS, INPUTS),
+        (choosing.CRITERIA, CRITERIA),
+        (choosing.SCOPES, SCOPES),
         (options.PRECISIONS, PRECISIONS),
     ):
         assert set(names) == set(table)

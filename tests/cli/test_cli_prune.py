@@ -10,6 +10,7 @@ import pytest
 from typer.testing import Result
 
 from compress.checkpoint import load
+from compress.edits import Drop
 
 Run = Callable[[str, Path], Result]
 
@@ -28,8 +29,70 @@ def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
     said = succeeds(f"prune narrow.safetensors --ratio 0.95 {DIGITS} -o cut.safetensors", folder).stdout.splitlines()
-    assert said[0].startswith("22.2 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
+    assert said[0].startswith("33.3 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
     assert said[0].endswith("(farthest off: blocks.0.conv, 1 of 3 left)")
+
+
+def test_what_is_left_of_each_layer_is_said_at_length(folder: Path, succeeds: Run) -> None:
+    line = f"prune small.safetensors --ratio 0.5 --leave map2 --layer-ratio map1=0.25 --round 1 {DIGITS}"
+    said = succeeds(f"{line} -v -o shares.safetensors", folder).stdout
+    assert [row.split()[1:8:2] for row in said.splitlines() if "blocks" in row and "farthest" not in row] == [
+        ["blocks.0.conv", "4", "3", "75.0"],
+        ["blocks.1.conv", "8", "8", "100.0"],
+    ]
+    assert "some layers are left alone or have ratios of their own" in said
+    layers = json.loads(succeeds(f"{line} --json -o shares.safetensors --force", folder).stdout)["layers"]
+    assert layers == {"blocks.0.conv": [4, 3], "blocks.1.conv": [8, 8], "embedding.1": [16, 8]}
+    step = load(folder / "shares.safetensors").card.lineage[-2]
+    assert (step["leave"], step["layer_ratios"], step["multiple"]) == (["map2"], {"map1": 0.25}, 1)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "reconstruction"])
+def test_a_criterion_looks_at_images(folder: Path, succeeds: Run, criterion: str) -> None:
+    line = f"prune small.safetensors --ratio 0.5 --criterion {criterion} --scope global --calibrate 40 {DIGITS}"
+    succeeds(f"{line} -o {criterion}.safetensors", folder)
+    step = load(folder / f"{criterion}.safetensors").card.lineage[-2]
+    assert (step["criterion"], step["scope"], step["calibration"]["images"]) == (criterion, "global", 40)
+
+
+@pytest.mark.parametrize(
+    ("words", "mentions"),
+    [
+        ("--criterion l3", "unknown criterion 'l3'. Did you mean 'l2'?"),
+        ("--scope globl", "unknown --scope 'globl'. Did you mean 'global'?"),
+        ("--leave map7", "unknown stage or layer 'map7'. Did you mean 'map"),
+        ("--leave map1,", "--leave 'map1,': give names separated by commas"),
+        ("--layer-ratio map7=0.5", "unknown stage or layer 'map7'"),
+        ("--layer-ratio map1", "--layer-ratio map1: give it as LAYER=X"),
+        ("--layer-ratio map1=1", "--layer-ratio map1=1: give it as LAYER=X"),
+        ("--layer-ratio map1=0.1 --layer-ratio map1=0.2", "--layer-ratio map1: given twice"),
+        ("--layer-ratio logits=0.5", "no layer of that name may be cut"),
+        ("--blocks 1", "has 0 residual blocks that could go, where 1 were to"),
+        ("--calibrate 9", "--calibrate: criterion l1 looks at no images; leave it out"),
+        ("--round 0", "a whole number, at least 1"),
+        ("--leave *", "no layer that could lose a channel"),
+        ("--ratio 0", "--ratio 0 cuts nothing; give a number above 0 and below 1"),
+        ("--ratio 0.01", "loses no channel where widths are multiples of 16; cut more, or round to less"),
+    ],
+)
+def test_a_choice_that_cannot_be(folder: Path, refused: Callable[..., str], words: str, mentions: str) -> None:
+    said = refused(f"prune small.safetensors --ratio 0.5 {DIGITS} -o none.safetensors {words}", folder)
+    assert mentions in " ".join(said.split())
+    assert not (folder / "none.safetensors").exists()
+
+
+def test_blocks_go_and_are_said(folder: Path, succeeds: Run) -> None:
+    succeeds(f"train resnet14 --epochs 1 {FEW} -o deep.safetensors", folder)
+    said = succeeds(
+        f"prune deep.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o shallow.safetensors", folder
+    )
+    (drop,) = load(folder / "shallow.safetensors").card.edits
+    assert isinstance(drop, Drop)
+    assert said.stdout.startswith(f"block removed: {drop.module}\n")
+    assert "whole blocks are gone" in said.stdout.splitlines()[1]
+    shown = succeeds("inspect shallow.safetensors --json", folder).stdout
+    assert json.loads(shown)["surgery"] == {"cuts": 0, "channels": 0, "blocks": [drop.module]}
+    assert f"block {drop.module}" in succeeds("inspect shallow.safetensors", folder).stdout
 
 
 def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) -> None:

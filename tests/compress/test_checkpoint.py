@@ -135,7 +135,7 @@ def test_a_pruned_network_comes_back_as_it_was(teacher: Checkpoint, path: Path) 
 def test_a_network_pruned_twice_comes_back(teacher: Checkpoint, path: Path) -> None:
     small = _pruned(_pruned(teacher, 0.25), 0.5)
     save(small, path)
-    assert [stage.width for stage in load(path).network.stages][:3] == [3, 6, 12]
+    assert [stage.width for stage in load(path).network.stages][:3] == [4, 8, 16]
     assert _same(load(path), small)
 
 

@@ -12,7 +12,7 @@ from watch import same, state_of
 
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
-from compress.edits import Cut
+from compress.edits import Cut, Drop
 from compress.graph import Uncuttable
 from compress.models import Architecture, build
 from compress.pruning import apply, kept_channels, prune, reconstruct, reestimate
@@ -110,6 +110,22 @@ def test_a_fitted_network_is_nearer_to_the_whole_one(name: str) -> None:
     assert error(small) < 0.5 * lost
     assert same(state_of(whole), before)
     assert not any(module.training for module in small.model.modules())
+
+
+def test_what_stands_around_a_removed_block_makes_up_for_it() -> None:
+    whole = build(Architecture("resnet18", 10, 1, (32, 32)), seed=4)
+    torch.manual_seed(0)
+    batches = [torch.rand(32, 1, 32, 32) for _ in range(2)]
+    reestimate(whole.model, batches)
+    blocks = [name for name, _ in whole.model.named_modules() if name.endswith("layer2.1")]
+    edits = [Drop(blocks[0]), Cut(f"{blocks[0].replace('layer2.1', 'layer3.0')}.conv1", True, (0, 1, 2))]
+    small = apply(whole, edits, batches[0][:1])
+    kept = kept_channels(whole, edits, batches[0][:1])
+    with torch.no_grad():
+        expected = whole.model.eval()(batches[1])
+        lost = float((small.model.eval()(batches[1]) - expected).square().mean())
+        assert reconstruct(small, whole, kept, batches) == 20
+        assert float((small.model(batches[1]) - expected).square().mean()) < 0.5 * lost
 
 
 class Fickle(nn.Module):

@@ -1,0 +1,225 @@
+"""The options of `edgepress prune` that say which channels go, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options
+from compress.errors import PlanError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.checkpoint import Checkpoint
+    from compress.data import Dataset
+    from compress.pruning import Calibration, Choice, Shares
+
+# Names that the shell completes and the help shows; the tables themselves would import torch.
+CRITERIA = ("l1", "l2", "bn-scale", "fpgm", "lamp", "taylor", "reconstruction", "random")
+SCOPES = ("local", "global")
+SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
+
+_Criterion = Annotated[
+    str,
+    options.choice(
+        "--criterion",
+        CRITERIA,
+        help=f"Which channels go: the least by {', '.join(CRITERIA)}.",
+        group=options.METHOD,
+    ),
+]
+_Scope = Annotated[
+    str,
+    options.choice(
+        "--scope",
+        SCOPES,
+        help="local: the same share of every layer; global: the least of all layers, at most 90 % of one.",
+        group=options.METHOD,
+    ),
+]
+_LayerRatio = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer-ratio",
+        metavar="LAYER=X",
+        help="Another ratio for some stages or layers, such as layer4.*=0.7; may be repeated.",
+        rich_help_panel=options.METHOD,
+    ),
+]
+_Leave = Annotated[
+    str | None,
+    options.words(
+        "--leave",
+        "LIST",
+        help="Stages or layers that keep all of their channels: stem,layer4.*.",
+        group=options.METHOD,
+    ),
+]
+_Round = Annotated[
+    int,
+    options.whole(
+        "--round",
+        1,
+        help="Multiple that widths are rounded to, a smaller one where layers are narrow; 1 rounds none.",
+        group=options.METHOD,
+    ),
+]
+_Blocks = Annotated[
+    int,
+    options.whole(
+        "--blocks",
+        0,
+        help="Residual blocks to remove first: those whose removal costs the least loss for the MACs it saves.",
+        group=options.METHOD,
+    ),
+]
+_Calibrate = Annotated[
+    int,
+    options.whole(
+        "--calibrate",
+        0,
+        help="Training images to look at; what is left is fitted to what the network said on them. 0 fits nothing.",
+        group=options.METHOD,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which channels go, an option each."""
+
+    criterion: _Criterion = "l1"
+    scope: _Scope = "local"
+    layer_ratio: _LayerRatio = None
+    leave: _Leave = None
+    round: _Round = 16
+    blocks: _Blocks = 0
+    calibrate: _Calibrate = 256
+
+
+LEAST_NORMS = Chosen()
+
+
+def read_choice(chosen: Chosen, ratio: float | None, budgets: Sequence[object], seed: int) -> Choice:
+    """The choice that was typed.
+
+    Raises:
+        PlanError: A name is unknown, a ratio is none, images are needed, or nothing is to be cut.
+    """
+    from compress.errors import unknown_name
+    from compress.pruning import SCOPES as KNOWN
+    from compress.pruning import Choice
+
+    if (ratio is None) == (not budgets):
+        raise PlanError(
+            "how much to cut: give either --ratio, or what may be left: --max-params, --max-macs, --max-size, "
+            "--max-latency, --min-speedup"
+        )
+    if ratio == 0 and not chosen.layer_ratio and not chosen.blocks:
+        raise PlanError("--ratio 0 cuts nothing; give a number above 0 and below 1, --layer-ratio or --blocks")
+    if looks(chosen) and not chosen.calibrate:
+        what = "--blocks" if chosen.blocks else f"criterion {chosen.criterion}"
+        raise PlanError(f"--calibrate 0: {what} has to look at images; give a number above 0, such as 256")
+    for scope in KNOWN:
+        if scope == chosen.scope:
+            ratios = read_ratios(chosen.layer_ratio or ())
+            leave = _listed(chosen.leave)
+            return Choice(chosen.criterion, scope, chosen.round, ratios, leave, blocks=chosen.blocks, seed=seed)
+    raise PlanError(unknown_name("--scope", chosen.scope, KNOWN))
+
+
+def looks(chosen: Chosen) -> bool:
+    """Whether images decide which channels go."""
+    from compress.pruning import read_criterion
+
+    return read_criterion(chosen.criterion).looks or chosen.blocks > 0
+
+
+def read_ratios(words: Iterable[str]) -> dict[str, float]:
+    """LAYER=X words as a mapping; PlanError for a word that is none, or a layer named twice."""
+    ratios: dict[str, float] = {}
+    for word in words:
+        layer, _, text = word.rpartition("=")
+        try:
+            ratio = float(text)
+        except ValueError:
+            ratio = -1.0
+        if not layer or not 0 <= ratio < 1:
+            raise PlanError(f"--layer-ratio {word}: give it as LAYER=X, X from 0 to below 1, such as layer4.*=0.7")
+        if layer in ratios:
+            raise PlanError(f"--layer-ratio {layer}: given twice")
+        ratios[layer] = ratio
+    return ratios
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    names = tuple(word.strip() for word in text.split(",")) if text is not None else ()
+    if not all(names):
+        raise PlanError(f"--leave {text!r}: give names separated by commas, such as stem,layer4.*")
+    return names
+
+
+def look(checkpoint: Checkpoint, images: Dataset, chosen: Chosen) -> Calibration:
+    """The training images to look at, or none."""
+    from cli import say
+    from compress.pruning import NOTHING
+    from compress.smaller import looked_at
+
+    if not chosen.calibrate:
+        return NOTHING
+    if chosen.calibrate > len(images.train):
+        said = f"there are {len(images.train):,} training images, and all are looked at"
+        say.notes([f"--calibrate {chosen.calibrate:,}: {said}"])
+    return looked_at(checkpoint, images.train, chosen.calibrate)
+
+
+def say_blocks(small: Checkpoint, before: Checkpoint) -> None:
+    """Print which blocks are gone, if any are."""
+    from cli import say
+    from compress.edits import Drop
+
+    gone = [cut.module for cut in small.card.cuts[len(before.card.cuts) :] if isinstance(cut, Drop)]
+    if gone:
+        say.line(f"{'block' if len(gone) == 1 else 'blocks'} removed: {', '.join(gone)}")
+
+
+def say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> None:
+    """Print what is left: layer by layer where much is wanted, and in all where it is far from what was asked."""
+    from cli import say
+
+    if say.at_length():
+        say.aside(_table(left))
+    if abs(left.channels_left - (1 - ratio)) <= SAID_BEYOND:
+        return
+    name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
+    say.line(
+        f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
+        f"{100 * (1 - ratio):.1f} %: {_reason(choice, whole)} "
+        f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
+    )
+
+
+def _reason(choice: Choice, whole: bool) -> str:
+    """Why more or less may be left than was asked for."""
+    reasons = [] if whole else ["only the inner widths of some parts of this network can be cut"]
+    if choice.blocks:
+        reasons.append("whole blocks are gone")
+    if choice.leave or choice.layer_ratios:
+        reasons.append("some layers are left alone or have ratios of their own")
+    if choice.multiple > 1:
+        reasons.append(f"widths are rounded to multiples of {choice.multiple}, or less where layers are narrow")
+    return "; ".join([*reasons, "layers lose whole channels, as many in each of their groups"])
+
+
+def _table(left: Shares) -> Table:
+    from cli import say
+
+    rows = [
+        (name, f"{share.channels[0]:,}", f"{share.channels[1]:,}", f"{100 * share.channels_left:.1f} %")
+        for name, share in left.layers.items()
+    ]
+    return say.table(("layer", "channels", "left", "share"), rows)

@@ -1,0 +1,145 @@
+"""Layers that lose their channels together, and what each of them does with these channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from compress.pruning.tracing import Region
+
+Side = Literal["makes", "scales", "reads"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one layer does with coupled channels.
+
+    Attributes:
+        name: Dotted name of the layer.
+        layer: It makes them (a convolution or linear layer), scales them (a batch-norm) or reads them.
+        side: Which of these.
+        places: (n,) int64, its channels that are meant.
+        channels: (n,) int64, the coupled channel that each of them belongs to.
+    """
+
+    name: str
+    layer: nn.Module
+    side: Side
+    places: Tensor
+    channels: Tensor
+
+    def rows(self) -> Tensor:
+        """(n, K) on the CPU: what its weight holds of each place: a filter, a scale, or what reads a channel."""
+        weight = self.layer.weight
+        assert isinstance(weight, Tensor)
+        values = weight.detach().cpu()
+        if self.side == "scales":
+            return values[self.places, None]
+        return (filters if self.side == "makes" else readers)(self.layer, values)[self.places]
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Channels that run through several layers, which lose them together.
+
+    Attributes:
+        root: Dotted name of the layer whose outputs number them.
+        width: How many there are.
+        groups: How many equal groups they must keep forming: those of grouped convolutions, attention heads.
+        roles: Of the layers that make, scale or read them.
+    """
+
+    root: str
+    width: int
+    groups: int
+    roles: tuple[Role, ...]
+
+    def side(self, side: Side) -> tuple[Role, ...]:
+        """The roles of that kind."""
+        return tuple(role for role in self.roles if role.side == side)
+
+    @property
+    def places(self) -> int:
+        """How many channels there are in each group."""
+        return self.width // self.groups
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """The names of the layers whose outputs they are."""
+        return tuple(role.name for role in self.side("makes"))
+
+
+def filters(layer: nn.Module, weight: Tensor) -> Tensor:
+    """(out, K): the weights, or what is of their shape, that make each output of a convolution or linear layer."""
+    if not isinstance(layer, _ConvTransposeNd):
+        return weight.flatten(1)
+    ways = weight.view(layer.groups, layer.in_channels // layer.groups, layer.out_channels // layer.groups, -1)
+    return ways.transpose(1, 2).reshape(layer.out_channels, -1)
+
+
+def readers(layer: nn.Module, weight: Tensor) -> Tensor:
+    """(in, K): the weights, or what is of their shape, that read each input of a convolution or linear layer."""
+    if isinstance(layer, _ConvTransposeNd):
+        return weight.flatten(1)
+    groups = layer.groups if isinstance(layer, _ConvNd) else 1
+    ways = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+    return ways.transpose(1, 2).reshape(groups * weight.shape[1], -1)
+
+
+def couplings(region: Region, kept: Iterable[nn.Module]) -> Iterator[Coupling]:
+    """All channels of a part of a network that may be cut, each once.
+
+    Args:
+        region: See `compress.pruning.tracing`.
+        kept: Modules whose outputs stay.
+    """
+    graph = region.graph
+    names = {module: region.prefix + name for name, module in graph.model.named_modules()}
+    for group in graph.get_all_groups(ignored_layers=list(kept)):
+        held = any(dep.target.module in region.held for dep, _ in group)
+        if not held and not _makes_the_output(graph, group):
+            root = group[0].dep.target.module
+            yield Coupling(names[root], len(group[0].idxs), _groups(graph, group), tuple(_roles(graph, group, names)))
+
+
+def _roles(graph: Any, group: Any, names: dict[nn.Module, str]) -> Iterator[Role]:
+    for item in group:
+        layer, handler = item.dep.target.module, item.dep.handler
+        pairs = [(i, root) for i, root in zip(item.idxs, item.root_idxs, strict=True) if root is not None]
+        side: Side | None = None
+        if isinstance(layer, _ConvNd | nn.Linear):
+            side = "makes" if graph.is_out_channel_pruning_fn(handler) else "reads"
+        elif isinstance(layer, _BatchNorm) and layer.affine:
+            side = "scales"
+        if side and pairs:
+            places, channels = torch.tensor(pairs).unbind(dim=1)
+            yield Role(names[layer], layer, side, places, channels)
+
+
+def _makes_the_output(graph: Any, group: Any) -> bool:
+    """Whether the channels of this group reach the network's output as they are, with no other layer in between."""
+    for dep, _ in group:
+        pruner = graph.get_pruner_of_module(dep.target.module)
+        if not dep.target.outputs and dep.handler == pruner.prune_out_channels:
+            return True
+    return False
+
+
+def _groups(graph: Any, group: Any) -> int:
+    """How many equal groups the channels must keep forming: grouped convolutions, group-norms, attention heads."""
+    counts = [1]
+    for dep, _ in group:
+        module = dep.target.module
+        if isinstance(module, nn.MultiheadAttention):
+            counts.append(module.num_heads)
+        elif not (isinstance(module, nn.Conv2d) and module.groups == module.out_channels):
+            pruner = graph.get_pruner_of_module(module)
+            is_out = graph.is_out_channel_pruning_fn(dep.handler)
+            counts.append(pruner.get_out_channel_groups(module) if is_out else pruner.get_in_channel_groups(module))
+    return max(counts)
