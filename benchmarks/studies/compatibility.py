@@ -82,7 +82,8 @@ def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
     see = Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3)
     network, task = build(architecture, seed=0), "segmentation" if name.startswith("unet") else "classification"
     made = Checkpoint(network, Card(architecture, see, CLASSES, task=task))
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # some networks drop a part of their layers
         network.model.train()(noise(made.card, SAMPLES))
     network.model.eval()
     return replace(made, network=network)
