@@ -11,7 +11,7 @@ from benchmarks.verdict import Ratio, Verdict, judge, ratio
 from compress.checkpoint import Checkpoint
 from compress.evidence import Record
 
-SESSIONS, ROUNDS = 8, 20
+SESSIONS, ROUNDS = 8, 10
 CLOCKS = ("wall time", "CPU time")
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 USUAL = "okd"  # the recovery of one who names none
+RATE, UNFITTED_RATE = 3e-4, 1e-3  # a network that was fitted has less to learn, and more to lose
 
 _Ratio = Annotated[
     float | None,
@@ -56,6 +57,17 @@ _Epochs = Annotated[
         group=options.TRAINING,
     ),
 ]
+_Rate = Annotated[
+    float | None,
+    options.number(
+        "--lr",
+        0,
+        options.LARGEST_RATE,
+        "(]",
+        help=f"Learning rate, above 0. [default: {RATE:g}, or {UNFITTED_RATE:g} where nothing was fitted]",
+        group=options.TRAINING,
+    ),
+]
 _OF_RECOVERY = (
     "--set",
     "--lr",
@@ -83,7 +95,7 @@ def prune(
     recover: _Recover = None,
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
-    lr: options.Rate = 1e-3,
+    lr: _Rate = None,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
     batch_size: options.BatchSize = 128,
@@ -144,7 +156,8 @@ def prune(
     recovery = None
     if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1
-        fit = parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
+        rate = lr or (RATE if "fitted" in networks else UNFITTED_RATE)
+        fit = parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
         recovery = Recovery(method, parse.replaying(fit, replayed))
     stamp = progress.stamp(output)
     after = progress.follow(recovered(small, before, recovery, images, job), output)

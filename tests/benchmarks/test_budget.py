@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from benchmarks.budget import CLOSE, MOST, Budget, fit_budgets
+from benchmarks.budget import MOST, Budget, fit_budgets
 from benchmarks.proof import prove
 from compress.checkpoint import Checkpoint
 from compress.errors import GateError
@@ -44,7 +44,7 @@ def test_what_is_measured_comes_close_to_its_bound_in_few_tries(teacher: Checkpo
     limit = prove(teacher, teacher).size_bytes[0] / 2
     ratio = fit_budgets(_cut(teacher), teacher, [Budget("bytes", limit)], said.append)  # type: ignore[arg-type]
     size = prove(cut(teacher, ratio, "edgepress prune"), teacher).size_bytes[1]
-    assert (1 - 3 * CLOSE) * limit < size <= limit, "a layer of 8 channels has steps of an eighth"
+    assert 0.6 * limit < size <= limit, "layers of 8 to 32 channels lose several at a time"
     assert len(said) <= 5
 
 

@@ -21,11 +21,11 @@ Refused = Callable[..., str]
 
 TRAIN = "train cnn-s --data digits --size 24 --epochs 100000"
 DISTIL = "distill teacher.safetensors --data digits --epochs 100000"
-CUT = "prune teacher.safetensors --data digits --ratio 0.5"
-PRUNE = "prune teacher.safetensors --data digits --ratio 0.5 --recover okd --epochs 100000"
+CUT = "prune --no-timing teacher.safetensors --data digits --ratio 0.5"
+PRUNE = "prune --no-timing teacher.safetensors --data digits --ratio 0.5 --recover okd --epochs 100000"
 READERS = [
     pytest.param("distill {} --data digits -o new.safetensors", id="distill"),
-    pytest.param("prune {} --ratio 0.5 --data digits -o new.safetensors", id="prune"),
+    pytest.param("prune --no-timing {} --ratio 0.5 --data digits -o new.safetensors", id="prune"),
     pytest.param("evaluate {} --data digits", id="evaluate"),
     pytest.param("export {} -o new.onnx", id="export"),
     pytest.param("benchmark {} -o new.json", id="benchmark"),
@@ -122,7 +122,9 @@ def test_a_file_that_is_no_checkpoint_of_edgepress(workshop: Path, refused: Refu
     safetensors.torch.save_file({"weight": torch.zeros(2)}, workshop / "plain.safetensors")
     refused("inspect plain.safetensors", workshop, "plain.safetensors: holds weights but no card", "--arch")
     refused(
-        "prune student.onnx --ratio 0.5 --data digits -o new.safetensors", workshop, "student.onnx: is an exported file"
+        "prune --no-timing student.onnx --ratio 0.5 --data digits -o new.safetensors",
+        workshop,
+        "student.onnx: is an exported file",
     )
     refused("benchmark student.pt", workshop, "student.pt does not exist")
     (workshop / "notes.txt").write_text("notes")
@@ -168,7 +170,7 @@ def test_data_with_other_classes(workshop: Path, refused: Refused) -> None:
     mentions = ("'photos' has 2 classes (dark, light", "the network has 10")
     refused("evaluate teacher.safetensors --data ./photos", workshop, *mentions)
     refused("distill teacher.safetensors --data ./photos -o new.safetensors", workshop, *mentions)
-    refused("prune teacher.safetensors --ratio 0.5 --data ./photos -o new.safetensors", workshop, *mentions)
+    refused("prune --no-timing teacher.safetensors --ratio 0.5 --data ./photos -o new.safetensors", workshop, *mentions)
     refused("benchmark student.onnx --data ./photos -o new.json", workshop, *mentions)
 
 

@@ -21,7 +21,7 @@ FullDisk = Callable[[int], AbstractContextManager[None]]
 
 TRAIN = "train cnn-s --data digits --size 24 --epochs 100000"
 DISTIL = "distill teacher.safetensors --data digits --epochs 100000"
-PRUNE = "prune teacher.safetensors --data digits --ratio 0.5 --recover okd --epochs 100000"
+PRUNE = "prune --no-timing teacher.safetensors --data digits --ratio 0.5 --recover okd --epochs 100000"
 BENCHMARK = "benchmark student.onnx --against teacher.safetensors --rounds 100000"
 WRITERS = [
     pytest.param(f"{TRAIN} -o {{}}.safetensors", id="train"),
@@ -143,8 +143,11 @@ def test_force_replaces_the_target(workshop: Path, succeeds: Run) -> None:
     [
         ("train cnn-s --data digits --fraction 0.1 --epochs 2 -o new.safetensors", "new.resume.pt"),
         ("train cnn-s --data digits --fraction 0.1 --epochs 2 -o teacher.safetensors --force", "teacher.resume.pt"),
-        ("prune teacher.safetensors --data digits --ratio 0.5 -o new.safetensors", "new.safetensors"),
-        ("prune teacher.safetensors --data digits --ratio 0.5 -o student.safetensors --force", "student.safetensors"),
+        ("prune --no-timing teacher.safetensors --data digits --ratio 0.5 -o new.safetensors", "new.safetensors"),
+        (
+            "prune --no-timing teacher.safetensors --data digits --ratio 0.5 -o student.safetensors --force",
+            "student.safetensors",
+        ),
         ("export teacher.safetensors -o student.onnx --force", "student.onnx"),
     ],
 )

@@ -87,7 +87,7 @@ def test_every_command_takes_a_plain_state_dict(folder: Path, succeeds: Run, tmp
     succeeds(f"export {plain} {named} -o plain.onnx", tmp_path)
     claims = json.loads(succeeds(f"verify plain.onnx --against {plain} {named} --json", tmp_path).stdout)["claims"]
     assert [claim["verdict"] for claim in claims] == ["ok"] * 5
-    succeeds(f"prune {plain} {named} --ratio 0.5 -o half.safetensors", tmp_path)
+    succeeds(f"prune --no-timing {plain} {named} --ratio 0.5 -o half.safetensors", tmp_path)
     quick = "--size 24 --mean 0.3 --std 0.4 --sessions 2 --rounds 10 --json"
     line = f"benchmark half.safetensors --against {folder / 'wide.pt'} --against-arch cnn-s {quick}"
     state = new_network(

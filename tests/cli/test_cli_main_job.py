@@ -202,7 +202,7 @@ def pruned_folder(trio: Any, succeeds: Run, tmp_path_factory: pytest.TempPathFac
     """pruned.safetensors with recovery, cut.safetensors without; `said` beside them."""
     folder = tmp_path_factory.mktemp("pruned")
     (folder / "teacher.safetensors").write_bytes((trio.folder / "teacher.safetensors").read_bytes())
-    line = "prune teacher.safetensors --ratio 0.5 --data digits --fraction 0.2"
+    line = "prune --no-timing teacher.safetensors --ratio 0.5 --data digits --fraction 0.2"
     said = succeeds(f"{line} --recover okd --epochs 2 --batch-size 32 -o pruned.safetensors", folder).stdout
     (folder / "said").write_text(said, encoding="utf-8")
     succeeds(f"{line} -o cut.safetensors", folder)
@@ -217,7 +217,6 @@ def test_pruning_shows_before_and_after(pruned_folder: Path) -> None:
     whole, small = (load(pruned_folder / f"{name}.safetensors") for name in ("teacher", "pruned"))
     assert before[1] == f"{parameters(whole):,}"
     assert cut[1] == fitted[1] == recovered[1] == f"{parameters(small):,}"
-    assert ".onnx: " in said
     assert said.endswith("written: pruned.safetensors\n")
 
 
@@ -247,7 +246,7 @@ def test_recovery_gives_back_what_the_cut_took(pruned_folder: Path, succeeds: Ru
 
 
 def test_recovery_takes_indistill_too(pruned_folder: Path, succeeds: Run) -> None:
-    line = f"prune teacher.safetensors --ratio 0.5 {FEW} --recover indistill --set a=0 --set b=1"
+    line = f"prune --no-timing teacher.safetensors --ratio 0.5 {FEW} --recover indistill --set a=0 --set b=1"
     lines = succeeds(f"{line} --epochs 7 -o layers.safetensors", pruned_folder).stdout.splitlines()
     phases = [line.split()[0] for line in lines[:7]]
     assert phases == ["map1"] + ["map2"] * 2 + ["map3"] * 3 + ["embedding"]
@@ -262,7 +261,7 @@ def test_a_pruned_network_exports_with_its_surgery(pruned_folder: Path, succeeds
 
 
 def test_a_pruned_network_prunes_again_and_teaches(pruned_folder: Path, succeeds: Run) -> None:
-    succeeds("prune pruned.safetensors --ratio 0.5 --data digits -o twice.safetensors", pruned_folder)
+    succeeds("prune --no-timing pruned.safetensors --ratio 0.5 --data digits -o twice.safetensors", pruned_folder)
     once, twice = (load(pruned_folder / f"{name}.safetensors") for name in ("pruned", "twice"))
     assert parameters(twice) < parameters(once)
     assert twice.card.edits[: len(once.card.edits)] == once.card.edits

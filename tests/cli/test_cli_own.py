@@ -65,7 +65,7 @@ def test_inspect_tells_without_the_code_what_needs_no_network(folder: Path, succ
     [
         "evaluate teacher.safetensors --data digits",
         "export teacher.safetensors -o x.onnx",
-        "prune teacher.safetensors --ratio 0.5 --data digits -o x.safetensors",
+        "prune --no-timing teacher.safetensors --ratio 0.5 --data digits -o x.safetensors",
         "quantize teacher.safetensors --scheme w8 --data digits -o x.safetensors",
         "benchmark teacher.safetensors",
         "distill teacher.safetensors --data digits -o x.safetensors",

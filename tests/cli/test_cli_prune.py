@@ -28,13 +28,15 @@ def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
-    said = succeeds(f"prune narrow.safetensors --ratio 0.95 {DIGITS} -o cut.safetensors", folder).stdout.splitlines()
+    said = succeeds(
+        f"prune --no-timing narrow.safetensors --ratio 0.95 {DIGITS} -o cut.safetensors", folder
+    ).stdout.splitlines()
     assert said[0].startswith("33.3 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
     assert said[0].endswith("(farthest off: blocks.0.conv, 1 of 3 left)")
 
 
 def test_what_is_left_of_each_layer_is_said_at_length(folder: Path, succeeds: Run) -> None:
-    line = f"prune small.safetensors --ratio 0.5 --leave map2 --layer-ratio map1=0.25 --round 1 {DIGITS}"
+    line = f"prune --no-timing small.safetensors --ratio 0.5 --leave map2 --layer-ratio map1=0.25 --round 1 {DIGITS}"
     said = succeeds(f"{line} -v -o shares.safetensors", folder).stdout
     assert [row.split()[1:8:2] for row in said.splitlines() if "blocks" in row and "farthest" not in row] == [
         ["blocks.0.conv", "4", "3", "75.0"],
@@ -43,15 +45,15 @@ def test_what_is_left_of_each_layer_is_said_at_length(folder: Path, succeeds: Ru
     assert "some layers are left alone or have ratios of their own" in said
     layers = json.loads(succeeds(f"{line} --json -o shares.safetensors --force", folder).stdout)["layers"]
     assert layers == {"blocks.0.conv": [4, 3], "blocks.1.conv": [8, 8], "embedding.1": [16, 8]}
-    step = load(folder / "shares.safetensors").card.lineage[-2]
+    step = load(folder / "shares.safetensors").card.lineage[1]
     assert (step["leave"], step["layer_ratios"], step["multiple"]) == (["map2"], {"map1": 0.25}, 1)
 
 
 @pytest.mark.parametrize("criterion", ["taylor", "reconstruction"])
 def test_a_criterion_looks_at_images(folder: Path, succeeds: Run, criterion: str) -> None:
-    line = f"prune small.safetensors --ratio 0.5 --criterion {criterion} --scope global --calibrate 40 {DIGITS}"
-    succeeds(f"{line} -o {criterion}.safetensors", folder)
-    step = load(folder / f"{criterion}.safetensors").card.lineage[-2]
+    line = f"prune --no-timing small.safetensors --ratio 0.5 --criterion {criterion} --scope global {DIGITS}"
+    succeeds(f"{line} --calibrate 40 -o {criterion}.safetensors", folder)
+    step = load(folder / f"{criterion}.safetensors").card.lineage[1]
     assert (step["criterion"], step["scope"], step["calibration"]["images"]) == (criterion, "global", 40)
 
 
@@ -68,7 +70,10 @@ def test_a_criterion_looks_at_images(folder: Path, succeeds: Run, criterion: str
         ("--layer-ratio map1=0.1 --layer-ratio map1=0.2", "--layer-ratio map1: given twice"),
         ("--layer-ratio logits=0.5", "no layer of that name may be cut"),
         ("--blocks 1", "has 0 residual blocks that could go, where 1 were to"),
-        ("--calibrate 9", "--calibrate: criterion l1 looks at no images; leave it out"),
+        (
+            "--criterion taylor --calibrate 0",
+            "--calibrate 0: criterion taylor has to look at images; give a number above 0",
+        ),
         ("--round 0", "a whole number, at least 1"),
         ("--leave *", "no layer that could lose a channel"),
         ("--ratio 0", "--ratio 0 cuts nothing; give a number above 0 and below 1"),
@@ -76,7 +81,7 @@ def test_a_criterion_looks_at_images(folder: Path, succeeds: Run, criterion: str
     ],
 )
 def test_a_choice_that_cannot_be(folder: Path, refused: Callable[..., str], words: str, mentions: str) -> None:
-    said = refused(f"prune small.safetensors --ratio 0.5 {DIGITS} -o none.safetensors {words}", folder)
+    said = refused(f"prune --no-timing small.safetensors --ratio 0.5 {DIGITS} -o none.safetensors {words}", folder)
     assert mentions in " ".join(said.split())
     assert not (folder / "none.safetensors").exists()
 
@@ -84,7 +89,8 @@ def test_a_choice_that_cannot_be(folder: Path, refused: Callable[..., str], word
 def test_blocks_go_and_are_said(folder: Path, succeeds: Run) -> None:
     succeeds(f"train resnet14 --epochs 1 {FEW} -o deep.safetensors", folder)
     said = succeeds(
-        f"prune deep.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o shallow.safetensors", folder
+        f"prune --no-timing deep.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o shallow.safetensors",
+        folder,
     )
     (drop,) = load(folder / "shallow.safetensors").card.edits
     assert isinstance(drop, Drop)
@@ -96,7 +102,7 @@ def test_blocks_go_and_are_said(folder: Path, succeeds: Run) -> None:
 
 
 def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) -> None:
-    said = succeeds(f"prune small.safetensors --ratio 0.5 {DIGITS} -o half.safetensors", folder).stdout
+    said = succeeds(f"prune --no-timing small.safetensors --ratio 0.5 {DIGITS} -o half.safetensors", folder).stdout
     assert "channels are left" not in said
 
 
@@ -104,14 +110,14 @@ def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) ->
 def test_indistill_gets_the_epochs_that_its_layers_take(
     folder: Path, succeeds: Run, knobs: str, epochs: list[int]
 ) -> None:
-    line = f"prune small.safetensors --ratio 0.5 {FEW} --recover indistill {knobs} -o layers.safetensors --force"
-    succeeds(line, folder)
+    line = f"prune --no-timing small.safetensors --ratio 0.5 {FEW} --recover indistill {knobs}"
+    succeeds(f"{line} -o layers.safetensors --force", folder)
     phases = load(folder / "layers.safetensors").card.lineage[-1]["phases"]
     assert phases == [["map1", epochs[0]], ["map2", epochs[1]], ["embedding", epochs[2]]]
 
 
 def test_other_methods_get_two_epochs(folder: Path, succeeds: Run) -> None:
-    succeeds(f"prune small.safetensors --ratio 0.5 {FEW} --recover okd -o okd.safetensors", folder)
+    succeeds(f"prune --no-timing small.safetensors --ratio 0.5 {FEW} --recover okd -o okd.safetensors", folder)
     assert load(folder / "okd.safetensors").card.lineage[-1]["phases"] == [["okd", 2]]
 
 
@@ -176,7 +182,7 @@ def test_a_budget_that_cannot_be_kept_writes_nothing(
 
 @pytest.mark.parametrize("option", ["--lr 0.1", "--set tau=2"])
 def test_options_of_a_training_need_a_method(folder: Path, edgepress: Run, option: str) -> None:
-    result = edgepress(f"prune small.safetensors --ratio 0.5 {DIGITS} {option} -o none.safetensors", folder)
+    result = edgepress(f"prune --no-timing small.safetensors --ratio 0.5 {DIGITS} {option} -o none.safetensors", folder)
     assert result.exit_code == 2
     assert (
         f"{option.split()[0]}: nothing is trained without --recover or --epochs; leave it out, or add --recover okd"

@@ -91,7 +91,7 @@ def test_json_is_one_object_and_the_epochs_are_told_elsewhere(tmp_path: Path, su
         ("benchmark student.onnx --rounds 10 -o new.json", {"schema", "contenders", "ratio"}),
         ("inspect student.onnx", {"network", "classes", "macs"}),
         (
-            "prune teacher.safetensors --ratio 0.5 --data digits -o new.safetensors",
+            "prune --no-timing teacher.safetensors --ratio 0.5 --data digits -o new.safetensors",
             {"output", "networks"},
         ),
     ],
