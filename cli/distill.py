@@ -113,6 +113,8 @@ def distill(
 
     plan, share = read_method(method, parse.read_settings(knobs)), _share(student)
     _refuse_ignored(plan, auxiliary, pruned=share is not None)
+    named = options.Plain(None, width, depth, arguments, stages)
+    small = parse.read_network(student, student_arch, named) if share is None else None
     fit = parse.read_fit(epochs, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
     fit = parse.replaying(fit, replayed)
     read = (teacher, Path(student), *((auxiliary,) if auxiliary else ()))
@@ -125,12 +127,12 @@ def distill(
     say.notes(images.notes)
     goal = goal or parse.task_for(images)
     job = Job(parse.command_line(), parse.read_run(goal, seed, refined, replayed), journal)
-    if share is not None:
+    if small is None:
+        assert share is not None
         learner = _cut_and_fitted(source, share, images, job.command)
         training = recovered(learner, source, Recovery(plan, fit), images, job)
         progress.say_result(progress.follow(training, output), output, before)
         return
-    small = parse.read_network(student, student_arch, options.Plain(None, width, depth, arguments, stages))
     learner = open_beside(f"--student {student}", small, images, seed=seed)
     long = parse.read_fit(auxiliary_epochs, lr, optimizer, "constant", batch_size=batch_size, refined=options.PLAINLY)
     between = Named(str(auxiliary), auxiliary_arch or "")

@@ -227,7 +227,7 @@ def test_a_data_set_that_is_not_there(workshop: Path, refused: Refused) -> None:
         ),
         (f"{DISTIL} --method okd --ratio 0.5", ("--ratio", "'okd' takes no auxiliary", "leave it out")),
         (f"{DISTIL} --auxiliary student.auxiliary.safetensors --ratio 0.75", ("--ratio", "finished already")),
-        (f"{CUT} --epochs 2", ("--epochs", "nothing is trained without --recover", "leave it out")),
+        (f"{CUT} --batch-size 2", ("--batch-size", "nothing is trained without --recover", "leave it out")),
         (f"{CUT} --lr 0.001", ("--lr", "without --recover")),
         (f"{CUT} --views 2 --cache 0", ("--views", "without --recover")),
         (f"{CUT} --set alpha=1", ("--set", "without --recover")),
