@@ -165,6 +165,8 @@ def prune(
     say.aside(_table(costs))
     proof = None if no_timing else prove(after, before)
     records = parse.stamped(proof.records()) if proof else []
+    if proof:
+        _warn_of_time(proof, budgets)
     layers = {name: share.channels for name, share in left.layers.items()}
     say.result(
         {"output": output, "ratio": ratio, "networks": costs, "layers": layers, "records": records},
@@ -198,6 +200,18 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
     if not ratio:
         raise PlanError(f"nothing has to be cut: the network has {' and '.join(one.words for one in budgets)} already")
     return ratio
+
+
+def _warn_of_time(proof: Proof, budgets: Budgets) -> None:
+    """Say where a bound of time that held during the search no longer does."""
+    from cli import say
+
+    advice = "measured once more; the bound is close, or the machine is busy: give a tighter one, or try again at rest"
+    took, gained = proof.latency_ms[1], proof.ratio.low
+    if budgets.max_latency is not None and took > budgets.max_latency:
+        say.warning(f"--max-latency {budgets.max_latency:g} ms: it takes {took:.4g} ms, {advice}")
+    if budgets.min_speedup is not None and gained < budgets.min_speedup:
+        say.warning(f"--min-speedup {budgets.min_speedup:g}: it is {gained:.3g}x at least, {advice}")
 
 
 def _won(proof: Proof, costs: dict[str, dict[str, Any]]) -> str:
