@@ -122,7 +122,6 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0 --blocks 2 --data digits -o shallow.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
-    from benchmarks.proof import prove
     from cli import parse, progress, say
     from cli.choosing import look, looks, read_choice, say_blocks, say_shares
     from compress.jobs import Job, Recovery, recovered
@@ -163,14 +162,11 @@ def prune(
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     costs = _costs(networks | ({"recovered": after} if recovery else {}), images)
     say.aside(_table(costs))
-    proof = None if no_timing else prove(after, before)
-    records = parse.stamped(proof.records()) if proof else []
-    if proof:
-        _warn_of_time(proof, budgets)
+    records, won = ([], []) if no_timing else _proven(after, before, budgets, costs)
     layers = {name: share.channels for name, share in left.layers.items()}
     say.result(
         {"output": output, "ratio": ratio, "networks": costs, "layers": layers, "records": records},
-        *([_won(proof, costs)] if proof else []),
+        *won,
         progress.written(output, stamp),
     )
 
@@ -200,6 +196,18 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
     if not ratio:
         raise PlanError(f"nothing has to be cut: the network has {' and '.join(one.words for one in budgets)} already")
     return ratio
+
+
+def _proven(
+    after: Checkpoint, before: Checkpoint, budgets: Budgets, costs: dict[str, dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The records of the two files held against each other, and a line about them."""
+    from benchmarks.proof import prove
+    from cli import parse
+
+    proof = prove(after, before)
+    _warn_of_time(proof, budgets)
+    return parse.stamped(proof.records()), [_won(proof, costs)]
 
 
 def _warn_of_time(proof: Proof, budgets: Budgets) -> None:
