@@ -12,7 +12,7 @@ from typing import Literal
 from benchmarks.measure.shipped import file_of, latencies
 from benchmarks.verdict import ratio as ratio_of
 from compress.checkpoint import Checkpoint
-from compress.errors import GateError
+from compress.errors import GateError, PlanError
 from exports.graph.census import network_census
 
 Quantity = Literal["parameters", "macs", "bytes", "latency", "speedup"]
@@ -68,9 +68,12 @@ class _Tried:
     networks: dict[float, Checkpoint] = field(default_factory=dict)
 
     def at(self, ratio: float) -> Checkpoint:
-        """The network with so much cut off; as it is at 0."""
+        """The network with so much cut off; as it is at 0, or where the ratio is too small to cut anything."""
         if ratio not in self.networks:
-            self.networks[ratio] = self.cut(ratio) if ratio else self.whole
+            try:
+                self.networks[ratio] = self.cut(ratio) if ratio else self.whole
+            except PlanError:
+                self.networks[ratio] = self.whole
         return self.networks[ratio]
 
 
@@ -96,7 +99,7 @@ def fit_budgets(
     ratio is found by what grows with them and is cheap to count, weights and MACs, and then measured, a few times.
 
     Args:
-        cut: Makes the network with a share of its channels cut off, in (0, 1).
+        cut: Makes the network with a share of its channels cut off, in (0, 1); PlanError where that is none.
         whole: The network as it is.
         budgets: At least one.
         say: Is told what was tried.
