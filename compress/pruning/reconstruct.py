@@ -126,11 +126,21 @@ def _solve(layer: Layer, rows: Tensor, targets: Tensor) -> None:
         mean_row, mean_wanted = rows.mean(dim=1, keepdim=True), wanted.mean(dim=1, keepdim=True)
         rows, wanted = rows - mean_row, wanted - mean_wanted
     weight = layer.weight.reshape(groups, -1, rows.shape[2]).mT
-    product = (rows.mT @ rows).double()
-    damping = DAMPING * product.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-12
-    factor = torch.linalg.cholesky(product + damping[:, None, None] * torch.eye(product.shape[1], dtype=torch.float64))
-    missing = (rows.mT @ (wanted - rows @ weight)).double()
-    weight = weight + torch.cholesky_solve(missing, factor).to(weight.dtype)
+    weight = weight + _change(rows, wanted - rows @ weight)
     layer.weight.copy_(weight.mT.reshape(layer.weight.shape))
     if layer.bias is not None:
         layer.bias.copy_((mean_wanted - mean_row @ weight).flatten())
+
+
+def _change(rows: Tensor, missing: Tensor) -> Tensor:
+    """(G, D, O) by which weights come nearest to what is missing (G, N, O), damped.
+
+    With X the rows and d the damping, (X'X + d)^-1 X' is X' (XX' + d)^-1: the smaller of the two is solved.
+    """
+    wide = rows.shape[1] < rows.shape[2]
+    product = (rows @ rows.mT if wide else rows.mT @ rows).double()
+    damping = DAMPING * rows.double().square().sum(dim=(1, 2)) / rows.shape[2] + 1e-12
+    factor = torch.linalg.cholesky(product + damping[:, None, None] * torch.eye(product.shape[1], dtype=torch.float64))
+    if wide:
+        return rows.mT @ torch.cholesky_solve(missing.double(), factor).to(rows.dtype)
+    return torch.cholesky_solve((rows.mT @ missing).double(), factor).to(rows.dtype)
