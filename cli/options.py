@@ -229,7 +229,7 @@ Keep = Annotated[
 ]
 Knobs = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KNOB=VALUE", help="A knob of the method; may be repeated.", rich_help_panel=METHOD),
+    words("--set", "KNOB=VALUE", help="A knob of the method; may be repeated.", group=METHOD),
 ]
 
 Width = Annotated[int | None, whole("--width", 1, help="Of the first block (cnn-s, cnn-a).", group=NETWORK)]
@@ -240,29 +240,29 @@ Arch = Annotated[
 ]
 Arguments = Annotated[
     list[str] | None,
-    typer.Option(
+    words(
         "--arg",
-        metavar="NAME=VALUE",
+        "NAME=VALUE",
         help="An argument of a network of timm: or FILE.py:FACTORY; may be repeated.",
-        rich_help_panel=NETWORK,
+        group=NETWORK,
     ),
 ]
 StageModules = Annotated[
     list[str] | None,
-    typer.Option(
+    words(
         "--stage",
-        metavar="NAME=MODULE",
+        "NAME=MODULE",
         help="Read a stage behind this module (see `edgepress inspect`), not where it was found; may be repeated.",
-        rich_help_panel=NETWORK,
+        group=NETWORK,
     ),
 ]
 Code = Annotated[
     list[Path] | None,
-    typer.Option(
+    words(
         "--code",
-        metavar="FILE.py",
+        "FILE.py",
         help="Run this file, where a checkpoint's network comes from it; may be repeated.",
-        rich_help_panel=NETWORK,
+        group=NETWORK,
     ),
 ]
 Edited = Annotated[

@@ -118,10 +118,10 @@ def _named(name: str, arch: str | None, plain: Plain) -> Named:
 
     sizes = {"width": plain.width, "depth": plain.depth}
     options = {key: value for key, value in sizes.items() if value is not None}
-    given = {key: _value(text) for key, text in _pairs("--arg", "NAME", plain.arguments).items()}
+    given = {key: _value(text) for key, text in read_pairs("--arg", "NAME", plain.arguments).items()}
     for key in options.keys() & given.keys():
         raise PlanError(f"--arg {key}: given with --{key}, too; leave one out")
-    return Named(name, arch or "", options | given, _pairs("--stage", "NAME", plain.stages, value="MODULE"))
+    return Named(name, arch or "", options | given, read_pairs("--stage", "NAME", plain.stages, value="MODULE"))
 
 
 def _value(text: str) -> int | float | bool | str:
@@ -181,10 +181,18 @@ def read_input(name: str) -> Input:
 
 def read_settings(words: Sequence[str] | None) -> dict[str, str]:
     """KNOB=VALUE words as a mapping; PlanError for a word without "=" or a knob named twice."""
-    return _pairs("--set", "KNOB", words)
+    return read_pairs("--set", "KNOB", words)
 
 
-def _pairs(flag: str, what: str, words: Sequence[str] | None, *, value: str = "VALUE") -> dict[str, str]:
+def read_pairs(flag: str, what: str, words: Sequence[str] | None, *, value: str = "VALUE") -> dict[str, str]:
+    """Words such as KEY=VALUE as a mapping; PlanError for one that is none, or a key that comes twice.
+
+    Args:
+        flag: The option that they were given with.
+        what: What a key is called.
+        words: As they were typed; None is no words.
+        value: What a value is called.
+    """
     settings: dict[str, str] = {}
     for word in words or ():
         key, sign, text = word.partition("=")
