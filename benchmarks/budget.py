@@ -210,14 +210,12 @@ def _size(checkpoint: Checkpoint, folder: Path) -> int:
 
 
 def _latency(checkpoint: Checkpoint, folder: Path) -> float:
-    networks = {"own": checkpoint}
-    files = {"own": file_of(checkpoint, folder, "own")}
-    return latencies(files, networks, sessions=SESSIONS, rounds=ROUNDS)["own"].median_ms
+    return latencies({"own": file_of(checkpoint, folder, "own")}, sessions=SESSIONS, rounds=ROUNDS)["own"].median_ms
 
 
 def _speedup(checkpoint: Checkpoint, whole: Checkpoint, folder: Path) -> float:
     """How many times as fast it is as the whole network, by the lower end of the interval."""
     networks = {"own": checkpoint, "whole": whole}
     files = {name: file_of(one, folder, name) for name, one in networks.items()}
-    taken = latencies(files, networks, sessions=SESSIONS, rounds=ROUNDS)
+    taken = latencies(files, sessions=SESSIONS, rounds=ROUNDS)
     return ratio_of(taken["whole"].wall_medians_ms, taken["own"].wall_medians_ms).low

@@ -55,7 +55,7 @@ def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         files = {name: file_of(one, Path(folder), name) for name, one in networks.items()}
         sizes = tuple(path.stat().st_size for path in files.values())
-        taken = latencies(files, networks, sessions=SESSIONS, rounds=ROUNDS)
+        taken = latencies(files, sessions=SESSIONS, rounds=ROUNDS)
     before, after = taken["before"], taken["after"]
     pairs = ((before.wall_medians_ms, after.wall_medians_ms), (before.cpu_medians_ms, after.cpu_medians_ms))
     ratios = {clock: ratio(*pair) for clock, pair in zip(CLOCKS, pairs, strict=True)}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from cli import options
 from compress.errors import PlanError
@@ -43,11 +41,11 @@ _Scope = Annotated[
 ]
 _LayerRatio = Annotated[
     list[str] | None,
-    typer.Option(
+    options.words(
         "--layer-ratio",
-        metavar="LAYER=X",
+        "LAYER=X",
         help="Another ratio for some stages or layers, such as layer4.*=0.7; may be repeated.",
-        rich_help_panel=options.METHOD,
+        group=options.METHOD,
     ),
 ]
 _Leave = Annotated[
@@ -124,12 +122,10 @@ def read_choice(chosen: Chosen, ratio: float | None, budgets: Sequence[object], 
     if looks(chosen) and not chosen.calibrate:
         what = "--blocks" if chosen.blocks else f"criterion {chosen.criterion}"
         raise PlanError(f"--calibrate 0: {what} has to look at images; give a number above 0, such as 256")
-    for scope in KNOWN:
-        if scope == chosen.scope:
-            ratios = read_ratios(chosen.layer_ratio or ())
-            leave = _listed(chosen.leave)
-            return Choice(chosen.criterion, scope, chosen.round, ratios, leave, blocks=chosen.blocks, seed=seed)
-    raise PlanError(unknown_name("--scope", chosen.scope, KNOWN))
+    if chosen.scope not in KNOWN:
+        raise PlanError(unknown_name("--scope", chosen.scope, KNOWN))
+    ratios, leave = _read_ratios(chosen.layer_ratio), _listed(chosen.leave)
+    return Choice(chosen.criterion, chosen.scope, chosen.round, ratios, leave, blocks=chosen.blocks, seed=seed)
 
 
 def looks(chosen: Chosen) -> bool:
@@ -139,19 +135,20 @@ def looks(chosen: Chosen) -> bool:
     return read_criterion(chosen.criterion).looks or chosen.blocks > 0
 
 
-def read_ratios(words: Iterable[str]) -> dict[str, float]:
+def _read_ratios(words: list[str] | None) -> dict[str, float]:
     """LAYER=X words as a mapping; PlanError for a word that is none, or a layer named twice."""
+    from cli.parse import read_pairs
+
     ratios: dict[str, float] = {}
-    for word in words:
-        layer, _, text = word.rpartition("=")
+    for layer, text in read_pairs("--layer-ratio", "LAYER", words, value="X").items():
         try:
             ratio = float(text)
         except ValueError:
             ratio = -1.0
-        if not layer or not 0 <= ratio < 1:
-            raise PlanError(f"--layer-ratio {word}: give it as LAYER=X, X from 0 to below 1, such as layer4.*=0.7")
-        if layer in ratios:
-            raise PlanError(f"--layer-ratio {layer}: given twice")
+        if not 0 <= ratio < 1:
+            raise PlanError(
+                f"--layer-ratio {layer}={text}: give it as LAYER=X, X from 0 to below 1, such as layer4.*=0.7"
+            )
         ratios[layer] = ratio
     return ratios
 
@@ -175,6 +172,16 @@ def look(checkpoint: Checkpoint, images: Dataset, chosen: Chosen) -> Calibration
         said = f"there are {len(images.train):,} training images, and all are looked at"
         say.notes([f"--calibrate {chosen.calibrate:,}: {said}"])
     return looked_at(checkpoint, images.train, chosen.calibrate)
+
+
+def fitted(small: Checkpoint, before: Checkpoint, seen: Calibration, command: str) -> Checkpoint:
+    """What is left of a network, fitted on what was looked at; where it is not, that is said."""
+    from cli import say
+    from compress.smaller import mended
+
+    made, unfitted = mended(small, before, seen, command)
+    say.notes([f"layers are not fitted, but have new statistics: {unfitted}"] if unfitted else [])
+    return made
 
 
 def say_blocks(small: Checkpoint, before: Checkpoint) -> None:

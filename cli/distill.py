@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from compress.recipes import Method
 
 PRUNED = "pruned:"
-LOOKED_AT = 256  # training images on which a pruned student is fitted before it learns
 
 _Student = Annotated[
     str,
@@ -157,14 +156,10 @@ def _share(student: str) -> float | None:
 
 
 def _cut_and_fitted(teacher: Checkpoint, share: float, images: Dataset, command: str) -> Checkpoint:
-    from cli import say
-    from compress.smaller import cut, mended
-    from exports.source import calibration
+    from cli.choosing import LEAST_NORMS, fitted, look
+    from compress.smaller import cut
 
-    small = cut(teacher, share, command)
-    learner, unfitted = mended(small, teacher, calibration(teacher.card, images.train, LOOKED_AT), command)
-    say.notes([f"layers are not fitted, but have new statistics: {unfitted}"] if unfitted else [])
-    return learner
+    return fitted(cut(teacher, share, command), teacher, look(teacher, images, LEAST_NORMS), command)
 
 
 def _refuse_ignored(plan: Method, auxiliary: Path | None, *, pruned: bool) -> None:

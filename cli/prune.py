@@ -123,11 +123,11 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
-    from cli.choosing import look, looks, read_choice, say_blocks, say_shares
+    from cli.choosing import fitted, look, looks, read_choice, say_blocks, say_shares
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
     from compress.pruning import NOTHING, followed, shares_left
-    from compress.smaller import cut_at, mended, scored
+    from compress.smaller import cut_at, scored
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
@@ -149,9 +149,7 @@ def prune(
     say_shares(left, ratio, choice, whole=followed(before.network.model))
     networks = {"before": before, "cut": small}
     if looked_at.batches:
-        small, unfitted = mended(small, before, [batch for batch, _ in looked_at.batches], job.command)
-        say.notes([f"layers are not fitted, but have new statistics: {unfitted}"] if unfitted else [])
-        networks["fitted"] = small
+        small = networks["fitted"] = fitted(small, before, looked_at, job.command)
     recovery = None
     if method is not None:
         count = epochs or method.fewest_epochs(small.network) + 1

@@ -21,6 +21,7 @@ from compress.pruning import (
     Choice,
     Scored,
     apply,
+    enough,
     kept_channels,
     reconstruct,
     reestimate,
@@ -102,7 +103,13 @@ def cut_at(
     cuts = found.at(ratio)
     network = apply(checkpoint.network, cuts, blank_image(checkpoint.card))
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
-    step = {"command": command, "ratio": ratio, **found.choice.to_dict(), **_seen(calibration), "versions": versions()}
+    step = {
+        "command": command,
+        "ratio": ratio,
+        **found.choice.to_dict(),
+        **_seen(calibration.images),
+        "versions": versions(),
+    }
     return Checkpoint(network, card).with_step(step)
 
 
@@ -128,13 +135,12 @@ def looked_at(checkpoint: Checkpoint, split: Split, count: int) -> Calibration:
     return Calibration(batches, loss if terms else None)
 
 
-def _seen(calibration: Calibration) -> dict[str, object]:
+def _seen(images: Sequence[Tensor]) -> dict[str, object]:
     """The entry of lineage about the images that were looked at, if any were."""
-    images = [images for images, _ in calibration.batches]
     return {CALIBRATION: {"images": sum(map(len, images)), "sha256": images_digest(images)}} if images else {}
 
 
-def mended(small: Checkpoint, whole: Checkpoint, images: Sequence[Tensor], command: str) -> tuple[Checkpoint, str]:
+def mended(small: Checkpoint, whole: Checkpoint, calibration: Calibration, command: str) -> tuple[Checkpoint, str]:
     """A copy of a pruned network that says again, as nearly as it can, what it said when it was whole; without labels.
 
     Its layers are fitted anew, see `compress.pruning.reconstruct`. Where its calls cannot be followed, its batch-norm
@@ -143,13 +149,13 @@ def mended(small: Checkpoint, whole: Checkpoint, images: Sequence[Tensor], comma
     Args:
         small: Cut out of `whole`; left as it is.
         whole: Only read.
-        images: Batches (B, C, H, W) of normalised images.
+        calibration: With images; of large ones only the first are taken, see `compress.pruning.enough`.
         command: What the user typed, for the lineage.
 
     Returns:
         The network; and why its layers were not fitted, or "" if they were.
     """
-    made, why = copy.deepcopy(small.network), ""
+    made, images, why = copy.deepcopy(small.network), enough(calibration.images), ""
     cuts = small.card.cuts[len(whole.card.cuts) :]
     kept = kept_channels(whole.network, cuts, blank_image(whole.card))
     try:
@@ -157,8 +163,7 @@ def mended(small: Checkpoint, whole: Checkpoint, images: Sequence[Tensor], comma
     except Uncuttable as reason:
         why = str(reason)
         done = {"new_statistics": reestimate(made.model, images)}
-    looked_at = {CALIBRATION: {"images": sum(map(len, images)), "sha256": images_digest(images)}}
-    step = {"command": command, **done, **looked_at, "versions": versions()}
+    step = {"command": command, **done, **_seen(images), "versions": versions()}
     return Checkpoint(made, replace(small.card, weights="")).with_step(step), why
 
 
@@ -194,7 +199,7 @@ def quantized(
         "layers_by_bits": bits,
         "rounding": rounding,
         **({"activation_grids": len(activations), **asdict(static)} if activations else {}),
-        **({CALIBRATION: {"images": sum(map(len, images)), "sha256": images_digest(images)}} if images else {}),
+        **_seen(images),
         "versions": versions(),
     }
     return Checkpoint(network, card).with_step(step)

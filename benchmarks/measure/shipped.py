@@ -18,19 +18,18 @@ def file_of(checkpoint: Checkpoint, folder: Path, name: str) -> Path:
     return path
 
 
-def latencies(
-    files: Mapping[str, Path], networks: Mapping[str, Checkpoint], *, sessions: int, rounds: int
-) -> dict[str, Latency]:
+def latencies(files: Mapping[str, Path], *, sessions: int, rounds: int) -> dict[str, Latency]:
     """Name to the latency of one image in the runtime of its format, at one thread; all files take turns.
 
     Args:
-        files: Exported files by name.
-        networks: What each was exported from.
+        files: Files by name, each with its card.
         sessions: How often each file is opened.
         rounds: How often each session has its turn.
     """
     calls: dict[str, list[Call]] = {name: [] for name in files}
     for _ in range(sessions):
         for name, path in files.items():
-            calls[name].append(format_of(path).read(path).bind(noise(networks[name].card, 1)))
+            opened = format_of(path).read(path)
+            assert opened.card is not None
+            calls[name].append(opened.bind(noise(opened.card, 1)))
     return measure(calls, rounds=rounds)

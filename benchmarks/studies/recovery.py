@@ -39,18 +39,18 @@ from compress.phase import OPTIMIZERS, Fit, Lesson
 from compress.pruning import show_survivors
 from compress.recipes import read_method
 from compress.schedule import Schedule
-from compress.smaller import cut, mended
+from compress.smaller import cut, looked_at, mended
 from compress.stages import Staged, feature_shapes
 from compress.tasks import TASKS
 from compress.training.engine import Run, run
 from exports.graph.census import network_census
-from exports.source import calibration
 
 SCHEMA = "edgepress-recovery/1"
 CALIBRATION = 256
 THEIRS = "torch-pruning + no_teacher"
 PLAIN = ("no_teacher", "okd", "pkt", "simultaneous")
-FITTED = "fit + "
+FIT = "fit"
+FITTED = f"{FIT} + "
 USUAL = f"{FITTED}okd"
 WAYS = (*PLAIN, THEIRS, USUAL)
 RATES = {USUAL: 3e-4}  # as the command has it; 1e-3 for all that was not fitted
@@ -84,7 +84,7 @@ class Scene:
 
     def start(self, way: str) -> Checkpoint:
         """The network that a way begins with."""
-        return self.theirs if way == THEIRS else self.fitted if way.startswith(FITTED) else self.cut
+        return self.theirs if way == THEIRS else self.fitted if way.startswith(FIT) else self.cut
 
 
 def _scene(whole: Checkpoint, data: str, setting: Setting, ratio: float, seed: int) -> Scene:
@@ -92,7 +92,7 @@ def _scene(whole: Checkpoint, data: str, setting: Setting, ratio: float, seed: i
     images = data_for(whole.card, data, options)
     small = cut(whole, ratio, "edgepress prune")
     start = time.process_time()
-    fitted, why = mended(small, whole, calibration(whole.card, images.train, CALIBRATION), "edgepress prune")
+    fitted, why = mended(small, whole, looked_at(whole, images.train, CALIBRATION), "edgepress prune")
     spent = time.process_time() - start
     assert not why, why
     return Scene(whole, images, small, fitted, _by_torch_pruning(whole, small), spent)
@@ -151,10 +151,10 @@ def study(
         for seed in range(seeds):
             known = {run["way"]: run for run in done if (run["setting"], run["seed"]) == (number, seed)}
             scene = None if len(known) == len(WAYS) + 2 else _scene(whole, data, setting, ratio, seed)
-            for way in ("cut", "fit", *WAYS):
+            for way in ("cut", FIT, *WAYS):
                 if way not in known:
                     assert scene is not None
-                    first = known["no_teacher"]["cpu_s"] if way not in ("cut", "fit", PLAIN[0]) else None
+                    first = known["no_teacher"]["cpu_s"] if way not in ("cut", FIT, PLAIN[0]) else None
                     facts = {"ratio": ratio, "images": len(scene.images.train), "fit_s": scene.fit_s}
                     known[way] = {"setting": number, "seed": seed, **facts, **_run(scene, setting, way, first, seed)}
                     with runs.open("a", encoding="utf-8") as file:
@@ -164,8 +164,8 @@ def study(
 
 def _run(scene: Scene, setting: Setting, way: str, budget: float | None, seed: int) -> dict[str, Any]:
     """One way, in as many epochs as come nearest to the CPU seconds that it has."""
-    if way in ("cut", "fit"):
-        return {"way": way, "epochs": 0, **_recover(scene, f"{FITTED}x" if way == "fit" else way, 0, seed)}
+    if way in ("cut", FIT):
+        return {"way": way, "epochs": 0, **_recover(scene, way, 0, seed)}
     epochs = setting.epochs
     if budget is not None:
         left = budget - (scene.fit_s if way.startswith(FITTED) else 0.0)
@@ -190,7 +190,7 @@ def document(
 
 
 def _summary(setting: Setting, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    scores = {way: {run["seed"]: run["score"] for run in runs if run["way"] == way} for way in ("cut", "fit", *WAYS)}
+    scores = {way: {run["seed"]: run["score"] for run in runs if run["way"] == way} for way in ("cut", FIT, *WAYS)}
     rows = []
     for way in WAYS:
         own = [run for run in runs if run["way"] == way]
@@ -211,7 +211,7 @@ def _summary(setting: Setting, runs: Sequence[Mapping[str, Any]]) -> dict[str, A
         **facts,
         "epochs": setting.epochs,
         "cut": scores["cut"],
-        "fitted": scores["fit"],
+        "fitted": scores[FIT],
         "fit_s": fit_s,
         "rows": rows,
     }

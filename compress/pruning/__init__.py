@@ -5,7 +5,7 @@ from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import MULTIPLE, SCOPES, USUAL, Choice
 from compress.pruning.importance import by_chance, filter_norms, largest
 from compress.pruning.plan import Scored, prune, score
-from compress.pruning.reconstruct import reconstruct
+from compress.pruning.reconstruct import enough, reconstruct
 from compress.pruning.scores import CRITERIA, read_criterion
 from compress.pruning.shares import Share, Shares, shares_left
 from compress.pruning.statistics import reestimate
@@ -29,6 +29,7 @@ __all__ = [
     "Surgery",
     "apply",
     "by_chance",
+    "enough",
     "filter_norms",
     "followed",
     "kept_channels",

@@ -34,6 +34,11 @@ class Calibration:
     batches: Sequence[tuple[Tensor, Tensor]] = ()
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
+    @property
+    def images(self) -> list[Tensor]:
+        """The images of each batch."""
+        return [images for images, _ in self.batches]
+
 
 NOTHING = Calibration()
 

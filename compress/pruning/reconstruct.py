@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,7 +17,15 @@ Layer = nn.Conv2d | nn.Linear
 
 LEAST_ROWS = 4_096
 ROWS_A_WEIGHT = 4  # positions looked at for each weight of a filter; more change little
+MOST_PIXELS = 2**22  # of all images: their features are kept in memory, where two networks read them on
 DAMPING = 0.01  # of the mean square of what meets a weight: how firmly the weights stay where they are
+
+
+def enough(batches: Sequence[Tensor]) -> list[Tensor]:
+    """The first batches (B, C, H, W), one at least, that have no more than `MOST_PIXELS` in all."""
+    pixels = accumulate(len(batch) * batch.shape[2] * batch.shape[3] for batch in batches)
+    count = sum(so_far <= MOST_PIXELS for so_far in pixels)
+    return list(batches[: max(count, 1)])
 
 
 @torch.no_grad()

@@ -15,11 +15,10 @@ from compress.data import Dataset
 from compress.edits import Cut, Drop
 from compress.graph import Uncuttable
 from compress.models import Architecture, build
-from compress.pruning import apply, kept_channels, prune, reconstruct, reestimate
-from compress.smaller import cut, mended
+from compress.pruning import apply, enough, kept_channels, prune, reconstruct, reestimate
+from compress.smaller import cut, looked_at, mended
 from compress.stages import Stage, Staged
 from compress.tasks import CLASSIFICATION
-from exports.source import calibration
 
 IMAGE = torch.zeros(1, 2, 6, 6)
 
@@ -165,7 +164,7 @@ def test_statistics_are_those_of_all_images() -> None:
 
 def test_a_mended_network_knows_more_and_says_what_it_looked_at(teacher: Checkpoint, digits: Dataset) -> None:
     small = cut(teacher, 0.5, "edgepress prune")
-    images = calibration(teacher.card, digits.train, 100)
+    images = looked_at(teacher, digits.train, 100)
     before = state_of(small.network)
     better, why = mended(small, teacher, images, "edgepress prune")
     assert why == ""
@@ -181,9 +180,16 @@ def test_a_mended_network_knows_more_and_says_what_it_looked_at(teacher: Checkpo
 def test_what_cannot_be_fitted_has_new_statistics(digits: Dataset, teacher: Checkpoint) -> None:
     fickle = Staged(Fickle(1), (Stage("logits", "last", ("last",), 4),))
     whole = replace(teacher, network=fickle)
-    images = calibration(teacher.card, digits.train, 64)
+    images = looked_at(teacher, digits.train, 64)
     small = replace(whole, network=copy.deepcopy(fickle))
     made, why = mended(small, whole, images, "edgepress prune")
     assert "torch.fx cannot trace it" in why
     assert made.card.lineage[-1]["new_statistics"] == 1
     assert not torch.equal(made.network.model.get_buffer("norm.running_mean"), torch.zeros(8))
+
+
+def test_of_large_images_the_first_are_enough() -> None:
+    batches = [torch.zeros(8, 1, 512, 512), torch.zeros(8, 1, 512, 512), torch.zeros(1, 1, 8, 8)]
+    assert [len(batch) for batch in enough(batches)] == [8, 8]
+    assert enough([torch.zeros(40, 1, 512, 512)])[0].shape[0] == 40
+    assert len(enough([torch.zeros(64, 3, 64, 64)] * 4)) == 4
