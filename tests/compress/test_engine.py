@@ -57,10 +57,10 @@ def test_a_report_says_what_happened(digits: Dataset, varied_digits: Dataset, ma
 
 
 def test_the_cpu_seconds_of_all_epochs_are_those_of_the_run(digits: Dataset, make_fit: MakeFit, guide: Staged) -> None:
+    plan = [Phase("p", (CE, kd(4.0, 1.0)), make_fit(3))]
+    list(run(plan, make_student(), digits, Run(CLASSIFICATION), teacher=guide))  # what is imported once is paid here
     start = time.process_time()
-    reports = list(
-        run([Phase("p", (CE, kd(4.0, 1.0)), make_fit(3))], make_student(), digits, Run(CLASSIFICATION), teacher=guide)
-    )
+    reports = list(run(plan, make_student(), digits, Run(CLASSIFICATION), teacher=guide))
     spent = time.process_time() - start
     assert all(report.cpu_s > 0 for report in reports)
     assert 0.5 * spent < sum(report.cpu_s for report in reports) < spent + 0.1
