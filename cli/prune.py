@@ -185,14 +185,14 @@ def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) ->
     """What to recover with, if at all; the options of a recovery are refused where there is none."""
     from cli import parse
     from cli.typed import refuse
-    from compress.recipes import read_method
+    from compress.recipes import for_recovery, read_method
 
     if recover is None and epochs is None:
         refuse(
             _OF_RECOVERY, f"nothing is trained without --recover or --epochs; leave it out, or add --recover {USUAL}"
         )
         return None
-    return read_method(recover or USUAL, parse.read_settings(knobs))
+    return for_recovery(read_method(recover or USUAL, parse.read_settings(knobs)))
 
 
 def _shared(epochs: int | None, fewest: int, steps: int) -> list[int]:
