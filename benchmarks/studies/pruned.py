@@ -27,9 +27,9 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import script
+from benchmarks.document import save
 from benchmarks.measure.latency import Latency
 from benchmarks.measure.shipped import file_of, latencies
-from benchmarks.pages import terminal
 from benchmarks.pages.front import draw_front
 from benchmarks.studies.scene import CUT, FIT, THEIRS, USUAL, WAYS, Scene, new_scene, recover
 from benchmarks.studies.summary import spread_text
@@ -235,7 +235,7 @@ def main(
         typer.echo(json.dumps(made), err=True)
         runs.append(made)
     found = document(opened, others, terms, runs)
-    terminal.save(found, output, force=force)
+    save(found, output, force=force)
     section = markdown(found)
     typer.echo(section)
     if page is not None:

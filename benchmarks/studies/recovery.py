@@ -25,7 +25,7 @@ import typer
 
 from benchmarks import script
 from benchmarks.budget import Budget, fit_budgets
-from benchmarks.pages import terminal
+from benchmarks.document import save
 from benchmarks.studies.scene import CUT, FIT, FITTED, PLAIN, USUAL, WAYS, Scene, macs, new_scene, recover
 from benchmarks.studies.summary import paired, spread_text
 from benchmarks.studies.table import write_section
@@ -184,7 +184,7 @@ def main(
         typer.echo(json.dumps(one), err=True)
         runs.append(one)
     found = document(whole, teacher, data, settings, runs)
-    terminal.save(found, output, force=force)
+    save(found, output, force=force)
     section = markdown(found)
     typer.echo(section)
     if page is not None:
