@@ -12,11 +12,13 @@ from typing import Any
 
 from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
 from benchmarks.costs import size
+from benchmarks.derive import derive
 from benchmarks.document import SCHEMA
 from benchmarks.measure.latency import Call, Clocks, Latency, measure
-from benchmarks.measure.pairs import Judged, decided, held_against
+from benchmarks.measure.pairs import Judged, decided, held_against, scores
 from benchmarks.measure.quality import quality
-from benchmarks.verdict import LEVEL, POWER, Verdict, interval, judge, ratio
+from benchmarks.raw import Raw
+from benchmarks.verdict import LEVEL, POWER
 from compress import evidence
 from compress.data import DataOptions
 from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError
@@ -25,7 +27,6 @@ from compress.opening import Named
 from exports import format_of
 
 COUNTS = ("parameters", "values", "macs")
-WALL, CPU = "wall time", "CPU time"
 SESSIONS_BYTES = 512_000_000
 CPU_STEPS_A_TURN = 100
 UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError)  # one of several files may fail so
@@ -56,12 +57,12 @@ class Measured:
 
     Attributes:
         contender: The file, opened.
-        latency: In turn with all others.
-        judged: What it said of the test split; None without data.
+        raw: Every time, and every decision on the test split where it decides images.
+        judged: What it said of the test split by the metrics of another task; None without data.
     """
 
     contender: Contender
-    latency: Latency
+    raw: Raw
     judged: Judged | None
 
 
@@ -122,11 +123,11 @@ def compare(
         say(f"timing, {protocol.rounds} rounds")
         taken = _latencies(contenders, protocol)
         say("measuring quality")
-        measured = {at: Measured(one, taken[at], _judged(one)) for at, one in contenders.items()}
+        counts = _cpu_time_counts(protocol)
+        measured = {at: _measured(one, taken[at], cpu_counts=counts) for at, one in contenders.items()}
         base = None if baseline is None else measured[baseline]
         told = [
-            _file(measured[at], base, cpu=_cpu_time_counts(protocol)) if at in measured else _left_out(one, reasons[at])
-            for at, one in enumerate(given)
+            _file(measured[at], base) if at in measured else _left_out(one, reasons[at]) for at, one in enumerate(given)
         ]
     document = {
         "schema": SCHEMA,
@@ -179,23 +180,25 @@ def _cpu_time_counts(protocol: Protocol) -> bool:
     return protocol.threads == 1 and Clocks().cpu_step_ns() * CPU_STEPS_A_TURN <= protocol.turn_ms * 1e6
 
 
-def _judged(contender: Contender) -> Judged | None:
+def _measured(contender: Contender, latency: Latency, *, cpu_counts: bool) -> Measured:
     exported, images = contender.exported, contender.data
     if images is None:
-        return None
-    decisions, labels = decided(exported, images) or (None, None)
-    return Judged(exported, images, quality(exported, images), decisions, labels)
+        return Measured(contender, Raw(latency, cpu_counts), None)
+    answered = decided(exported, images)
+    if answered is None:
+        judged = Judged(exported, images, quality(exported, images))
+        return Measured(contender, Raw(latency, cpu_counts), judged)
+    return Measured(contender, Raw(latency, cpu_counts, *answered), None)
 
 
-def _file(one: Measured, base: Measured | None, *, cpu: bool) -> dict[str, Any]:
-    contender = one.contender
+def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
+    contender, held = one.contender, base is not None and base is not one
     digest = contender.exported.sha256
-    records, verdict = [*_costs(one, cpu=cpu), *_scores(one)], None
-    if base is not None and base is not one:
-        more, verdict = _ratios(one, base, cpu=cpu)
-        records += more
-        if one.judged is not None and base.judged is not None:
-            records += held_against(one.judged, base.judged)
+    derived = derive(one.raw, base.raw if base is not None and held else None)
+    records = [*_costs(contender), *derived.records, *(scores(one.judged) if one.judged else ())]
+    if held and base is not None and one.judged is not None and base.judged is not None:
+        records += held_against(one.judged, base.judged)
+    verdict = derived.verdict
     return {
         "name": str(contender.given),
         "sha256": digest,
@@ -205,7 +208,7 @@ def _file(one: Measured, base: Measured | None, *, cpu: bool) -> dict[str, Any]:
         "task": contender.task.name,
         "metric": contender.task.headline,
         "records": [{**record.to_dict(), "sha256": digest} for record in records],
-        "verdict": None if verdict is None else {"kind": verdict.kind, "words": verdict.words},
+        "verdict": None if verdict is None else verdict.to_dict(),
         "reason": "",
     }
 
@@ -214,43 +217,12 @@ def _left_out(given: Named, reason: str) -> dict[str, Any]:
     return {"name": given.name, "records": [], "verdict": None, "reason": reason}
 
 
-def _costs(one: Measured, *, cpu: bool) -> Iterator[Record]:
-    counts, taken = size(one.contender.exported), one.latency
+def _costs(contender: Contender) -> Iterator[Record]:
+    counts = size(contender.exported)
     for name in COUNTS:
         if counts[name] is not None:
             yield Record(name, counts[name])
     yield Record("size", counts["size_bytes"], unit="bytes")
-    yield Record("latency", taken.median_ms, *interval(taken.wall_medians_ms), n=len(taken.wall_ms), unit="ms")
-    for percent in (95, 99, 20):
-        yield Record(f"latency_p{percent}", taken.percentile_ms(percent), n=taken.wall_ms.size, unit="ms")
-    yield Record("latency_min", float(taken.wall_ms.min()), n=taken.wall_ms.size, unit="ms")
-    if cpu:
-        least, most = interval(taken.cpu_medians_ms)
-        yield Record("latency_cpu", taken.cpu_median_ms, least, most, n=len(taken.cpu_ms), unit="ms")
-
-
-def _scores(one: Measured) -> Iterator[Record]:
-    found = one.judged.quality if one.judged else None
-    if found is None:
-        return
-    names = found["all"]
-    for name, value in names.items():
-        if not name.endswith(("_low", "_high")):
-            ends = names.get(f"{name}_low"), names.get(f"{name}_high")
-            yield Record(name, value, *ends, n=found["samples"], unit="share")
-
-
-def _ratios(one: Measured, base: Measured, *, cpu: bool) -> tuple[list[Record], Verdict]:
-    own, other = one.latency, base.latency
-    ratios = {WALL: ratio(other.wall_medians_ms, own.wall_medians_ms)}
-    if cpu:
-        ratios[CPU] = ratio(other.cpu_medians_ms, own.cpu_medians_ms)
-    records = [
-        Record(name, found.value, found.low, found.high, n=len(own.wall_ms), unit="x")
-        for name, found in zip(("speedup", "speedup_cpu"), ratios.values(), strict=False)
-    ]
-    least = max(found.least for found in ratios.values())
-    return [*records, Record("least_speedup", 1 + least, unit="x")], judge(ratios)
 
 
 def _protocol(protocol: Protocol, contenders: list[Contender]) -> dict[str, Any]:
@@ -273,7 +245,13 @@ def _data(contender: Contender) -> dict[str, Any] | None:
     data = contender.data
     if data is None:
         return None
-    return {"name": data.name, "fingerprint": data.fingerprint, "split": "test", "samples": len(data.test)}
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "split": "test",
+        "samples": len(data.test),
+        "classes": list(data.classes),
+    }
 
 
 def _warnings(where: dict[str, Any], contenders: list[Contender], protocol: Protocol) -> list[str]:

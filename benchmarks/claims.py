@@ -74,6 +74,23 @@ class Verdict:
         return {name: getattr(self, name) for name in ("file", "claim", "bound", "held", "sentence")}
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a claim is held against, in its unit.
+
+    Attributes:
+        value: What was measured.
+        least: What it may be at least; None where there is no interval.
+        most: What it may be at most, likewise.
+        sure: It was counted, and not estimated.
+    """
+
+    value: float
+    least: float | None
+    most: float | None
+    sure: bool
+
+
 def check_possible(claims: Iterable[str], *, paired: bool, scored: bool) -> None:
     """Nothing, once a benchmark can show all claims.
 
@@ -130,20 +147,50 @@ def lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
         yield f"{one.held:<10} {one.sentence}"
 
 
-def _held(file: File, name: str, bound: float) -> Verdict:
+def look(file: File, name: str) -> Seen | None:
+    """What a benchmark says of a file on what a claim is about; None where it was not measured.
+
+    Args:
+        file: Of a document.
+        name: A key of `BOUNDS`.
+    """
     about = BOUNDS[name]
-    quantity = about.quantity or file.get("metric") or ""
-    found = record(file, quantity)
-    asked = f"{'at most' if about.most else 'at least'} {_amount(bound, about.unit)}"
-    called = f"{file['name']}: {about.words or quantity or 'score'}"
+    found = record(file, about.quantity or file.get("metric") or "")
     if found is None:
-        return Verdict(file["name"], name, bound, "not shown", f"{called} was not measured, asked: {asked}")
+        return None
     sure = found["n"] is None
-    least, most = _ends(file, found, about, sure=sure)
-    held = _said(about, bound, least, most)
-    ends = "" if sure else ", without an interval" if least is None else f" [{_number(least)}, {_number(most)}]"
-    value = _amount(about.scale * found["value"], about.unit)
-    return Verdict(file["name"], name, bound, held, f"{called} {value}{ends}, asked: {asked}")
+    return Seen(about.scale * found["value"], *_ends(file, found, about, sure=sure), sure)
+
+
+def number_text(value: float | None) -> str:
+    """A number in four digits, or whole where it is large; "?" for none."""
+    if value is None:
+        return "?"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def asked_text(name: str, bound: float) -> str:
+    """What a claim asks: "at most 0.49 ms"."""
+    about = BOUNDS[name]
+    return f"{'at most' if about.most else 'at least'} {_amount(bound, about.unit)}"
+
+
+def _held(file: File, name: str, bound: float) -> Verdict:
+    about, seen, asked = BOUNDS[name], look(file, name), asked_text(name, bound)
+    called = f"{file['name']}: {about.words or about.quantity or file.get('metric') or 'score'}"
+    if seen is None:
+        return Verdict(file["name"], name, bound, "not shown", f"{called} was not measured, asked: {asked}")
+    held = _said(about, bound, seen.least, seen.most)
+    value = _amount(seen.value, about.unit)
+    return Verdict(file["name"], name, bound, held, f"{called} {value}{_ends_text(seen)}, asked: {asked}")
+
+
+def _ends_text(seen: Seen) -> str:
+    if seen.sure:
+        return ""
+    if seen.least is None:
+        return ", without an interval"
+    return f" [{number_text(seen.least)}, {number_text(seen.most)}]"
 
 
 def _ends(file: File, found: Mapping[str, Any], about: Bound, *, sure: bool) -> tuple[float, float] | tuple[None, None]:
@@ -164,10 +211,4 @@ def _said(about: Bound, bound: float, least: float | None, most: float | None) -
 
 
 def _amount(value: float | None, unit: str) -> str:
-    return f"{_number(value)} {unit}".rstrip()
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "?"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{number_text(value)} {unit}".rstrip()

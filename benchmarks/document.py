@@ -7,7 +7,7 @@ The document of schema "edgepress-benchmark/4":
     command     what was typed; "" where it was called from Python
     machine     see compress.evidence.describe, the environment of all records; the load average is that before them
     protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power
-    data        name, fingerprint, split, samples; or null when quality was not measured
+    data        name, fingerprint, split, samples, classes; or null when quality was not measured
     baseline    the place, from 0, of the file that the others are held against; or null for a file alone
     files       in the order in which they were given; each with
         name        its path as it was given
@@ -37,10 +37,12 @@ The document of schema "edgepress-benchmark/4":
     claims      see benchmarks.claims
     samples     file and sha256 of the raw samples beside it, see benchmarks.samples; or null
     warnings    sentences about what makes the numbers doubtful
+    digest      of all that stands above, see `digest`; only once it is a file
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,8 +85,18 @@ def save(document: Document, path: Path, *, force: bool = False) -> Path:
     Raises:
         OutputError: The target may not or cannot be written.
     """
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return write_text(path, text, force=force)
+    return write_text(path, text(document), force=force)
+
+
+def text(document: Document) -> str:
+    """A document as indented JSON, as it stands in a file."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def digest(document: Document) -> str:
+    """The hexadecimal SHA-256 of a document without its digest, so that a change of it is noticed."""
+    rest = {name: part for name, part in document.items() if name != "digest"}
+    return hashlib.sha256(text(rest).encode()).hexdigest()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -96,11 +108,28 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path} is not a file; give one that `edgepress benchmark -o` wrote")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
+    return parse(content, str(path))
+
+
+def parse(content: str, name: str) -> dict[str, Any]:
+    """The benchmark in a text.
+
+    Args:
+        content: JSON.
+        name: What it is called where something is wrong with it.
+
+    Raises:
+        DataError: There is none.
+    """
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise DataError(f"{name} is not JSON: {error}") from error
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA:
-        raise DataError(f"{path}: its schema is {schema!r}; give a benchmark, {SCHEMA!r}: measure it anew")
+        raise DataError(f"{name}: its schema is {schema!r}; give a benchmark, {SCHEMA!r}: measure it anew")
     assert isinstance(found, dict)
     return found

@@ -1,12 +1,15 @@
 """The raw samples of a benchmark, every time and every decision, so that its verdicts can be derived anew.
 
-A .npz file with, for the file at place I, `I/wall_ms` (sessions, rounds, calls) and `I/cpu_ms` (sessions, rounds),
-milliseconds; where it decides images, also `I/decisions` (N,) and, once, `labels` (N,).
+A .npz file with, for the file at place I, `I/wall_ns` (sessions, rounds, calls), whole nanoseconds, and, where CPU
+time counts, `I/cpu_ms` (sessions, rounds), milliseconds; where it decides images, also `I/decisions` (N,) and, once,
+`labels` (N,). Whole numbers are of the smallest type that holds them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bench import Measured
+from benchmarks.document import read
+from benchmarks.measure.latency import Latency
+from benchmarks.raw import Raw, smallest
+from compress.errors import DataError
 from compress.files import write_whole
+
+NS_A_MS = 1e6
 
 
 def samples_path(document: Path) -> Path:
@@ -23,11 +31,11 @@ def samples_path(document: Path) -> Path:
     return document.with_suffix(".samples.npz")
 
 
-def save_samples(measured: Mapping[int, Measured], path: Path, *, force: bool = False) -> dict[str, Any]:
+def save_samples(raws: Mapping[int, Raw], path: Path, *, force: bool = False) -> dict[str, Any]:
     """What a document says of its raw samples, once they are written: file and sha256.
 
     Args:
-        measured: By the place of the file.
+        raws: By the place of the file.
         path: Where they go.
         force: Allow a file that already exists to be replaced.
 
@@ -35,10 +43,12 @@ def save_samples(measured: Mapping[int, Measured], path: Path, *, force: bool = 
         OutputError: The file may not or cannot be written.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    for at, one in measured.items():
-        arrays[f"{at}/wall_ms"], arrays[f"{at}/cpu_ms"] = one.latency.wall_ms, one.latency.cpu_ms
-        if one.judged is not None and one.judged.decisions is not None and one.judged.labels is not None:
-            arrays[f"{at}/decisions"], arrays["labels"] = one.judged.decisions, one.judged.labels
+    for at, one in raws.items():
+        arrays[f"{at}/wall_ns"] = smallest(np.rint(one.latency.wall_ms * NS_A_MS))
+        if one.cpu_counts:
+            arrays[f"{at}/cpu_ms"] = one.latency.cpu_ms
+        if one.answered is not None:
+            arrays[f"{at}/decisions"], arrays["labels"] = map(smallest, one.answered)
 
     def write(staged: Path) -> None:
         with staged.open("wb") as file:
@@ -46,3 +56,50 @@ def save_samples(measured: Mapping[int, Measured], path: Path, *, force: bool = 
 
     write_whole(path, write, force=force)
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def beside(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The benchmark in a file, and the content of the raw samples that lie beside it.
+
+    Raises:
+        DataError: One of them is missing, or is none.
+    """
+    document = read(path)
+    named = document["samples"]
+    if not named:
+        raise DataError(f"{path}: has no raw samples; measure anew with `edgepress benchmark -o`, which keeps them")
+    raw = path.parent / Path(named["file"]).name
+    if not raw.is_file():
+        raise DataError(f"{raw} does not exist; keep it beside {path.name}, whose raw samples it holds")
+    return document, raw.read_bytes()
+
+
+def read_samples(content: bytes, name: str) -> dict[int, Raw]:
+    """The raw samples of every file, by its place.
+
+    Args:
+        content: Of the .npz file.
+        name: What it is called where something is wrong with it.
+
+    Raises:
+        DataError: It is damaged, or not of this kind.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+            arrays = {key: kept[key] for key in kept.files}
+        places = sorted({int(key.partition("/")[0]) for key in arrays if "/" in key})
+        return {at: _raw(arrays, at) for at in places}
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{name}: holds no raw samples of a benchmark ({error}); measure anew") from error
+
+
+def _raw(arrays: Mapping[str, NDArray[Any]], at: int) -> Raw:
+    wall_ms = arrays[f"{at}/wall_ns"].astype(np.float64) / NS_A_MS
+    cpu_ms = arrays.get(f"{at}/cpu_ms")
+    decisions = arrays.get(f"{at}/decisions")
+    return Raw(
+        Latency(wall_ms, np.zeros(wall_ms.shape[:2]) if cpu_ms is None else cpu_ms),
+        cpu_ms is not None,
+        None if decisions is None else decisions.astype(np.int64),
+        None if decisions is None else arrays["labels"].astype(np.int64),
+    )

@@ -47,6 +47,10 @@ class Verdict:
     kind: Kind
     words: str
 
+    def to_dict(self) -> dict[str, str]:
+        """The verdict as JSON-able data."""
+        return {"kind": self.kind, "words": self.words}
+
 
 def ratio(other: NDArray[np.float64], own: NDArray[np.float64], *, level: float = LEVEL) -> Ratio:
     """The ratio of two files' times, with Welch's t interval on the logarithms of the sessions' medians.

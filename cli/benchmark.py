@@ -128,13 +128,15 @@ def _check_targets(output: Path | None, given: list[Named], force: bool) -> None
 
 def _save(found: Comparison, output: Path | None, force: bool) -> list[str]:
     """What was written: the raw samples, and then the document, which has their digest."""
-    from benchmarks.document import save
+    from benchmarks.document import digest, save
     from benchmarks.samples import samples_path, save_samples
 
     if output is None:
         return []
     raw = samples_path(output)
-    found.document["samples"] = save_samples(found.measured, raw, force=force)
+    raws = {at: one.raw for at, one in found.measured.items()}
+    found.document["samples"] = save_samples(raws, raw, force=force)
+    found.document["digest"] = digest(found.document)
     save(found.document, output, force=force)
     return [f"written: {output}, {raw}"]
 

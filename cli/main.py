@@ -20,6 +20,7 @@ from cli.networks import networks
 from cli.predict import predict
 from cli.prune import prune
 from cli.quantize import quantize
+from cli.report import report
 from cli.train import train
 from cli.verify import verify
 
@@ -55,7 +56,7 @@ _COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
 _OPENING = (*_COMPUTING, export, verify, benchmark, inspect)
 
-for _command in (*_OPENING, networks, methods, data, demo):
+for _command in (*_OPENING, report, networks, methods, data, demo):
     mount(app, _command, computes=_command in _COMPUTING, opens=_command in _OPENING)
 
 

@@ -17,38 +17,54 @@ if TYPE_CHECKING:
     from exports.claims import Claim
 
 
+EVIDENCE = (".html", ".json")
+OF_EXPORTED = ("--against", "--data", "--samples", "--arch")
+
+
 def verify(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file that `edgepress export` wrote, or a folder of them.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A file that `edgepress export` wrote, or a folder of them; a page of `edgepress report`, or the .json "
+            "of `edgepress benchmark`.",
+        ),
     ],
     against: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--against",
             metavar="CHECKPOINT",
-            help="What it was exported from: a checkpoint, or with --arch a plain state dict.",
+            help="What an exported file was made from: a checkpoint, or with --arch a plain state dict.",
         ),
-    ],
+    ] = None,
     data: options.CompareData = None,
     samples: options.Samples = None,
     plain: options.Plain = options.NO_CARD,
     seen: options.Seen = options.AS_THE_DATA_SAY,
 ) -> None:
-    """Check what an exported file claims against its checkpoint.
+    """Check what an exported file or a report claims.
 
-    Its seal, the digest of its source weights, its card, the bits of a new export, its outputs. Exit code 3 if a claim
-    does not hold.
+    Of an exported file, against its checkpoint: its seal, the digest of its source weights, its card, the bits of a new
+    export, its outputs. Of a report or a benchmark, offline, by the raw samples it carries: digests, numbers, verdicts,
+    claims. Exit code 3 if anything does not hold.
 
     Examples:
+        edgepress verify report.html
         edgepress verify student.onnx --against student.safetensors
         edgepress verify student.onnx --against student.safetensors --data digits --json
     """
     from cli import parse, say
     from cli.many import shipped_files
     from compress.data import DataOptions
-    from compress.errors import ExportError, GateError, MissingExtraError
+    from compress.errors import ExportError, GateError, MissingExtraError, PlanError
     from compress.opening import open_network
 
+    if file.suffix in EVIDENCE:
+        _rederive(file)
+        return
+    if against is None:
+        raise PlanError(f"{file}: name the checkpoint that it was exported from: --against")
     files = shipped_files(file)
     whole = files != [file]
     checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
@@ -70,6 +86,24 @@ def verify(
         raise MissingExtraError("; ".join(missing))
     if broken:
         raise GateError(f"{'; '.join(broken)}; do not ship it, export it again")
+
+
+def _rederive(file: Path) -> None:
+    """Everything that a page or a benchmark says, derived anew from the raw samples that it carries."""
+    from benchmarks.pages.report.check import page_findings
+    from benchmarks.samples import beside
+    from benchmarks.verify import verify
+    from cli import say
+    from cli.typed import refuse
+    from compress.errors import GateError
+
+    refuse(OF_EXPORTED, f"{file} is checked by what it carries itself; leave it out")
+    found = page_findings(file) if file.suffix == ".html" else verify(*beside(file))
+    facts = {"file": str(file), "findings": [one.to_dict() for one in found]}
+    say.result(facts, *(f"{one.found:<11} {one.sentence}" for one in found))
+    failed = sum(one.found == "FAILED" for one in found)
+    if failed:
+        raise GateError(f"{file}: {failed} of {len(found)} findings differ from what its samples say; trust none of it")
 
 
 def _verified(

@@ -1,4 +1,4 @@
-"""What one file knows less or more than another: score and decisions, on the same images."""
+"""What one file knows less or more than another where it decides no image as a whole: by the metrics of its task."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.measure.quality import agreement
+from benchmarks.raw import Counts
 from compress.data import Dataset
 from compress.evidence import Record
-from compress.metrics import mcnemar, paired_interval
 from compress.tasks import answering
 from exports import Artefact
 from exports.answers import as_network, task_of
@@ -28,18 +26,14 @@ class Judged:
         exported: The file.
         images: As it sees them.
         quality: See `benchmarks.measure.quality.quality`; None where its task is not measured.
-        decisions: (N,) int64, the class of each image; None where it decides something else.
-        labels: (N,) int64, what is right; None likewise.
     """
 
     exported: Artefact
     images: Dataset
     quality: dict[str, Any] | None
-    decisions: NDArray[np.int64] | None
-    labels: NDArray[np.int64] | None
 
 
-def decided(exported: Artefact, images: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def decided(exported: Artefact, images: Dataset) -> tuple[Counts, Counts] | None:
     """(N,) the class that a file gives each image of the test split, and (N,) its label; None where it gives none.
 
     Raises:
@@ -56,8 +50,18 @@ def decided(exported: Artefact, images: Dataset) -> tuple[NDArray[np.int64], NDA
     return torch.cat(found).numpy(), torch.cat(right).numpy()
 
 
+def scores(judged: Judged) -> Iterator[Record]:
+    """A record for every metric of the file's own task, with the interval where it has one."""
+    if judged.quality is None:
+        return
+    found, count = judged.quality["all"], judged.quality["samples"]
+    for name, value in found.items():
+        if not name.endswith(("_low", "_high")):
+            yield Record(name, value, found.get(f"{name}_low"), found.get(f"{name}_high"), n=count, unit="share")
+
+
 def held_against(own: Judged, other: Judged) -> Iterator[Record]:
-    """The records of a file that is held against another: drop, agreement, images lost and won.
+    """The records of a file that is held against another: drop, without an interval, and agreement.
 
     Args:
         own: The file.
@@ -66,17 +70,7 @@ def held_against(own: Judged, other: Judged) -> Iterator[Record]:
     mine, its = own.quality, other.quality
     if mine is None or its is None or mine["metric"] != its["metric"]:
         return
-    if own.decisions is None or other.decisions is None or own.labels is None:
-        yield Record("drop", 100 * (its["value"] - mine["value"]), n=mine["samples"], unit="points")
-        found = agreement((own.exported, own.images), (other.exported, other.images))
-        if found is not None:
-            yield Record(found["name"], found["value"], n=found["samples"], unit="share")
-        return
-    right, was = own.decisions == own.labels, other.decisions == own.labels
-    lost, won, count = int((was & ~right).sum()), int((right & ~was).sum()), len(right)
-    low, high = paired_interval(lost, won, count)
-    yield Record("drop", 100 * (lost - won) / count, 100 * low, 100 * high, n=count, unit="points")
-    yield Record("top1_agreement", float((own.decisions == other.decisions).mean()), n=count, unit="share")
-    yield Record("images_lost", lost, n=count)
-    yield Record("images_won", won, n=count)
-    yield Record("mcnemar_p", mcnemar(lost, won), n=count)
+    yield Record("drop", 100 * (its["value"] - mine["value"]), n=mine["samples"], unit="points")
+    found = agreement((own.exported, own.images), (other.exported, other.images))
+    if found is not None:
+        yield Record(found["name"], found["value"], n=found["samples"], unit="share")

@@ -49,6 +49,13 @@ def amount(value: float | None, unit: str = "") -> str:
     return f"{value:.3g} {unit}".rstrip()
 
 
+def milliseconds(value: float | None) -> str:
+    """A time without its unit: "0.049", "12.3"; "?" if unknown."""
+    if value is None:
+        return "?"
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
 def cells(document: Document) -> list[list[str]]:
     """The table as text: its head, each file, and below it its ratio to the baseline; some cells have two lines."""
     head = [name.format(_metric(document)) for name in HEAD]
@@ -112,8 +119,8 @@ def _file_cells(file: File) -> list[str]:
         amount(number(file, "macs")),
         amount(number(file, "size"), "B"),
         _quality_text(record(file, file["metric"]) if file["metric"] else None),
-        _milliseconds(number(file, "latency")),
-        _milliseconds(number(file, "latency_p95")),
+        milliseconds(number(file, "latency")),
+        milliseconds(number(file, "latency_p95")),
     ]
 
 
@@ -185,12 +192,6 @@ def _times(file: File, base: File, count: str, less: str, more: str) -> str:
     if own == other:
         return "the same"
     return f"{times(other / own)}\n{less if other > own else more}"
-
-
-def _milliseconds(value: float | None) -> str:
-    if value is None:
-        return "?"
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
 def _protocol(document: Document) -> str:

@@ -25,7 +25,7 @@ import torch
 import typer
 
 from benchmarks import script
-from benchmarks.bench import CPU, WALL
+from benchmarks.derive import CPU, WALL
 from benchmarks.document import save
 from benchmarks.measure.latency import Call, Clocks, measure
 from benchmarks.verdict import judge, ratio

@@ -29,7 +29,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import script
-from benchmarks.bench import CPU, WALL, Protocol
+from benchmarks.bench import Protocol
+from benchmarks.derive import CPU, WALL
 from benchmarks.document import save
 from benchmarks.measure.latency import Call, Latency, measure
 from benchmarks.measure.quality import quality

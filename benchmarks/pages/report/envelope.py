@@ -1,0 +1,100 @@
+"""What a page carries beside what it shows: its document, its raw samples, and a digest over all of its other bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.document import Document, parse
+from compress.errors import GateError
+
+HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="edgepress-digest" content="'
+UNKNOWN = "0" * 64
+DOCUMENT, SAMPLES = "edgepress-document", "edgepress-samples"
+ESCAPED = {one: f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What was found in a page.
+
+    Attributes:
+        document: The benchmark.
+        samples: The content of its raw samples.
+    """
+
+    document: dict[str, Any]
+    samples: bytes
+
+
+def blocks(document: Document, samples: bytes) -> str:
+    """The part of a page that carries a document and its raw samples; a browser does not run it.
+
+    Args:
+        document: The benchmark.
+        samples: The content of its .npz file.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for one, escape in ESCAPED.items():
+        text = text.replace(one, escape)
+    raw = base64.b64encode(samples).decode()
+    return "".join(
+        _block(name, kind, held) for name, kind, held in ((DOCUMENT, "json", text), (SAMPLES, "base64", raw))
+    )
+
+
+def sealed(rest: str) -> bytes:
+    """A whole page, its digest in its head.
+
+    Args:
+        rest: Everything behind the head's digest, from the quotation mark that ends it.
+    """
+    unsealed = (HEAD + UNKNOWN + rest).encode()
+    return unsealed.replace(UNKNOWN.encode(), _digest(unsealed).encode(), 1)
+
+
+def opened(content: bytes, name: str) -> Carried:
+    """What a page carries, once it is sure that none of its bytes was altered.
+
+    Args:
+        content: Of the page.
+        name: What it is called where something is wrong with it.
+
+    Raises:
+        GateError: It was altered, or `edgepress report` did not write it.
+        DataError: It carries a document of another version.
+    """
+    head, begins = HEAD.encode(), len(HEAD)
+    told, rest = content[begins : begins + len(UNKNOWN)], content[begins + len(UNKNOWN) :]
+    if not content.startswith(head):
+        raise GateError(f"{name}: does not begin as a page of `edgepress report` does: it is none, or was altered")
+    if _digest(head + UNKNOWN.encode() + rest).encode() != told:
+        raise GateError(
+            f"{name}: was altered: its bytes do not have the digest that it says; draw it anew from its source"
+        )
+    text = content.decode()
+    try:
+        samples = base64.b64decode(_held(text, SAMPLES), validate=True)
+    except binascii.Error as error:
+        raise GateError(f"{name}: its raw samples are not base64: {error}") from error
+    return Carried(parse(_held(text, DOCUMENT), name), samples)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _block(name: str, kind: str, held: str) -> str:
+    return f'<script type="application/{kind}" id="{name}">{held}</script>\n'
+
+
+def _held(text: str, name: str) -> str:
+    found = re.findall(f'<script type="application/[a-z0-9]+" id="{name}">([^<]*)</script>', text)
+    if len(found) != 1:
+        raise GateError(f"the page carries {len(found)} blocks {name!r}; it has to be one")
+    return str(found[0])

@@ -1,0 +1,75 @@
+"""What the numbers of a page rest on: machine, protocol, doubts, digests, and how to come to them again."""
+
+from __future__ import annotations
+
+from benchmarks.pages.report.markup import Cell, facts, section, table, text
+from benchmarks.pages.report.view import View
+from benchmarks.pages.terminal import protocol_text
+
+PACKAGES = ("edgepress", "onnxruntime", "torch", "onnx", "numpy", "python")
+
+
+def warnings(view: View) -> str:
+    """What makes the numbers doubtful; "" where nothing does."""
+    found = view.document["warnings"]
+    if not found:
+        return ""
+    items = "".join(f"<li>{text(one)}</li>" for one in found)
+    return f'<aside class="doubts" aria-label="Warnings"><h2>Read with care</h2><ul>{items}</ul></aside>\n'
+
+
+def draw(view: View) -> str:
+    """The sections on how it was measured and how to check it."""
+    how = facts([*_protocol(view), *_machine(view)])
+    return section("how", "How it was measured", how) + section("check", "Check it yourself", _check(view))
+
+
+def _protocol(view: View) -> list[tuple[str, str]]:
+    document, protocol = view.document, view.document["protocol"]
+    data = document["data"]
+    named = (
+        "none: nothing was asked of what is known"
+        if data is None
+        else (f"{text(data['name'])}, {data['samples']:,} images of its {text(data['split'])} split")
+    )
+    return [
+        ("Ended", text(document["created"])),
+        ("Runtime", text(protocol_text(document))),
+        ("Turns", f"{protocol['turn_ms']:g} ms each, in turn; {protocol['warmup_ms']:g} ms of warm-up"),
+        ("Intervals", f"{100 * protocol['level']:g} %: over sessions for times, over images for scores"),
+        ("Data", named),
+    ]
+
+
+def _machine(view: View) -> list[tuple[str, str]]:
+    machine = view.document["machine"]
+    load = machine["load_average"]
+    return [
+        ("Processor", f"{text(machine['cpu'])}, {text(', '.join(machine['flags']))}"),
+        ("Cores", f"{text(machine['cores_usable'])} usable of {text(machine['cores_logical'])}"),
+        ("Load before", "unknown" if load is None else text(", ".join(map(str, load)))),
+        ("Governor", text(machine["governor"] or "unknown")),
+        ("System", text(machine["os"])),
+        ("Versions", text(", ".join(f"{name} {machine[name]}" for name in PACKAGES if machine.get(name)))),
+    ]
+
+
+def _check(view: View) -> str:
+    document = view.document
+    command = document["command"] or "(called from Python)"
+    rows = [
+        [
+            Cell(f'<span class="no">{one.number}</span> {text(one.name)}'),
+            Cell(f"<code>{text(one.file['sha256'])}</code>"),
+        ]
+        for one in view.measured
+    ]
+    rows.append([Cell("raw samples"), Cell(f"<code>{text(document['samples']['sha256'])}</code>")])
+    if document["data"]:
+        rows.append([Cell("data"), Cell(f"<code>{text(document['data']['fingerprint'])}</code>")])
+    return (
+        "<p>This page carries every time and every decision that it rests on. What follows from them is derived anew, "
+        "offline, and one altered byte is noticed:</p>\n<pre><code>edgepress verify report.html</code></pre>\n"
+        f"<p>Measure again, where the files are:</p>\n<pre><code>{text(command)}</code></pre>\n"
+        + table("SHA-256 of what was measured", ("what", "digest"), rows, kind="digests")
+    )

@@ -1,0 +1,145 @@
+"""The files of a benchmark: what each costs and knows, as a table; and the best of them at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePath
+
+from benchmarks.document import record
+from benchmarks.pages.report.markup import Cell, section, table, text
+from benchmarks.pages.report.view import Entry, View
+from benchmarks.pages.terminal import amount, milliseconds
+from benchmarks.verdict import interval_text, times
+
+NOTHING = Cell('<span class="none">\u2013</span>')
+HEADS = ("file", "size", "parameters", "MACs", "{score}, %", "drop, points", "latency, ms", "p95, ms", "speed")
+
+
+def draw(view: View) -> str:
+    """The section of the files."""
+    heads = [text(head.format(score=view.score)) for head in HEADS]
+    rows = [_row(one) for one in view.entries]
+    said = "In brackets 95 % intervals; latency is the geometric mean of the sessions\u2019 medians."
+    base = f" Drop and speed are against {text(view.base.name)}." if view.base is not None else ""
+    return section("files", "Files", _glance(view) + table(said + base, heads, rows, kind="sortable"))
+
+
+def _glance(view: View) -> str:
+    """The smallest, the fastest and the best of the files that are held against the baseline, a tile each."""
+    held = [one for one in view.measured if not one.base]
+    if view.base is None or not held:
+        return ""
+    tiles = [
+        _tile("smallest", _least(held, "size"), _smaller(view.base)),
+        _tile("fastest", _least(held, "latency"), _faster),
+        _tile("knows the most", _least(held, "drop"), _kept),
+    ]
+    return f'<ul class="tiles">{"".join(tiles)}</ul>\n'
+
+
+def _least(held: list[Entry], quantity: str) -> Entry | None:
+    there = [(value, one.number, one) for one in held if (value := one.value(quantity)) is not None]
+    return min(there)[2] if there else None
+
+
+def _tile(what: str, one: Entry | None, said: Callable[[Entry], tuple[str, str]]) -> str:
+    if one is None:
+        return ""
+    large, small = map(text, said(one))
+    return f"<li><small>{what}</small><b>{large}</b><span>{small}</span><em>{text(one.name)}</em></li>"
+
+
+def _smaller(base: Entry) -> Callable[[Entry], tuple[str, str]]:
+    def said(one: Entry) -> tuple[str, str]:
+        own, its = one.value("size") or 1.0, base.value("size") or 1.0
+        return (
+            f"{times(its / own)} {'smaller' if own <= its else 'larger'}",
+            f"{amount(own, 'B')}, was {amount(its, 'B')}",
+        )
+
+    return said
+
+
+def _faster(one: Entry) -> tuple[str, str]:
+    verdict, found = one.file["verdict"], record(one.file, "speedup")
+    latency = f"{milliseconds(one.value('latency'))} ms"
+    if found is None or verdict["kind"] not in ("faster", "slower"):
+        return latency, verdict["words"] if verdict else ""
+    return f"{times(found['value'])} {verdict['kind']}", f"{interval_text(found['low'], found['high'])}, {latency}"
+
+
+def _kept(one: Entry) -> tuple[str, str]:
+    found = record(one.file, "drop")
+    assert found is not None
+    ends = "" if found["low"] is None else f"[{-found['high']:+.2f}, {-found['low']:+.2f}], "
+    score = record(one.file, one.metric)
+    return f"{0.0 - found['value']:+.2f} points", f"{ends}{100 * score['value']:.2f} %" if score else ends
+
+
+def _row(one: Entry) -> list[Cell]:
+    name = _name(one)
+    if one.raw is None:
+        return [name, Cell(f'<span class="bad">not measured: {text(one.file["reason"])}</span>'), *[NOTHING] * 7]
+    return [
+        name,
+        _count(one, "size", "B"),
+        _count(one, "parameters"),
+        _count(one, "macs"),
+        _score(one),
+        _drop(one),
+        _time(one),
+        _plain(one.value("latency_p95")),
+        _speed(one),
+    ]
+
+
+def _name(one: Entry) -> Cell:
+    kind = PurePath(one.file["name"]).suffix.lstrip(".")
+    notes = ["baseline"] if one.base else []
+    notes += ["exported to ONNX for this"] if one.raw is not None and one.file["made"] != "as given" else []
+    small = f"<small>{', '.join(notes)}</small>" if notes else ""
+    return Cell(f'<span class="no">{one.number}</span> {text(one.name or kind)}{small}', one.number)
+
+
+def _count(one: Entry, quantity: str, unit: str = "") -> Cell:
+    value = one.value(quantity)
+    return NOTHING if value is None else Cell(f'<span title="{value:,.0f}">{amount(value, unit)}</span>', value)
+
+
+def _score(one: Entry) -> Cell:
+    found = record(one.file, one.metric)
+    if found is None:
+        return NOTHING
+    ends = "" if found["low"] is None else f"<small>[{100 * found['low']:.2f}, {100 * found['high']:.2f}]</small>"
+    return Cell(f"{100 * found['value']:.2f}{ends}", found["value"])
+
+
+def _drop(one: Entry) -> Cell:
+    found = record(one.file, "drop")
+    if found is None:
+        return NOTHING
+    ends = "" if found["low"] is None else f"<small>[{found['low']:+.2f}, {found['high']:+.2f}]</small>"
+    return Cell(f"{found['value'] + 0.0:+.2f}{ends}", found["value"])
+
+
+def _time(one: Entry) -> Cell:
+    found = record(one.file, "latency")
+    if found is None:
+        return NOTHING
+    ends = f"[{milliseconds(found['low'])}, {milliseconds(found['high'])}]"
+    return Cell(f"{milliseconds(found['value'])}<small>{ends}</small>", found["value"])
+
+
+def _plain(value: float | None) -> Cell:
+    return NOTHING if value is None else Cell(milliseconds(value), value)
+
+
+def _speed(one: Entry) -> Cell:
+    verdict, found = one.file["verdict"], record(one.file, "speedup")
+    if verdict is None or found is None:
+        return NOTHING
+    kind = {"faster": "good", "slower": "bad"}.get(verdict["kind"], "open")
+    if kind == "open":
+        return Cell(f'<span class="{kind}">{text(verdict["words"])}</span>', found["value"])
+    ends = f"<small>{text(interval_text(found['low'], found['high']))}</small>"
+    return Cell(f'<span class="{kind}">{times(found["value"])} {verdict["kind"]}</span>{ends}', found["value"])

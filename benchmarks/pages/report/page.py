@@ -1,0 +1,111 @@
+"""A benchmark as one page of HTML: it needs nothing from elsewhere, and carries all that `edgepress verify` asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from benchmarks.document import Document
+from benchmarks.pages.report import claims, classes, envelope, evidence, files, flips, latencies, scatter
+from benchmarks.pages.report.markup import section, text
+from benchmarks.pages.report.view import Entry, View, view
+from benchmarks.samples import read_samples
+
+HERE = Path(__file__).parent
+STYLE, SCRIPT = "page.css", "page.js"
+OPEN_FILES = 6
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+ICON = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='%230a66c2' d='M1 1h14v4H1zM3 7h10v3H3zM5 12h6v3H5z'/%3E%3C/svg%3E"
+
+
+def draw(document: Document, samples: bytes) -> bytes:
+    """The whole page; of the same document and samples it is always the same.
+
+    Args:
+        document: A benchmark.
+        samples: The content of its raw samples.
+
+    Raises:
+        DataError: The samples are damaged.
+    """
+    shown = view(document, read_samples(samples, "the raw samples"))
+    title = text(_title(shown))
+    head = (
+        f'">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<meta name="edgepress-drawing" content="{drawing()}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<title>{title}</title>\n'
+        f'<link rel="icon" href="{ICON}">\n<style>\n{_part(STYLE)}</style>\n</head>\n'
+    )
+    script = f"<script>\n{_part(SCRIPT)}</script>\n"
+    body = f"<body>\n{_top(shown)}<main>\n{_main(shown)}</main>\n{_foot()}"
+    return envelope.sealed(f"{head}{body}{envelope.blocks(document, samples)}{script}</body>\n</html>\n")
+
+
+def drawing() -> str:
+    """A digest of the code that draws pages: one of the same is the same to the last byte."""
+    digest = hashlib.sha256()
+    for path in sorted(HERE.iterdir()):
+        if path.suffix in (".py", ".css", ".js"):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _part(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _title(shown: View) -> str:
+    others = [one for one in shown.entries if not one.base]
+    if shown.base is None or not others:
+        return shown.entries[0].name
+    if len(others) == 1:
+        return f"{others[0].name} beside {shown.base.name}"
+    return f"{len(others)} files beside {shown.base.name}"
+
+
+def _top(shown: View) -> str:
+    document = shown.document
+    data = document["data"]
+    on = f"{data['name']}, {data['samples']:,} test images \u00b7 " if data else ""
+    return (
+        f'<header><p class="eyebrow">edgepress <span>report</span></p>\n<h1>{text(_title(shown))}</h1>\n'
+        f'<p class="lede">{text(on)}{text(document["machine"]["cpu"])} \u00b7 {text(document["created"][:10])}</p>\n'
+        f"{claims.tally(shown)}</header>\n"
+    )
+
+
+def _main(shown: View) -> str:
+    figures = [*(scatter.draw(shown, cost) for cost in scatter.COSTS), latencies.draw(shown), flips.draw(shown)]
+    return "".join(
+        [
+            claims.draw(shown),
+            evidence.warnings(shown),
+            files.draw(shown),
+            section("figures", "What it costs, what it knows", f'<div class="grid">{"".join(figures)}</div>\n'),
+            _each(shown),
+            evidence.draw(shown),
+        ]
+    )
+
+
+def _each(shown: View) -> str:
+    parts = [_one(one, shown) for one in shown.measured]
+    return section("each", "Each file, class by class", "".join(parts)) if any(parts) else ""
+
+
+def _one(one: Entry, shown: View) -> str:
+    pictures = classes.bars(one, shown) + classes.matrix(one, shown)
+    if not pictures:
+        return ""
+    changed = flips.flips(one, shown.base)
+    listed = "" if changed is None else flips.listing(changed, shown.classes)
+    unfolded = " open" if len(shown.measured) <= OPEN_FILES else ""
+    name = f'<span class="no">{one.number}</span> {text(one.name)}'
+    return (
+        f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n'
+        f'<div class="grid">{pictures}</div>{listed}</details>\n'
+    )
+
+
+def _foot() -> str:
+    return "<footer><p>Drawn by edgepress. Nothing on this page comes from elsewhere.</p></footer>\n"

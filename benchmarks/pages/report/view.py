@@ -1,0 +1,103 @@
+"""What a page is about: the files of a benchmark in the order and by the numbers and names in which it shows them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from benchmarks.document import Document, File, number
+from benchmarks.raw import Counts, Raw
+
+SCORES: Mapping[str, str] = {"top1": "top-1 accuracy", "miou": "mean IoU"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file.
+
+    Attributes:
+        place: In the document, from 0.
+        number: In the page, from 1; the baseline is the first.
+        name: As short as it can be told from the others.
+        file: In the document.
+        raw: Its raw samples, if it could be measured.
+        base: Whether the others are held against it.
+    """
+
+    place: int
+    number: int
+    name: str
+    file: File
+    raw: Raw | None
+    base: bool
+
+    def value(self, quantity: str) -> float | None:
+        """Of a record, None where there is none."""
+        return number(self.file, quantity)
+
+    @property
+    def metric(self) -> str:
+        """The one that stands for all of its task; "" where there is none."""
+        return self.file.get("metric") or ""
+
+
+@dataclass(frozen=True)
+class View:
+    """A benchmark, as it is shown.
+
+    Attributes:
+        document: The benchmark.
+        entries: Every file, the baseline first.
+        classes: The names of what images are told apart as; empty where they are not.
+    """
+
+    document: Document
+    entries: tuple[Entry, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def base(self) -> Entry | None:
+        """What the others are held against."""
+        return next((one for one in self.entries if one.base), None)
+
+    @property
+    def measured(self) -> list[Entry]:
+        """Those that could be measured."""
+        return [one for one in self.entries if one.raw is not None]
+
+    @property
+    def score(self) -> str:
+        """The words for the metric of the first file that has one."""
+        named = next((one.metric for one in self.entries if one.metric), "top1")
+        return SCORES.get(named, named)
+
+
+def view(document: Document, raws: Mapping[int, Raw]) -> View:
+    """A benchmark and its raw samples, by the place of the file, as a page shows them."""
+    files, place = document["files"], document["baseline"]
+    short = [PurePath(file["name"]).name for file in files]
+    often = Counter(short)
+    names = [name if often[name] == 1 else file["name"] for name, file in zip(short, files, strict=True)]
+    order = sorted(range(len(files)), key=lambda at: at != place)
+    entries = tuple(
+        Entry(at, count, names[at], files[at], raws.get(at), at == place) for count, at in enumerate(order, start=1)
+    )
+    return View(document, entries, _classes(document, entries))
+
+
+def confusion(decisions: Counts, labels: Counts, classes: int) -> Counts:
+    """(classes, classes): how many images of each class (row) were taken for each class (column)."""
+    import numpy as np
+
+    return np.bincount(labels * classes + decisions, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+
+
+def _classes(document: Document, entries: tuple[Entry, ...]) -> tuple[str, ...]:
+    answers = [one.raw.answered for one in entries if one.raw is not None and one.raw.answered is not None]
+    if not answers:
+        return ()
+    count = 1 + max(int(part.max()) for answer in answers for part in answer)
+    told = list((document["data"] or {}).get("classes", ()))
+    return tuple(told[at] if at < len(told) else f"class {at}" for at in range(max(count, len(told))))

@@ -1,0 +1,162 @@
+"""A benchmark held against its own raw samples: every number and every claim that follows from them, derived anew."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmarks import claims
+from benchmarks.derive import TOP1, Derived, derive
+from benchmarks.document import Document, File, digest
+from benchmarks.raw import Raw
+from benchmarks.samples import read_samples
+from compress.errors import DataError
+
+TOLERANCE = 1e-9  # relative: another machine's logarithm may differ in its last bit
+NUMBERS = ("value", "low", "high")
+WORDS = ("n", "unit", "reason")
+OF_THE_FILE = ("parameters", "macs", "size")
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "latency": ("latency", "latency_p95", "latency_p99", "latency_p20", "latency_min", "latency_cpu"),
+    "accuracy": ("top1",),
+    "speed-up": ("speedup", "speedup_cpu", "least_speedup"),
+    "drop and agreement": ("drop", "top1_agreement", "images_lost", "images_won", "mcnemar_p"),
+}
+
+Found = Literal["re-derived", "not covered", "FAILED"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one number, one group of them or one claim.
+
+    Attributes:
+        found: "re-derived": it follows from the raw samples; "not covered": it would need more than these; or "FAILED".
+        sentence: What it is about, and what was found.
+    """
+
+    found: Found
+    sentence: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The finding as JSON-able data."""
+        return {"found": self.found, "sentence": self.sentence}
+
+
+def verify(document: Document, samples: bytes) -> list[Finding]:
+    """A finding for the digests, for every group of numbers of every file, and for every claim.
+
+    Args:
+        document: A benchmark.
+        samples: The content of the raw samples that belong to it.
+
+    Raises:
+        DataError: The samples are damaged in a way that leaves nothing to derive from, or the document lacks a part.
+    """
+    try:
+        return [*_digests(document, samples), *_findings(document, read_samples(samples, "the raw samples"))]
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"the document lacks a part of a benchmark, or has another there: {error!r}") from error
+
+
+def _digests(document: Document, samples: bytes) -> Iterator[Finding]:
+    told = document["samples"]["sha256"]
+    same = hashlib.sha256(samples).hexdigest() == told
+    yield Finding("re-derived" if same else "FAILED", f"digest of the raw samples {_beside(same, told)}")
+    same = digest(document) == document.get("digest")
+    yield Finding("re-derived" if same else "FAILED", f"digest of the document {_beside(same, document.get('digest'))}")
+
+
+def _beside(same: bool, told: object) -> str:
+    return f"is {told!s:.12}..." if same else f"is not the {told!s:.12}... that it says: something was altered"
+
+
+def _findings(document: Document, raws: Mapping[int, Raw]) -> Iterator[Finding]:
+    files, place = document["files"], document["baseline"]
+    base = None if place is None else raws.get(place)
+    if place is not None and base is None:
+        yield Finding("FAILED", "the baseline has no raw samples: nothing can be held against it")
+    whole = []
+    for at, file in enumerate(files):
+        raw = raws.get(at)
+        derived = derive(raw, None if at == place else base) if raw is not None else None
+        yield from _of_file(file, derived)
+        kept = [one for one in file["records"] if one["quantity"] not in _names(derived)]
+        new = [] if derived is None else [one.to_dict() for one in derived.records]
+        whole.append({**file, "records": [*kept, *new]})
+    if stray := sorted(set(raws) - set(range(len(files)))):
+        yield Finding("FAILED", f"there are raw samples of files {stray}, which the document does not have")
+    yield from _claims(document, {**document, "files": whole})
+
+
+def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
+    name = file["name"]
+    if derived is None:
+        measured = bool(file["records"]) or not file["reason"]
+        said = "has numbers, but no raw samples" if measured else f"was not measured: {file['reason']}"
+        yield Finding("FAILED" if measured else "not covered", f"{name}: {said}")
+        return
+    told: dict[str, Sequence[Mapping[str, Any]]] = {}
+    for one in file["records"]:
+        told[one["quantity"]] = [*told.get(one["quantity"], ()), one]
+    for group, quantities in GROUPS.items():
+        differ = [text for quantity in quantities if (text := _difference(told.get(quantity, ()), derived, quantity))]
+        if differ:
+            yield Finding("FAILED", f"{name}: {group}: {'; '.join(differ)}")
+        elif _names(derived) & set(quantities):
+            yield Finding("re-derived", f"{name}: {group}: {', '.join(q for q in quantities if q in told)}")
+    words = None if derived.verdict is None else derived.verdict.to_dict()
+    if words != file["verdict"]:
+        yield Finding("FAILED", f"{name}: verdict: says {file['verdict']}, the samples say {words}")
+    elif words:
+        yield Finding("re-derived", f"{name}: verdict: {words['words']}")
+    if strays := [one["quantity"] for one in file["records"] if one["sha256"] != file["sha256"]]:
+        yield Finding("FAILED", f"{name}: {', '.join(strays)} are about another file than it is, by their sha256")
+    if rest := [quantity for quantity in told if quantity not in _names(derived)]:
+        yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...")
+
+
+def _names(derived: Derived | None) -> set[str]:
+    return set() if derived is None else {one.quantity for one in derived.records}
+
+
+def _difference(told: Sequence[Mapping[str, Any]], derived: Derived, quantity: str) -> str:
+    """In what a record differs from what follows from the samples; "" where it does not, or nothing follows."""
+    new = next((one.to_dict() for one in derived.records if one.quantity == quantity), None)
+    if new is None:
+        always = quantity in (*GROUPS["latency"], *GROUPS["speed-up"]) or TOP1 in _names(derived)
+        return f"{quantity} does not follow from the samples" if told and always else ""
+    if len(told) != 1:
+        return f"{quantity} is there {len(told)} times"
+    differ = [part for part in NUMBERS if not _close(told[0][part], new[part])]
+    differ += [part for part in WORDS if told[0][part] != new[part]]
+    return ", ".join(f"{quantity}: {part} is {told[0][part]}, the samples say {new[part]}" for part in differ)
+
+
+def _close(told: object, new: object) -> bool:
+    if not isinstance(told, int | float) or not isinstance(new, int | float):
+        return told is None and new is None
+    return not isinstance(told, bool) and math.isclose(told, new, rel_tol=TOLERANCE, abs_tol=TOLERANCE**2)
+
+
+def _claims(document: Document, derived: Document) -> Iterator[Finding]:
+    """Every claim of a document judged again, on what was derived; and that none was left out for one file alone."""
+    told = document["claims"]
+    bounds = {one["claim"]: one["bound"] for one in told}
+    if unknown := sorted(set(bounds) - set(claims.BOUNDS)):
+        yield Finding("FAILED", f"claims: {', '.join(unknown)} are none that can be judged")
+        return
+    new = [one.to_dict() for one in claims.check(derived, bounds)]
+    if len(new) != len(told):
+        yield Finding("FAILED", f"claims: there are {len(told)}; of these files there have to be {len(new)}")
+    for one, other in zip(told, new, strict=False):
+        said = f"claim: {one['held']}: {one['sentence']}"
+        if one != other:
+            yield Finding("FAILED", f"{said}; the samples say: {other['held']}: {other['sentence']}")
+        elif claims.BOUNDS[one["claim"]].quantity in OF_THE_FILE:
+            yield Finding("not covered", f"{said} (it follows from its number, which needs the file)")
+        else:
+            yield Finding("re-derived", said)
