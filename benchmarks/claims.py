@@ -159,7 +159,8 @@ def look(file: File, name: str) -> Seen | None:
     if found is None:
         return None
     sure = found["n"] is None
-    return Seen(about.scale * found["value"], *_ends(file, found, about, sure=sure), sure)
+    least, most = _ends(file, found, about, sure=sure)
+    return Seen(about.scale * found["value"], least, most, sure)
 
 
 def number_text(value: float | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from compress.errors import DataError
 from compress.files import write_whole
 
 NS_A_MS = 1e6
+DAMAGED = (ValueError, LookupError, OSError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 
 
 def samples_path(document: Path) -> Path:
@@ -89,7 +91,7 @@ def read_samples(content: bytes, name: str) -> dict[int, Raw]:
             arrays = {key: kept[key] for key in kept.files}
         places = sorted({int(key.partition("/")[0]) for key in arrays if "/" in key})
         return {at: _raw(arrays, at) for at in places}
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(f"{name}: holds no raw samples of a benchmark ({error}); measure anew") from error
 
 

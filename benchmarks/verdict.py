@@ -150,6 +150,8 @@ def _reading(one: Ratio) -> str:
 
 
 def _number(value: float) -> str:
+    if value >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.4g}" if 0.9 < value < 1.1 else f"{value:.3g}"
 
 

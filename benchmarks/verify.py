@@ -6,14 +6,15 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks import claims
 from benchmarks.derive import TOP1, Derived, derive
-from benchmarks.document import Document, File, digest
+from benchmarks.document import Document, File, digest, text
 from benchmarks.raw import Raw
-from benchmarks.samples import read_samples
-from compress.errors import DataError
+from benchmarks.samples import beside, read_samples
+from compress.errors import DataError, GateError
 
 TOLERANCE = 1e-9  # relative: another machine's logarithm may differ in its last bit
 NUMBERS = ("value", "low", "high")
@@ -57,9 +58,43 @@ def verify(document: Document, samples: bytes) -> list[Finding]:
         DataError: The samples are damaged in a way that leaves nothing to derive from, or the document lacks a part.
     """
     try:
-        return [*_digests(document, samples), *_findings(document, read_samples(samples, "the raw samples"))]
+        digests = list(_digests(document, samples))
+        if digests[0].found == "FAILED":
+            return digests
+        return [*digests, *_findings(document, read_samples(samples, "the raw samples"))]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(f"the document lacks a part of a benchmark, or has another there: {error!r}") from error
+
+
+def verify_file(path: Path) -> list[Finding]:
+    """A finding for the bytes of a benchmark's file, and then all of `verify` of what it says.
+
+    Args:
+        path: Of the document, its raw samples beside it.
+
+    Raises:
+        DataError: One of both is missing or damaged.
+    """
+    document, samples = beside(path)
+    same = path.read_bytes() == text(document).encode()
+    said = "no byte is other than it was written" if same else "it is not as it was written: something was altered"
+    return [Finding("re-derived" if same else "FAILED", f"text of the document: {said}"), *verify(document, samples)]
+
+
+def check_unaltered(document: Document, samples: bytes, name: str) -> None:
+    """Nothing, where a document and its raw samples have the digests that it says.
+
+    Args:
+        document: A benchmark.
+        samples: The content of its raw samples.
+        name: What it is called where it was altered.
+
+    Raises:
+        GateError: One of them was altered.
+    """
+    for one in _digests(document, samples):
+        if one.found == "FAILED":
+            raise GateError(f"{name}: {one.sentence}; measure anew")
 
 
 def _digests(document: Document, samples: bytes) -> Iterator[Finding]:
@@ -103,7 +138,7 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
     for one in file["records"]:
         told[one["quantity"]] = [*told.get(one["quantity"], ()), one]
     for group, quantities in GROUPS.items():
-        differ = [text for quantity in quantities if (text := _difference(told.get(quantity, ()), derived, quantity))]
+        differ = [said for quantity in quantities if (said := _difference(told.get(quantity, ()), derived, quantity))]
         if differ:
             yield Finding("FAILED", f"{name}: {group}: {'; '.join(differ)}")
         elif _names(derived) & set(quantities):

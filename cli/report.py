@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ def report(
     """
     from benchmarks.pages.report import page
     from benchmarks.samples import beside
+    from benchmarks.verify import check_unaltered
     from cli import say
     from compress.errors import OutputError
     from compress.files import check_target, write_whole
@@ -47,8 +49,13 @@ def report(
         raise OutputError(f"{target}: a page is written as .html; give a name that ends so")
     check_target(target, force=force, inputs=[bench])
     document, samples = beside(bench)
+    check_unaltered(document, samples, str(bench))
     content = page.draw(document, samples)
-    write_whole(target, lambda staged: None if staged.write_bytes(content) else None, force=force)
+    write_whole(target, partial(_write, content), force=force)
     claims = [one["held"] for one in document["claims"]]
     facts = {"page": str(target), "bytes": len(content), "claims": claims}
     say.result(facts, f"written: {target} ({len(content):,} bytes); check it: edgepress verify {target}")
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

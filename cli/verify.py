@@ -26,8 +26,8 @@ def verify(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A file that `edgepress export` wrote, or a folder of them; a page of `edgepress report`, or the .json "
-            "of `edgepress benchmark`.",
+            help="A file that `edgepress export` wrote, or a folder of them; a page of `edgepress report`, or the "
+            ".json of `edgepress benchmark`.",
         ),
     ],
     against: Annotated[
@@ -91,14 +91,13 @@ def verify(
 def _rederive(file: Path) -> None:
     """Everything that a page or a benchmark says, derived anew from the raw samples that it carries."""
     from benchmarks.pages.report.check import page_findings
-    from benchmarks.samples import beside
-    from benchmarks.verify import verify
+    from benchmarks.verify import verify_file
     from cli import say
     from cli.typed import refuse
     from compress.errors import GateError
 
     refuse(OF_EXPORTED, f"{file} is checked by what it carries itself; leave it out")
-    found = page_findings(file) if file.suffix == ".html" else verify(*beside(file))
+    found = page_findings(file) if file.suffix == ".html" else verify_file(file)
     facts = {"file": str(file), "findings": [one.to_dict() for one in found]}
     say.result(facts, *(f"{one.found:<11} {one.sentence}" for one in found))
     failed = sum(one.found == "FAILED" for one in found)

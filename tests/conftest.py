@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from compress.training.engine import Run, run
 
 MakeFit = Callable[..., Fit]
 
+BROWSER = ("browser", "chromium")
 SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")  # by pytest, by torch when it imports its compiler
 THREADS_END_S = 10.0  # for a thread that was told to end
 
@@ -33,10 +35,17 @@ torch.set_num_threads(1)  # the networks are tiny, and threads that wait for eac
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test marked `extra(NAME)` or `extra(NAME, MODULE, ...)` is skipped where a module of that extra is missing."""
+    """A test marked `extra(NAME)` or `extra(NAME, MODULE, ...)` is skipped where a module of that extra is missing.
+
+    One marked `extra("browser")` is skipped where that program is.
+    """
     for item in items:
         for mark in item.iter_markers("extra"):
             extra, *modules = mark.args
+            if extra == BROWSER[0]:
+                if which(BROWSER[1]) is None:
+                    item.add_marker(pytest.mark.skip(reason=f"{BROWSER[1]} missing: apt-get install {BROWSER[1]}"))
+                continue
             missing = [module for module in modules or [extra] if find_spec(module) is None]
             if missing:
                 reason = f"{' and '.join(missing)} missing: pip install 'edgepress[{extra}]'"

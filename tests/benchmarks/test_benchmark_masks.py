@@ -14,9 +14,12 @@ from rich.console import Console
 from benchmarks.bench import Protocol, compare
 from benchmarks.claims import check
 from benchmarks.contender import named, open_contender
-from benchmarks.document import number, record
+from benchmarks.document import digest, number, record
 from benchmarks.measure.quality import agreement, quality
 from benchmarks.pages import terminal
+from benchmarks.pages.report import page
+from benchmarks.samples import save_samples
+from benchmarks.verify import verify
 from compress.data import Dataset
 from compress.errors import PlanError
 from exports import Artefact, format_of, ship
@@ -85,6 +88,25 @@ def test_a_benchmark_shows_mean_iou_and_pixel_agreement(folder: Path, data: Data
     alike = number(student, "pixel_agreement")
     assert f"pixel agreement with teacher.onnx: {alike:.2%} (31 images)" in text
     assert max(map(len, _shown(document, 60).splitlines())) <= 60
+
+
+@pytest.mark.usefixtures("known")
+def test_a_page_of_masks_says_what_its_samples_do_not_cover(folder: Path, tmp_path: Path) -> None:
+    files = [str(folder / f"{name}.onnx") for name in ("student", "teacher")]
+    found = compare(files, baseline=1, data="boxes", protocol=QUICK)
+    raws = {at: one.raw for at, one in found.measured.items()}
+    kept = save_samples(raws, tmp_path / "bench.samples.npz")
+    document = {**found.document, "samples": kept}
+    document = {**document, "digest": digest(document)}
+    samples = (tmp_path / "bench.samples.npz").read_bytes()
+    text = page.draw(document, samples).decode()
+    assert "mean IoU against latency" in text
+    assert "Confusion matrix" not in text
+    findings = verify(document, samples)
+    assert not any(one.found == "FAILED" for one in findings)
+    (uncovered,) = (one for one in findings if "student.onnx: parameters" in one.sentence)
+    assert uncovered.found == "not covered"
+    assert all(name in uncovered.sentence for name in ("miou", "drop", "pixel_agreement"))
 
 
 def test_a_classifier_is_not_asked_for_masks(tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ DRAWING = 'name="edgepress-drawing" content="'
 
 
 def page_findings(path: Path) -> list[Finding]:
-    """What was found of a page: see `benchmarks.verify.verify`, and whether it shows what it carries.
+    """What was found of a page: see `benchmarks.verify.verify`, and, if all of that holds, whether it shows it.
 
     Raises:
         DataError: There is no such file, or it carries a document of another version.
@@ -23,7 +23,9 @@ def page_findings(path: Path) -> list[Finding]:
     content = path.read_bytes()
     carried = envelope.opened(content, str(path))
     found = verify(carried.document, carried.samples)
-    return [Finding("re-derived", "digest of the page: no byte was altered"), *found, _drawn(content, carried)]
+    whole = [Finding("re-derived", "digest of the page: no byte was altered"), *found]
+    failed = any(one.found == "FAILED" for one in found)
+    return whole if failed else [*whole, _drawn(content, carried)]
 
 
 def _drawn(content: bytes, carried: envelope.Carried) -> Finding:

@@ -12,6 +12,7 @@ from benchmarks.pages.report import svg
 from benchmarks.pages.report.markup import Cell, section, table, text
 from benchmarks.pages.report.view import Entry, View
 from benchmarks.pages.terminal import amount
+from compress.errors import DataError
 
 MARKS = {"met": "\u2713", "broken": "\u2717", "not shown": "?"}
 KINDS = {"met": "good", "broken": "bad", "not shown": "open"}
@@ -23,7 +24,7 @@ def tally(view: View) -> str:
     """How many claims are met, broken and not shown, each a badge; "" where nothing was claimed."""
     held = Counter(one["held"] for one in view.document["claims"])
     badges = [
-        f'<li class="badge {KINDS[name]}"><b>{held[name]}</b> {mark} {name}</li>'
+        f'<li class="badge {KINDS[name]}">{mark} <b>{held[name]}</b> {name}</li>'
         for name, mark in MARKS.items()
         if held[name]
     ]
@@ -48,8 +49,14 @@ def draw(view: View) -> str:
 
 
 def _judged(view: View, found: list[Mapping[str, Any]], width: int) -> dict[int, list[Mapping[str, Any]]]:
-    """The claims on each file, by its place: they stand in the document file by file."""
+    """The claims on each file, by its place: they stand in the document file by file.
+
+    Raises:
+        DataError: One of them is missing.
+    """
     places = [one.place for one in sorted(view.entries, key=lambda one: one.place) if not one.base]
+    if len(found) != width * len(places):
+        raise DataError(f"the document has {len(found)} claims; {width} on each of {len(places)} files were expected")
     return {place: found[at * width : (at + 1) * width] for at, place in enumerate(places)}
 
 
@@ -78,13 +85,13 @@ def _cell(entry: Entry, one: Mapping[str, Any]) -> Cell:
     held, seen = one["held"], claims.look(entry.file, one["claim"])
     badge = f'<span class="badge {KINDS[held]}">{MARKS[held]} {held}</span>'
     if seen is None:
-        return Cell(f"<div>{badge}<small>not measured</small></div>")
+        return Cell(f"{badge}<small>not measured</small>")
     ends = ""
     if not seen.sure:
         known = seen.least is not None
         ends = f"[{claims.number_text(seen.least)}, {claims.number_text(seen.most)}]" if known else "no interval"
     value = f'<span class="value">{_amount(one["claim"], seen.value)}</span> <small>{ends}</small>'
-    return Cell(f"<div>{badge}{value}{_beside(one['claim'], one['bound'], seen)}</div>", seen.value)
+    return Cell(f"{badge}{value}{_beside(one['claim'], one['bound'], seen)}", seen.value)
 
 
 def _beside(name: str, bound: float, seen: Seen) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.pages.report import svg
-from benchmarks.pages.report.markup import text
+from benchmarks.pages.report.markup import signed, text
 from benchmarks.pages.report.view import Entry, View, confusion
 from benchmarks.raw import Counts
 from compress.metrics import wilson_interval
@@ -44,6 +44,7 @@ def bars(one: Entry, view: View) -> str:
     ]
     parts += [_bar(at, TOP + ROW * place, (counts, base), across, view) for place, at in enumerate(chosen)]
     beside = "" if base is None else " The tick is the baseline."
+    cut = f" The axis begins at {100 * across.low:.0f}." if across.low else ""
     shares = _shares(counts)
     said = "; ".join(f"{view.classes[at]}: {100 * shares[at]:.1f} %" for at in chosen)
     return svg.figure(
@@ -51,7 +52,7 @@ def bars(one: Entry, view: View) -> str:
         said,
         (WIDTH, height),
         "".join(parts),
-        f"<b>Accuracy by class, %{chosen_words}.</b> The thin line is the 95 % interval.{beside}",
+        f"<b>Accuracy by class, %{chosen_words}.</b> The thin line is the 95 % interval.{beside}{cut}",
     )
 
 
@@ -63,13 +64,13 @@ def matrix(one: Entry, view: View) -> str:
     named = [f"{view.classes[row]} for {view.classes[column]}: {count}" for row, column, count in _mistaken(counts)]
     if len(view.classes) > MOST_CELLS:
         items = "".join(f"<li>{text(words)}</li>" for words in named)
-        return f"<div><h5>Most often taken for another</h5><ol>{items}</ol></div>"
+        return f"<div><h4>Most often taken for another</h4><ol>{items}</ol></div>"
     side = (WIDTH - LEFT - 6) / len(view.classes)
     rows = counts.sum(axis=1)
     parts = []
     for at, name in enumerate(view.classes):
         middle = TOP + 16 + side * (at + 0.5)
-        parts.append(svg.label(LEFT - 6, middle + 4, f"{_cut(name)} {at}", "tick", "end"))
+        parts.append(svg.label(LEFT - 6, middle + 4, f"{svg.cut(name, LETTERS)} {at}", "tick", "end"))
         parts.append(svg.label(LEFT + side * (at + 0.5), TOP + 8, at, "tick", "middle"))
         parts += [_cell(counts, at, column, side, max(int(rows[at]), 1)) for column in range(len(view.classes))]
     return svg.figure(
@@ -83,7 +84,7 @@ def matrix(one: Entry, view: View) -> str:
 
 
 def _shares(counts: Counts) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.diag(counts) / np.maximum(counts.sum(axis=1), 1)
+    return np.asarray(np.diag(counts) / np.maximum(counts.sum(axis=1), 1))
 
 
 def _least(counts: Counts, chosen: list[int]) -> float:
@@ -106,7 +107,7 @@ def _bar(at: int, top: float, pair: tuple[Counts, Counts | None], across: svg.Ax
     low, high = wilson_interval(right, total)
     share, middle = right / total, top + ROW / 2
     parts = [
-        svg.label(LEFT - 6, middle + 4, _cut(view.classes[at]), "tick", "end"),
+        svg.label(LEFT - 6, middle + 4, svg.cut(view.classes[at], LETTERS), "tick", "end"),
         svg.box(across.start, top + 4, across(share) - across.start, ROW - 8, "bar"),
         svg.line((across(low), middle), (across(high), middle), "whisker"),
         svg.label(WIDTH - RIGHT + 6, middle + 4, f"{100 * share:.1f}", "tick"),
@@ -115,7 +116,7 @@ def _bar(at: int, top: float, pair: tuple[Counts, Counts | None], across: svg.Ax
         its = float(_shares(base)[at])
         parts.append(svg.line((across(its), top + 2), (across(its), top + ROW - 2), "was"))
         kind = "tick bad" if 100 * (its - share) >= NOTABLE else "tick"
-        parts.append(svg.label(WIDTH - 2, middle + 4, f"{100 * (share - its):+.1f}", kind, "end"))
+        parts.append(svg.label(WIDTH - 2, middle + 4, signed(100 * (share - its), 1), kind, "end"))
     return "".join(parts)
 
 
@@ -141,7 +142,3 @@ def _mistaken(counts: Counts) -> list[tuple[int, int, int]]:
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     places = [divmod(int(at), len(wrong)) for at in order]
     return [(row, column, int(wrong[row, column])) for row, column in places if wrong[row, column]]
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}\u2026"

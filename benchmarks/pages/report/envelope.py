@@ -74,9 +74,7 @@ def opened(content: bytes, name: str) -> Carried:
     if not content.startswith(head):
         raise GateError(f"{name}: does not begin as a page of `edgepress report` does: it is none, or was altered")
     if _digest(head + UNKNOWN.encode() + rest).encode() != told:
-        raise GateError(
-            f"{name}: was altered: its bytes do not have the digest that it says; draw it anew from its source"
-        )
+        raise GateError(f"{name}: was altered: its bytes do not have the digest that it says; trust none of it")
     text = content.decode()
     try:
         samples = base64.b64decode(_held(text, SAMPLES), validate=True)

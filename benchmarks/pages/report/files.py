@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 
 from benchmarks.document import record
-from benchmarks.pages.report.markup import Cell, section, table, text
+from benchmarks.pages.report.markup import Cell, section, signed, table, text
 from benchmarks.pages.report.view import Entry, View
 from benchmarks.pages.terminal import amount, milliseconds
 from benchmarks.verdict import interval_text, times
@@ -71,9 +71,9 @@ def _faster(one: Entry) -> tuple[str, str]:
 def _kept(one: Entry) -> tuple[str, str]:
     found = record(one.file, "drop")
     assert found is not None
-    ends = "" if found["low"] is None else f"[{-found['high']:+.2f}, {-found['low']:+.2f}], "
+    ends = "" if found["low"] is None else f"[{signed(-found['high'])}, {signed(-found['low'])}], "
     score = record(one.file, one.metric)
-    return f"{0.0 - found['value']:+.2f} points", f"{ends}{100 * score['value']:.2f} %" if score else ends
+    return f"{signed(-found['value'])} points", f"{ends}{100 * score['value']:.2f} %" if score else ends
 
 
 def _row(one: Entry) -> list[Cell]:
@@ -118,8 +118,8 @@ def _drop(one: Entry) -> Cell:
     found = record(one.file, "drop")
     if found is None:
         return NOTHING
-    ends = "" if found["low"] is None else f"<small>[{found['low']:+.2f}, {found['high']:+.2f}]</small>"
-    return Cell(f"{found['value'] + 0.0:+.2f}{ends}", found["value"])
+    ends = "" if found["low"] is None else f"<small>[{signed(found['low'])}, {signed(found['high'])}]</small>"
+    return Cell(f"{signed(found['value'])}{ends}", found["value"])
 
 
 def _time(one: Entry) -> Cell:
@@ -140,6 +140,7 @@ def _speed(one: Entry) -> Cell:
         return NOTHING
     kind = {"faster": "good", "slower": "bad"}.get(verdict["kind"], "open")
     if kind == "open":
-        return Cell(f'<span class="{kind}">{text(verdict["words"])}</span>', found["value"])
+        said, _, more = verdict["words"].partition(": " if verdict["kind"] == "unsure" else "; ")
+        return Cell(f'<span class="open">{text(said)}</span><small class="long">{text(more)}</small>', found["value"])
     ends = f"<small>{text(interval_text(found['low'], found['high']))}</small>"
     return Cell(f'<span class="{kind}">{times(found["value"])} {verdict["kind"]}</span>{ends}', found["value"])

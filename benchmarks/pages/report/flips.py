@@ -12,6 +12,7 @@ from benchmarks.pages.report.view import Entry, View
 from benchmarks.raw import Counts
 
 WIDTH, SIDE, ROW, TOP, BOTTOM = 420.0, 50.0, 44.0, 24.0, 8.0
+LETTERS = 56  # of a name, before it is cut
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def flips(one: Entry, base: Entry | None) -> Flips | None:
     (own, labels), (was, _) = mine, its
     right, before = own == labels, was == labels
     wrong = ~right & ~before & (own != was)
-    return Flips(*(np.flatnonzero(part) for part in (before & ~right, right & ~before, wrong)), labels)
+    lost, won, other = (np.flatnonzero(part) for part in (before & ~right, right & ~before, wrong))
+    return Flips(lost, won, other, labels)
 
 
 def draw(view: View) -> str:
@@ -55,12 +57,12 @@ def draw(view: View) -> str:
     for place, (one, changed) in enumerate(found):
         top = TOP + ROW * place + 18
         lost, won = (reach * len(part) / most for part in (changed.lost, changed.won))
-        parts.append(svg.label(8, top - 5, f"{one.number}  {one.name}", "row"))
+        parts.append(svg.label(8, top - 5, svg.cut(f"{one.number}  {one.name}", LETTERS), "row"))
         parts += [svg.box(middle - lost, top, lost, 14, "lost"), svg.box(middle, top, won, 14, "won")]
         parts.append(svg.label(middle - lost - 5, top + 11, f"{len(changed.lost):,}", "tick", "end"))
         parts.append(svg.label(middle + won + 5, top + 11, f"{len(changed.won):,}", "tick"))
+        parts.append(svg.line((middle, top - 2), (middle, top + 16), "axis"))
     height = TOP + ROW * len(found) + BOTTOM
-    parts.append(svg.line((middle, TOP), (middle, height - BOTTOM), "axis"))
     said = "; ".join(f"{one.name}: {len(changed.lost)} lost, {len(changed.won)} won" for one, changed in found)
     return svg.figure(
         "Images lost and won",
@@ -77,7 +79,7 @@ def listing(changed: Flips, classes: tuple[str, ...]) -> str:
     total = len(changed.labels)
     kinds = (("lost", changed.lost), ("won", changed.won), ("wrong otherwise", changed.other))
     summary = ", ".join(f"{len(part):,} {name}" for name, part in kinds)
-    inner = "".join(f"<h5>{name}: {len(part):,}</h5>{_by_class(part, changed.labels, classes)}" for name, part in kinds)
+    inner = "".join(f"<h4>{name}: {len(part):,}</h4>{_by_class(part, changed.labels, classes)}" for name, part in kinds)
     return (
         f'<details class="flips"><summary>{sum(len(part) for _, part in kinds):,} of {total:,} images flipped: '
         f"{summary}</summary>\n<p>Places in the test split, from 0, by what they show.</p>{inner}</details>\n"

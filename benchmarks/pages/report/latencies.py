@@ -11,6 +11,7 @@ from benchmarks.pages.terminal import milliseconds
 WIDTH, LEFT, RIGHT = 420.0, 12.0, 12.0
 ROW, HILL, TOP, BOTTOM = 56.0, 28.0, 6.0, 40.0
 BINS = 120
+LETTERS = 44  # of a name, before it is cut
 SHOWN = (0.1, 99.5)  # percentiles of all calls between which a file is drawn
 
 
@@ -35,8 +36,8 @@ def draw(view: View) -> str:
         said,
         (WIDTH, height),
         "".join(parts),
-        f"<b>How long one call takes.</b> {count:,} calls; the bar is the median, the thin one the 95th percentile, the "
-        "dots are the medians of the sessions.",
+        f"<b>How long one call takes.</b> {count:,} calls; the bar is the median, the thin one the 95th percentile, "
+        "the dots are the medians of the sessions.",
     )
 
 
@@ -73,7 +74,7 @@ def _row(one: Entry, floor: float, across: svg.Axis) -> str:
     )
     middle, late = (one.value(name) or 0.0 for name in ("latency", "latency_p95"))
     marks = _bar(across, middle, floor, HILL, "middle") + _bar(across, late, floor, HILL / 2, "late")
-    words = svg.label(LEFT, floor - HILL - 6, f"{one.number}  {one.name}", "row")
+    words = svg.label(LEFT, floor - HILL - 6, svg.cut(f"{one.number}  {one.name}", LETTERS), "row")
     value = svg.label(WIDTH - RIGHT, floor - HILL - 6, f"{milliseconds(middle)} ms", "row strong", "end")
     return svg.line((LEFT, floor), (WIDTH - RIGHT, floor), "axis") + hill + marks + dots + words + value
 

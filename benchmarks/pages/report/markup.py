@@ -41,8 +41,9 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]], *,
     top = "".join(f'<th scope="col" role="columnheader">{head}</th>' for head in heads)
     body = "".join(f'<tr role="row">{_row(row, heads)}</tr>\n' for row in rows)
     return (
-        f'<table class="stack {kind}" role="table"><caption>{caption}</caption>\n'
-        f'<thead role="rowgroup"><tr role="row">{top}</tr></thead>\n<tbody role="rowgroup">\n{body}</tbody></table>\n'
+        f'<div class="wide"><table class="stack {kind}" role="table"><caption>{caption}</caption>\n'
+        f'<thead role="rowgroup"><tr role="row">{top}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{body}</tbody></table></div>\n'
     )
 
 
@@ -60,16 +61,20 @@ def section(name: str, title: str, inner: str) -> str:
         title: HTML.
         inner: HTML.
     """
-    return (
-        f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>\n{inner}</section>\n'
-    )
+    head = f'<h2 id="{name}-title">{title}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{head}\n{inner}</section>\n'
+
+
+def signed(value: float, places: int = 2) -> str:
+    """A number with its sign, a minus as wide as a plus: "+0.74", "\u22120.74"."""
+    return f"{value + 0.0:+.{places}f}".replace("-", "\u2212")
 
 
 def _row(row: Sequence[Cell], heads: Sequence[str]) -> str:
     first, *others = row
     cells = [f'<th scope="row" role="rowheader"{_sorted_by(first)}>{first.inner}</th>']
     for head, cell in zip(heads[1:], others, strict=True):
-        cells.append(f'<td role="cell" data-label="{_plain(head)}"{_sorted_by(cell)}>{cell.inner}</td>')
+        cells.append(f'<td role="cell" data-label="{_plain(head)}"{_sorted_by(cell)}><div>{cell.inner}</div></td>')
     return "".join(cells)
 
 

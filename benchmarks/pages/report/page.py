@@ -1,4 +1,4 @@
-"""A benchmark as one page of HTML: it needs nothing from elsewhere, and carries all that `edgepress verify` asks for."""
+"""A benchmark as one page of HTML: it needs nothing from elsewhere, and carries what `edgepress verify` needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ HERE = Path(__file__).parent
 STYLE, SCRIPT = "page.css", "page.js"
 OPEN_FILES = 6
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-ICON = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='%230a66c2' d='M1 1h14v4H1zM3 7h10v3H3zM5 12h6v3H5z'/%3E%3C/svg%3E"
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Cpath fill='%230a66c2' d='M1 1h14v4H1zM3 7h10v3H3zM5 12h6v3H5z'/%3E%3C/svg%3E"
+)
 
 
 def draw(document: Document, samples: bytes) -> bytes:
@@ -94,8 +97,8 @@ def _each(shown: View) -> str:
 
 
 def _one(one: Entry, shown: View) -> str:
-    pictures = classes.bars(one, shown) + classes.matrix(one, shown)
-    if not pictures:
+    bars = classes.bars(one, shown)
+    if not bars:
         return ""
     changed = flips.flips(one, shown.base)
     listed = "" if changed is None else flips.listing(changed, shown.classes)
@@ -103,7 +106,7 @@ def _one(one: Entry, shown: View) -> str:
     name = f'<span class="no">{one.number}</span> {text(one.name)}'
     return (
         f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n'
-        f'<div class="grid">{pictures}</div>{listed}</details>\n'
+        f'<div class="grid"><div>{bars}{listed}</div>{classes.matrix(one, shown)}</div></details>\n'
     )
 
 

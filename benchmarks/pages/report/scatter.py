@@ -56,7 +56,7 @@ def draw(view: View, cost: Cost) -> str:
     parts = [
         _frame(across, up, f"{cost.words}, {cost.unit}", f"{view.score}, %"),
         _steps(best, across, up),
-        *(_mark(one, one in best, across, up) for one in points),
+        *(_mark(one, one in best, across, up) for one in sorted(points, key=lambda one: one in best)),
         *_numbers(points, across, up),
     ]
     said = "; ".join(f"{one.entry.name}: {one.score[0]:.2f} % at {one.cost[0]:.4g} {cost.unit}" for one in points)
@@ -66,8 +66,8 @@ def draw(view: View, cost: Cost) -> str:
         f"{said}. On the Pareto front: {names}.",
         (WIDTH, HEIGHT),
         "".join(parts),
-        f"<b>{text(view.score)} against {cost.words}.</b> Filled: on the Pareto front, nothing here is both better "
-        "and cheaper. Square: the baseline. Whiskers: 95 %. Numbers as in the table.",
+        f"<b>{text(view.score[:1].upper() + view.score[1:])} against {cost.words}.</b> Filled: on the Pareto front, "
+        "nothing here is both better and cheaper. Square: the baseline. Whiskers: 95 %. Numbers as in the table.",
     )
 
 

@@ -99,6 +99,11 @@ def box(x: float, y: float, width: float, height: float, kind: str) -> str:
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{height:.1f}" class="{kind}"/>'
 
 
+def cut(name: str, letters: int) -> str:
+    """A name, the end of one that has more letters than that cut off."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}\u2026"
+
+
 def tick_text(value: float) -> str:
     """A round value as an axis says it."""
     return f"{value:.6g}"

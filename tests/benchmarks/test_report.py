@@ -1,0 +1,319 @@
+"""The page of a benchmark, and what `verify` finds in it: through the commands, on real small files."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_benchmark_compare import _checkpoint
+from typer.testing import CliRunner, Result
+
+from benchmarks.document import digest, record
+from benchmarks.pages.report import envelope, page
+from benchmarks.samples import beside
+from benchmarks.verify import verify
+from cli.main import app
+from compress.checkpoint import save
+from compress.data import DataOptions, load
+from compress.errors import GateError
+from exports import noise, ship
+
+MOST_BYTES = 400_000
+NAMESPACES = {"http://www.w3.org/2000/svg"}
+Document = dict[str, Any]
+Change = Callable[[Document], None]
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bench.json of a teacher and two files, one of which is damaged; with its samples and report.html."""
+    folder = tmp_path_factory.mktemp("report")
+    digits = load("digits", DataOptions()).classes
+    student = _checkpoint("cnn-s", digits)
+    save(_checkpoint("cnn-a", digits), folder / "teacher.safetensors")
+    ship(student, folder / "student.onnx", [noise(student.card)])
+    (folder / "broken.onnx").write_bytes(b"not a model")
+    files = [folder / f"{name}" for name in ("teacher.safetensors", "student.onnx", "broken.onnx")]
+    claims = ("--max-size", "1MB", "--max-latency", "1us", "--min-speedup", "0.001", "--max-drop", "100")
+    bench = folder / "bench.json"
+    done = _run("benchmark", *files, "--data", "digits", "--rounds", 10, "--sessions", 2, *claims, "-o", bench)
+    assert done.exit_code == 3, done.output
+    done = _run("report", bench, "-o", folder / "report.html")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content(folder: Path) -> bytes:
+    return (folder / "report.html").read_bytes()
+
+
+def _verified(path: Path, content: bytes) -> Result:
+    path.write_bytes(content)
+    return _run("verify", path)
+
+
+def test_page_says_what_the_document_says(folder: Path, content: bytes) -> None:
+    document, text = json.loads((folder / "bench.json").read_text("utf-8")), content.decode()
+    student = document["files"][1]
+    assert text.index('id="claims"') < text.index('id="files"') < text.index('id="figures"') < text.index('id="check"')
+    claims = text[text.index('id="claims"') : text.index('id="files"')]
+    assert (claims.count("met</span>"), claims.count("broken</span>")) == (3, 1)
+    assert claims.count("not measured") == 4
+    lost, won = (record(student, f"images_{end}")["value"] for end in ("lost", "won"))  # type: ignore[index]
+    assert f"{lost:,} lost, {won:,} won" in text
+    for part in (f"{100 * record(student, 'top1')['value']:.2f}<", student["sha256"], "is not an ONNX model"):  # type: ignore[index]
+        assert part in text
+    assert text.count("Confusion matrix of ") == text.count("Accuracy by class of ") == 2
+    assert text.count('<svg role="img"') == text.count("<desc>") == text.count("<figure>") == 8
+    assert text.count("<table") == text.count("<caption>")
+
+
+def test_page_needs_nothing_from_elsewhere(content: bytes) -> None:
+    text = re.sub(r'(?s)<script type="application/.*?</script>', "", content.decode())
+    assert all(one.startswith("data:") for one in re.findall(r'(?:src|href)="([^"]*)"', text))
+    assert set(re.findall(r"https?://[^\s\"'<>]+", text)) <= NAMESPACES
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttp", text)
+    assert "default-src 'none'" in text
+    assert len(content) < MOST_BYTES
+
+
+def test_page_and_benchmark_are_verified_without_the_files(folder: Path) -> None:
+    for name in ("report.html", "bench.json"):
+        done = _run("verify", folder / name, "--json")
+        assert done.exit_code == 0, done.output
+        found = [(one["found"], one["sentence"]) for one in json.loads(done.stdout)["findings"]]
+        assert {kind for kind, _ in found} == {"re-derived", "not covered"}
+        derived = "\n".join(sentence for kind, sentence in found if kind == "re-derived")
+        student = f"{folder / 'student.onnx'}: "
+        for part in ("latency: ", "accuracy: top1", "speed-up: speedup", "drop and agreement: drop", "verdict: "):
+            assert f"{student}{part}" in derived
+        for part in ("claim: broken: ", "claim: met: ", "digest of the raw samples"):
+            assert part in derived
+        rest = "\n".join(sentence for kind, sentence in found if kind == "not covered")
+        assert f"{student}parameters, values, macs, size: need the file" in rest
+        assert f"{folder / 'broken.onnx'}: was not measured" in rest
+        assert "the same to the last byte" in derived or name == "bench.json"
+
+
+def test_one_altered_byte_of_a_page_is_noticed(content: bytes, tmp_path: Path) -> None:
+    places = [0, 20, len(envelope.HEAD) + 5, len(content) - 2]
+    places += [content.index(part) for part in (b"Files</h2>", b'"created"', b'edgepress-samples">')]
+    places += range(len(content) // 7, len(content), len(content) // 7)
+    for place in places:
+        altered = bytearray(content)
+        altered[place] ^= 1
+        done = _verified(tmp_path / "report.html", bytes(altered))
+        assert done.exit_code == 3, place
+        assert "altered" in done.output
+    assert _verified(tmp_path / "report.html", content[:-1]).exit_code == 3
+    assert _verified(tmp_path / "report.html", content).exit_code == 0
+
+
+def _forged(content: bytes, change: Change) -> bytes:
+    """The page with another document in it, and all digests as they should be."""
+    carried = envelope.opened(content, "page")
+    document = copy.deepcopy(carried.document)
+    change(document)
+    document["digest"] = digest(document)
+    rest = content[len(envelope.HEAD) + len(envelope.UNKNOWN) :].decode()
+    old, new = (envelope.blocks(one, carried.samples) for one in (carried.document, document))
+    assert old in rest
+    return envelope.sealed(rest.replace(old, new))
+
+
+def _number(quantity: str, part: str, more: float) -> Change:
+    def change(document: Document) -> None:
+        found = record(document["files"][1], quantity)
+        assert found is not None
+        found[part] = found[part] + more  # type: ignore[index]
+
+    return change
+
+
+def _verdict(document: Document) -> None:
+    document["files"][1]["verdict"]["words"] = "faster, 900x [800, 1,000]"
+
+
+def _claim_held(document: Document) -> None:
+    document["claims"][1]["held"] = "met"
+
+
+def _claim_left_out(document: Document) -> None:
+    del document["claims"][1]
+
+
+def _twice(document: Document) -> None:
+    document["files"][1]["records"].append(copy.deepcopy(record(document["files"][1], "latency")))
+
+
+def _of_nothing(document: Document) -> None:
+    document["files"][0]["records"].append({**record(document["files"][1], "drop"), "sha256": ""})  # type: ignore[dict-item]
+
+
+def _another_baseline(document: Document) -> None:
+    document["baseline"] = 1
+
+
+@pytest.mark.parametrize(
+    ("change", "mentions"),
+    [
+        (_number("latency", "value", -1e-6), "latency: value is"),
+        (_number("latency_p99", "value", 1e-5), "latency_p99: value is"),
+        (_number("top1", "low", 1e-4), "top1: low is"),
+        (_number("top1", "n", 1), "top1: n is"),
+        (_number("speedup", "high", 1e-6), "speedup: high is"),
+        (_number("drop", "value", -0.1), "drop: value is"),
+        (_number("top1_agreement", "value", 0.01), "top1_agreement: value is"),
+        (_number("images_lost", "value", 1), "images_lost: value is"),
+        (_verdict, "verdict: says"),
+        (_claim_held, "claim: met: "),
+        (_claim_left_out, "there are 7; of these files there have to be"),
+        (_twice, "latency is there 2 times"),
+        (_of_nothing, "drop does not follow from the samples"),
+        (_another_baseline, "speedup is there 0 times"),
+    ],
+)
+def test_an_altered_number_is_noticed_though_all_digests_are_right(
+    content: bytes, tmp_path: Path, change: Change, mentions: str
+) -> None:
+    done = _verified(tmp_path / "report.html", _forged(content, change))
+    assert done.exit_code == 3, done.output
+    assert mentions in done.output
+
+
+def test_what_a_page_shows_is_what_it_carries(content: bytes, tmp_path: Path) -> None:
+    begins = len(envelope.HEAD) + len(envelope.UNKNOWN)
+    shown = content[begins:].decode().replace("broken</span>", "met</span>")
+    done = _verified(tmp_path / "report.html", envelope.sealed(shown))
+    assert done.exit_code == 3
+    assert "what the page shows is not what its document and samples give" in done.output
+    other = content[begins:].decode().replace(page.drawing(), "0" * 16)
+    done = _verified(tmp_path / "report.html", envelope.sealed(other))
+    assert done.exit_code == 0, done.output
+    assert "not covered what the page shows: drawn by other code" in done.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("\n  ", "\n   "), ('"warnings": [', '"warnings":  ['), ("edgepress", "edgepresS")]
+)
+def test_an_altered_benchmark_is_noticed(folder: Path, tmp_path: Path, old: str, new: str) -> None:
+    written = (folder / "bench.json").read_text("utf-8")
+    (tmp_path / "bench.samples.npz").write_bytes((folder / "bench.samples.npz").read_bytes())
+    before, found, after = written.rpartition(old)
+    assert found
+    (tmp_path / "bench.json").write_text(before + new + after, encoding="utf-8")
+    done = _run("verify", tmp_path / "bench.json")
+    assert done.exit_code == 3
+    assert "altered" in done.output
+
+
+def test_altered_samples_are_noticed_and_not_drawn(folder: Path, tmp_path: Path) -> None:
+    bench = tmp_path / "bench.json"
+    bench.write_bytes((folder / "bench.json").read_bytes())
+    done = _run("report", bench)
+    assert done.exit_code == 2
+    assert "bench.samples.npz does not exist" in done.output
+    altered = bytearray((folder / "bench.samples.npz").read_bytes())
+    altered[len(altered) // 2] ^= 1
+    (tmp_path / "bench.samples.npz").write_bytes(altered)
+    for command in ("report", "verify"):
+        done = _run(command, bench)
+        assert done.exit_code == 3
+        assert "digest of the raw samples is not" in done.output
+    assert not (tmp_path / "bench.html").exists()
+
+
+def test_what_each_kind_of_file_is_verified_with(folder: Path) -> None:
+    done = _run("verify", folder / "student.onnx")
+    assert done.exit_code == 2
+    assert "name the checkpoint that it was exported from: --against" in done.output
+    done = _run("verify", folder / "report.html", "--against", folder / "teacher.safetensors")
+    assert done.exit_code == 2
+    assert "--against: " in done.output
+    done = _run("verify", folder / "missing.html")
+    assert done.exit_code == 2
+    assert "is not a file" in done.output
+    done = _run("report", folder / "bench.json", "-o", folder / "report.pdf")
+    assert done.exit_code == 2
+    done = _run("report", folder / "bench.json", "-o", folder / "report.html")
+    assert done.exit_code == 2
+    assert "--force" in done.output
+
+
+def test_text_of_a_document_is_shown_and_not_obeyed(folder: Path) -> None:
+    document, samples = beside(folder / "bench.json")
+    evil = "</script><script>alert(1)</script><b onload='x'>\u202e"
+    document["command"] = document["machine"]["cpu"] = document["data"]["name"] = evil
+    document["data"]["classes"][0] = document["files"][1]["name"] = document["files"][2]["reason"] = evil
+    document["warnings"] = [evil]
+    document["digest"] = digest(document)
+    drawn = page.draw(document, samples)
+    assert b"<script>alert" not in drawn
+    assert b"<b onload" not in drawn
+    assert drawn.count(b"&lt;script&gt;alert(1)") > 5
+    assert drawn.count(b"</script>") == 3
+    carried = envelope.opened(drawn, "page")
+    assert (carried.document, carried.samples) == (document, samples)
+
+
+def test_a_page_without_an_end_of_its_blocks_is_refused(content: bytes) -> None:
+    begins = len(envelope.HEAD) + len(envelope.UNKNOWN)
+    without = content[begins:].decode().replace(f'id="{envelope.SAMPLES}"', "")
+    with pytest.raises(GateError, match="carries 0 blocks"):
+        envelope.opened(envelope.sealed(without), "page")
+
+
+def test_a_file_alone_without_data_has_a_page(folder: Path, tmp_path: Path) -> None:
+    bench = tmp_path / "alone.json"
+    assert _run("benchmark", folder / "student.onnx", "--rounds", 10, "--sessions", 2, "-o", bench).exit_code == 0
+    done = _run("report", bench)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "alone.html").read_text("utf-8")
+    assert "Nothing was claimed" in text
+    assert "Confusion matrix" not in text
+    assert {one.found for one in verify(*beside(bench))} == {"re-derived", "not covered"}
+    assert _run("verify", tmp_path / "alone.html").exit_code == 0
+
+
+BROWSER = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr")
+PROBE = """<body><iframe src="report.html" width="360" height="800" style="border:0"></iframe><pre></pre><script>
+const frame = document.querySelector("iframe"), out = document.querySelector("pre");
+addEventListener("load", () => {
+  const page = frame.contentDocument, head = page.querySelectorAll("table.sortable th[scope=col]")[1];
+  head.querySelector("button").click();
+  const sizes = [...page.querySelectorAll("table.sortable tbody tr")].map((row) => row.cells[1].dataset.key);
+  out.textContent = JSON.stringify({
+    width: page.documentElement.scrollWidth, sort: head.getAttribute("aria-sort"), sizes,
+    loaded: frame.contentWindow.performance.getEntriesByType("resource").length,
+    flat: [...page.querySelectorAll("figure svg")].filter((one) => one.getBoundingClientRect().height < 50).length,
+  });
+});
+</script></body>"""
+
+
+@pytest.mark.extra("browser")
+def test_a_browser_shows_it_on_a_phone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_bytes((folder / "report.html").read_bytes())
+    (tmp_path / "probe.html").write_text(PROBE, encoding="utf-8")
+    command = [*BROWSER, "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", (tmp_path / "probe.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    shown = re.search(r"<pre>(\{.*?\})</pre>", done.stdout)
+    assert shown is not None, done.stdout[-2000:]
+    found = json.loads(shown[1])
+    assert found["width"] <= 360
+    assert found["sort"] == "ascending"
+    assert found["sizes"][:2] == sorted(found["sizes"][:2], key=float)
+    assert (found["loaded"], found["flat"]) == (0, 0)
