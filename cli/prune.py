@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
 from cli.choosing import LEAST_NORMS, Chosen
+from cli.sensitivity import TOGETHER, Alone
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,6 +94,7 @@ def prune(
     ratio: _Ratio = None,
     budgets: Budgets = NO_BUDGET,
     chosen: Chosen = LEAST_NORMS,
+    alone: Alone = TOGETHER,
     recover: _Recover = None,
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
@@ -118,12 +121,13 @@ def prune(
     what the whole network says on a few images; --recover then trains it, and the unpruned network teaches.
 
     Examples:
+        edgepress prune teacher.safetensors --sensitivity --data digits -o sensitivity.json
         edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
-        edgepress prune teacher.safetensors --ratio 0 --blocks 2 --data digits -o shallow.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
     from cli.choosing import fitted, look, looks, read_choice, say_blocks, say_shares
+    from cli.sensitivity import show_cuts
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
     from compress.pruning import NOTHING, followed, shares_left
@@ -131,12 +135,17 @@ def prune(
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
+    journal = Journal(output, resume, force, (checkpoint,))
+    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
+    opened = partial(open_pair, parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    _check_alone(alone)
+    if alone.sensitivity:
+        show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
+        return
     method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
     choice = read_choice(chosen, ratio, wished, seed)
-    journal = Journal(output, resume, force, (checkpoint,))
     journal.check()
-    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
-    before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    before, images = opened()
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
@@ -167,6 +176,18 @@ def prune(
         *won,
         progress.written(output, stamp),
     )
+
+
+def _check_alone(alone: Alone) -> None:
+    """Nothing, once no option was typed that --sensitivity would ignore, or that is of it alone."""
+    from cli.sensitivity import CUTS_ALONE, IDLE, OF_ALL_AT_ONCE
+    from cli.typed import refuse
+
+    if not alone.sensitivity:
+        refuse(("--samples",), "it is about --sensitivity; leave it out")
+        return
+    refuse(("--recover", "--epochs", "--resume", "--no-timing", *_OF_RECOVERY), IDLE)
+    refuse(OF_ALL_AT_ONCE, CUTS_ALONE)
 
 
 def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:
