@@ -25,7 +25,7 @@ class Mark:
 
     Attributes:
         score: Of the task, in [0, 1]; None where there is none.
-        error: The mean squared change of the outputs, over their variance; None likewise.
+        error: The mean squared change of what is compared, over its variance; None likewise.
         reason: Why there is none.
     """
 
@@ -44,7 +44,7 @@ class Exam:
         batches: Images as they are stored, with what they show.
         split: What they are of.
         score: Of the whole network, in [0, 1].
-        variance: Of its outputs over the images; the mean of all outputs.
+        power: The sum of the squares of what is compared, less its mean over the images.
         answers: Its outputs, batch by batch; none where each pixel has some, which are computed anew.
     """
 
@@ -53,29 +53,33 @@ class Exam:
     batches: Sequence[Batch]
     split: str
     score: float
-    variance: float
+    power: float
     answers: Sequence[Tensor]
 
     def __len__(self) -> int:
         """How many images."""
         return sum(len(batch.image) for batch in self.batches)
 
+    @property
+    def compared(self) -> str:
+        """What is compared of two networks: features, which may be of other widths, by how alike they find images."""
+        return "similarities of the images" if _is_of_features(self.task) else "outputs"
+
     @torch.no_grad()
     def marks(self, answers: Answers, count: int) -> list[Mark]:
         """What became of the answers in each of so many networks."""
-        tallies, changes, outputs = [list[Tensor]() for _ in range(count)], torch.zeros(count, dtype=torch.float64), 0
+        tallies, changes = [list[Tensor]() for _ in range(count)], torch.zeros(count, dtype=torch.float64)
         for at, batch in enumerate(self.batches if count else ()):
             expected = self.answers[at] if self.answers else answer(self.network, self.task.output, batch.image)
-            outputs += expected.numel()
             for one, found in enumerate(answers(batch.image)):
                 tallies[one].append(self.task.tally(found, batch.target))
-                changes[one] += (found - expected).double().square().sum()
-        return [self._mark(tally, change / outputs) for tally, change in zip(tallies, changes.tolist(), strict=True)]
+                changes[one] += (_compared(self.task, found) - _compared(self.task, expected)).square().sum()
+        return [self._mark(tally, change) for tally, change in zip(tallies, changes.tolist(), strict=True)]
 
     def _mark(self, tally: Sequence[Tensor], change: float) -> Mark:
         if not math.isfinite(change):
             return Mark(None, None, "an output is NaN or infinite")
-        return Mark(self.task.score(torch.stack(list(tally)).sum(dim=0)), change / self.variance)
+        return Mark(self.task.score(torch.stack(list(tally)).sum(dim=0)), change / self.power)
 
 
 def new_exam(checkpoint: Checkpoint, images: Dataset, fitted: int, count: int) -> Exam:
@@ -109,17 +113,30 @@ def new_exam(checkpoint: Checkpoint, images: Dataset, fitted: int, count: int) -
 @torch.no_grad()
 def _sat(network: Staged, task: Task, batches: Sequence[Batch], split: str) -> Exam:
     """The exam once the whole network has sat it."""
-    answers, tallies, moments, images = list[Tensor](), list[Tensor](), torch.zeros(()), 0
+    answers, tallies, sums, power, images = list[Tensor](), list[Tensor](), torch.zeros(()), 0.0, 0
     for batch in batches:
         found = check_outputs(answer(network, task.output, batch.image), f"stage {task.output!r} of the network")
         tallies.append(task.tally(found, batch.target))
-        values = found.double()
-        moments = moments + torch.stack([values.sum(dim=0), values.square().sum(dim=0)])
+        values = _compared(task, found)
+        power += float(values.square().sum())
+        sums = sums if _is_of_features(task) else sums + values.sum(dim=0)
         images += len(found)
         answers += [] if task.masks else [found]
-    mean, square = moments / images
-    variance = max(float((square - mean.square()).mean()), torch.finfo(torch.float32).tiny)
-    return Exam(network, task, batches, split, task.score(torch.stack(tallies).sum(dim=0)), variance, answers)
+    power = max(power - float(sums.square().sum()) / images, torch.finfo(torch.float32).tiny)
+    return Exam(network, task, batches, split, task.score(torch.stack(tallies).sum(dim=0)), power, answers)
+
+
+def _is_of_features(task: Task) -> bool:
+    return task.agreement is None
+
+
+def _compared(task: Task, outputs: Tensor) -> Tensor:
+    """(B, ...) outputs as they are, or (B, B) the products of features, less the mean of the batch, in float64."""
+    if not _is_of_features(task):
+        return outputs.double()
+    features = outputs.flatten(1).double()
+    features = features - features.mean(dim=0)
+    return features @ features.T
 
 
 @torch.no_grad()

@@ -136,7 +136,7 @@ def numbers(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
     drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
     for number, name in enumerate(head):
-        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold", vertical="bottom")
+        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
     return drawn

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compress.training.journal import Journal
 
 FLOAT_BITS = 32
-_UNIT = "error: mean squared change of the outputs over their variance"
+_UNIT = "error: mean squared change of the {} over their variance"
 TABLE, PICTURE = ".json", ".png"
 ERROR = "relative_squared_error"
 USUAL_RATIO = 0.5
@@ -111,7 +111,7 @@ def show_grids(
     ]
     told = [(r.grid.module, f"{r.weights:,}", f"{_saved_bytes(r.grid, r.weights):,}", f"{r.error:.2e}") for r in rows]
     table = say.numbers(("layer", "weights", "bytes saved", "error"), told)
-    unit = f"{_UNIT}, the layer alone quantized, on {seen:,} training images"
+    unit = f"{_UNIT.format('outputs')}, the layer alone quantized, on {seen:,} training images"
     _write(head | {"rounding": rounding, "images": seen, "layers": layers}, journal, table, unit)
 
 
@@ -184,7 +184,7 @@ def _halved(chosen: Chosen, images: Dataset) -> Chosen:
     if images.val is not None or chosen.calibrate <= most:
         return chosen
     say.notes(
-        [f"--calibrate {chosen.calibrate:,}: {most:,} training images are fitted on, for others are to be scored"]
+        [f"--calibrate {chosen.calibrate:,}: {most:,} training images are fitted on, so that others can be scored"]
     )
     return replace(chosen, calibrate=most)
 
@@ -223,6 +223,7 @@ def _facts(
     unchanged = records(Mark(whole.exam.score, 0.0))
     return {
         "metric": whole.exam.task.metric,
+        "compared": whole.exam.compared,
         "fitted_on": sum(map(len, enough(images))) if images else 0,
         "unfitted": next((row.unfitted for row in rows if row.unfitted), ""),
         "ratio": ratio,
@@ -255,7 +256,7 @@ def _table(document: Mapping[str, Any]) -> Table:
         rows.append((heading(group), str(group["channels"]), *scores, told, f"{saved:.1f} %"))
     (first, *others) = (f"{cut['ratio']:g}" for cut in document["groups"][0]["cuts"])
     cuts = (f"{metric} %\n{first}", *(f"\n{other}" for other in others))
-    return say.numbers(("\nlayers", "\nchannels", *cuts, f"error\nat {ratio:g}", f"MACs saved\nat {ratio:g}"), rows)
+    return say.numbers(("\nlayers", "chan-\nnels", *cuts, f"error\nat {ratio:g}", "MACs\nsaved"), rows)
 
 
 def _score(value: float | None, uncut: bool) -> str:
@@ -277,7 +278,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         f"each row: these layers alone are cut; {fitted}",
         f"{metric} of the whole network is {before:.2f} % on {count:,} {data['split']} images, one of which is "
         f"{100 / count:.2g} points",
-        f"{_UNIT}; most for what is saved comes first",
+        f"{_UNIT.format(document['compared'])}; most for what is saved comes first",
         f"all cut alike: {_together(document, even)}: {even['options']}",
     ]
     if other is None or quantities(other)[ERROR] is None or quantities(other)[ERROR] >= quantities(even)[ERROR]:

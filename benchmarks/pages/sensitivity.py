@@ -18,6 +18,7 @@ and of a network whose layers were quantized one at a time:
 or of one whose groups of coupled layers were cut one at a time:
 
     metric       the score of its task
+    compared     of what the relative_squared_error is: outputs, or similarities of the images
     fitted_on    so many training images: the layers that read a group were fitted on them; 0: they were not
     unfitted     why some were not, all the same; ""
     ratio        how much is to be cut in all, for even and suggestion
@@ -151,6 +152,7 @@ def _draw_savings(axes: Axes, document: Document) -> None:
 def _of_grids(document: Document) -> Figure:
     """The error of each layer that was quantized alone, the most sensitive first."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     layers: Sequence[Mapping[str, Any]] = document["layers"]
     figure = Figure(figsize=(WIDTH, EDGES + ROW * len(layers)), layout="constrained")
@@ -162,6 +164,7 @@ def _of_grids(document: Document) -> Figure:
         powers = [math.log10(error) for _, error in shown]
         errors.set_xscale("log")
         errors.set_xlim(10.0 ** math.floor(min(powers)), 10.0 ** math.ceil(max(powers)))
+        errors.xaxis.set_minor_formatter(NullFormatter())
     errors.set_xlabel("mean squared change of the outputs, over their variance")
     errors.set_title("each layer quantized alone", loc="left")
     bars.barh(range(len(layers)), [layer["saved_bytes"] / 1000 for layer in layers], height=0.5, color=COLOURS[0])
