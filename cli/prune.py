@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
 from cli.choosing import LEAST_NORMS, Chosen
-from cli.sensitivity import TOGETHER, Alone
+from cli.sensitivity import TOGETHER, Alone, only_looks, show_cuts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -127,7 +127,6 @@ def prune(
     """
     from cli import parse, progress, say
     from cli.choosing import fitted, look, looks, read_choice, say_blocks, say_shares
-    from cli.sensitivity import show_cuts
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
     from compress.pruning import NOTHING, followed, shares_left
@@ -138,8 +137,7 @@ def prune(
     journal = Journal(output, resume, force, (checkpoint,))
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     opened = partial(open_pair, parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
-    _check_alone(alone)
-    if alone.sensitivity:
+    if only_looks(alone, _OF_RECOVERY):
         show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
         return
     method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
@@ -176,18 +174,6 @@ def prune(
         *won,
         progress.written(output, stamp),
     )
-
-
-def _check_alone(alone: Alone) -> None:
-    """Nothing, once no option was typed that --sensitivity would ignore, or that is of it alone."""
-    from cli.sensitivity import CUTS_ALONE, IDLE, OF_ALL_AT_ONCE
-    from cli.typed import refuse
-
-    if not alone.sensitivity:
-        refuse(("--samples",), "it is about --sensitivity; leave it out")
-        return
-    refuse(("--recover", "--epochs", "--resume", "--no-timing", *_OF_RECOVERY), IDLE)
-    refuse(OF_ALL_AT_ONCE, CUTS_ALONE)
 
 
 def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cli import options
+from cli.typed import refuse
 from compress.errors import MissingExtraError, OutputError, PlanError
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ TABLE, PICTURE = ".json", ".png"
 ERROR = "relative_squared_error"
 USUAL_RATIO = 0.5
 IDLE = "--sensitivity trains and ships nothing; leave it out"
-CUTS_ALONE = "--sensitivity cuts each group of layers alone; leave it out"
-OF_ALL_AT_ONCE = (
+_OF_ALL_AT_ONCE = (
     *("--scope", "--layer-ratio", "--blocks"),
     *("--max-params", "--max-macs", "--max-size", "--max-latency", "--min-speedup"),
 )
@@ -65,6 +65,24 @@ class Alone:
 
 
 TOGETHER = Alone()
+
+
+def only_looks(alone: Alone, of_recovery: Sequence[str]) -> bool:
+    """Whether groups are only cut one at a time, once no option was typed that would be ignored.
+
+    Args:
+        alone: As it was typed.
+        of_recovery: The options of a training.
+
+    Raises:
+        PlanError: One was.
+    """
+    if alone.sensitivity:
+        refuse(("--recover", "--epochs", "--resume", "--no-timing", *of_recovery), IDLE)
+        refuse(_OF_ALL_AT_ONCE, "--sensitivity cuts each group of layers alone; leave it out")
+    else:
+        refuse(("--samples",), "it is about --sensitivity; leave it out")
+    return alone.sensitivity
 
 
 def check_table(journal: Journal) -> None:
