@@ -62,7 +62,7 @@ def test_copies_answer_as_they_do_alone(whole: Staged, found: Scored) -> None:
 
 def test_the_layers_that_read_a_group_are_fitted_as_reconstruct_does_it(whole: Staged, found: Scored) -> None:
     images = _images()
-    for layer, _ in found.layers:
+    for layer, _ in found.layers[::3]:
         copies, cuts = _cut(whole, found, layer)
         twins = [apply(whole, [cut], IMAGE) for cut in cuts]
         kept = [_kept(layer, cut) for cut in cuts]
