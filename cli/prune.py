@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
 from cli.choosing import LEAST_NORMS, Chosen
+from cli.sensitivity import TOGETHER, Alone, only_looks, show_cuts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,6 +105,7 @@ def prune(
     ratio: _Ratio = None,
     budgets: Budgets = NO_BUDGET,
     chosen: Chosen = LEAST_NORMS,
+    alone: Alone = TOGETHER,
     steps: _Steps = 1,
     recover: _Recover = None,
     knobs: options.Knobs = None,
@@ -130,8 +133,8 @@ def prune(
     what the whole network says on a few images; --recover then trains it, and the unpruned network teaches.
 
     Examples:
+        edgepress prune teacher.safetensors --sensitivity --data digits -o sensitivity.json
         edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
-        edgepress prune teacher.safetensors --ratio 0 --blocks 2 --data digits -o shallow.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
@@ -144,14 +147,17 @@ def prune(
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
+    journal = Journal(output, resume, force, (checkpoint,))
+    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
+    opened = partial(open_pair, parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    if only_looks(alone, _OF_RECOVERY):
+        show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
+        return
     method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
     choice = read_choice(chosen, ratio, wished, seed)
-    journal = Journal(output, resume, force, (checkpoint,))
-    targets = journals(journal, steps)
-    for one in targets:
+    for one in journals(journal, steps):
         one.check()
-    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
-    before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    before, images = opened()
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
@@ -160,11 +166,11 @@ def prune(
     ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
     plan = in_steps(found, ratio, steps)
     rate = lr or (RATE if looked_at.batches else UNFITTED_RATE)
-    recoveries: list[Recovery] = []
-    for count in _shared(epochs, method.fewest_epochs(before.network), len(plan)) if method else ():
-        assert method is not None
-        fit = parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
-        recoveries.append(Recovery(method, parse.replaying(fit, replayed)))
+    fits = [
+        parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
+        for count in _shared(epochs, method, before, len(plan))
+    ]
+    recoveries = [Recovery(method, parse.replaying(fit, replayed)) for fit in fits] if method else []
     left = say_cut(before, found, ratio)
     stamp = progress.stamp(output)
     cutting = Cutting(before, found, plan, recoveries, judged_by, looked_at)
@@ -195,10 +201,13 @@ def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) ->
     return for_recovery(read_method(recover or USUAL, parse.read_settings(knobs)))
 
 
-def _shared(epochs: int | None, fewest: int, steps: int) -> list[int]:
+def _shared(epochs: int | None, method: Method | None, before: Checkpoint, steps: int) -> list[int]:
     """The epochs of each step: alike, and to the last what is left over; PlanError where there are too few."""
     from compress.errors import PlanError
 
+    if method is None:
+        return []
+    fewest = method.fewest_epochs(before.network)
     if epochs is None:
         return [fewest + 1] * steps
     if epochs < fewest * steps and steps > 1:

@@ -74,6 +74,21 @@ class Coupling:
         """The names of the layers whose outputs they are."""
         return tuple(role.name for role in self.side("makes"))
 
+    def outputs_left(self, layer: str, outputs: int, removed: Iterable[int]) -> Tensor:
+        """The positions (O,) of those outputs of a layer that stay where some of these channels go.
+
+        Args:
+            layer: Its name; of one that does not make the channels all outputs stay.
+            outputs: How many it has.
+            removed: The channels that go.
+        """
+        goes, stays = torch.zeros(self.width, dtype=torch.bool), torch.ones(outputs, dtype=torch.bool)
+        goes[list(removed)] = True
+        for role in self.side("makes"):
+            if role.name == layer:
+                stays[role.places[goes[role.channels]]] = False
+        return stays.nonzero().flatten()
+
 
 def filters(layer: nn.Module, weight: Tensor) -> Tensor:
     """(out, K): the weights, or what is of their shape, that make each output of a convolution or linear layer."""

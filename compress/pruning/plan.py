@@ -90,6 +90,17 @@ class Scored:
                 cuts.append(Cut(layer.root, True, tuple(removed)))
         return tuple(cuts)
 
+    def alone(self, layer: Coupling, ratio: float) -> tuple[Cut, ...]:
+        """The cut that takes this share of the channels of one coupling and none of the others; none if none would go.
+
+        Args:
+            layer: One of `layers`.
+            ratio: Share of its channels, in (0, 1).
+        """
+        rating = next(rating for other, rating in self.layers if other is layer)
+        removed = _least(layer, rating, _places(layer, layer.places * (1 - ratio), self.choice.multiple))
+        return (Cut(layer.root, True, tuple(removed)),) if removed else ()
+
     def _stay(self, ratio: float, part: float) -> Iterator[float]:
         """How many places in each group of channels would stay, were channels divisible."""
         free = [layer for layer, own in zip(self.layers, self.ratios, strict=True) if own is None]
