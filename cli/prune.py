@@ -160,10 +160,10 @@ def prune(
     after = progress.follow(recovered(small, before, recovery, images, job), output)
     costs = _costs(networks | ({"recovered": after} if recovery else {}), images)
     say.aside(_table(costs))
-    records, won = ([], []) if no_timing else _proven(after, before, budgets, costs)
+    proof, won = ({"records": [], "blamed": []}, []) if no_timing else _proven(after, before, budgets, costs)
     layers = {name: share.channels for name, share in left.layers.items()}
     say.result(
-        {"output": output, "ratio": ratio, "networks": costs, "layers": layers, "records": records},
+        {"output": output, "ratio": ratio, "networks": costs, "layers": layers, **proof},
         *won,
         progress.written(output, stamp),
     )
@@ -198,14 +198,15 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
 
 def _proven(
     after: Checkpoint, before: Checkpoint, budgets: Budgets, costs: dict[str, dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The records of the two files held against each other, and a line about them."""
+) -> tuple[dict[str, list[dict[str, Any]]], list[str | Table]]:
+    """The records of the two files held against each other, and a line about them; also the layers to blame."""
     from benchmarks.proof import prove
-    from cli import parse
+    from cli import blamed, parse
 
     proof = prove(after, before)
     _warn_of_time(proof, budgets)
-    return parse.stamped(proof.records()), [_won(proof, costs)]
+    facts = {"records": parse.stamped(proof.records()), "blamed": blamed.facts(proof.blamed)}
+    return facts, [_won(proof, costs), *blamed.drawn(proof.blamed)]
 
 
 def _warn_of_time(proof: Proof, budgets: Budgets) -> None:

@@ -74,9 +74,11 @@ class Spent:
 
     Attributes:
         operations: In the order in which they ran.
+        products: Of the network the file was made of, as far as it is known.
     """
 
     operations: tuple[Operation, ...]
+    products: tuple[Product, ...] = ()
 
     @property
     def sum_ms(self) -> float:
@@ -159,7 +161,7 @@ def _spent(subject: Subject, profiles: Sequence[Profile]) -> Spent:
         after = layer or after
         taken = float(np.median([_middle(one.times_us) for one in kernels])) / 1e3
         operations.append(Operation(layer, kernel.operator, kernel.provider, after, kernel.blocked_width, taken))
-    return Spent(tuple(operations))
+    return Spent(tuple(operations), tuple(subject.products))
 
 
 def _middle(values: NDArray[np.float64]) -> float:

@@ -48,14 +48,27 @@ def _layers(checkpoint: Checkpoint) -> set[str]:
     return {name for name, module in modules if isinstance(module, nn.Conv2d | nn.Linear)}
 
 
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return _checkpoint("resnet10")
+
+
+@pytest.fixture(scope="module")
+def path(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of `checkpoint`."""
+    return _written(checkpoint, tmp_path_factory.mktemp("resnet10"))
+
+
 @pytest.mark.parametrize(
     ("name", "scheme"),
     [
         ("resnet18", ""),
         ("mobilenet_v2", ""),
         ("unet-resnet10", ""),
-        ("mobilenet_v2", "static"),
-        ("mobilenet_v2", "w8"),
+        ("resnet10", "static"),
+        ("resnet10", "w8"),
+        pytest.param("mobilenet_v2", "static", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v2", "w8", marks=pytest.mark.slow),
     ],
 )
 def test_every_layer_is_found_by_its_name(name: str, scheme: str, tmp_path: Path) -> None:
@@ -71,50 +84,44 @@ def test_every_layer_is_found_by_its_name(name: str, scheme: str, tmp_path: Path
     assert taken.by_stretch.keys() == _layers(checkpoint)
 
 
-def test_what_runs_between_two_layers_is_of_the_stretch_of_the_first(tmp_path: Path) -> None:
-    checkpoint = _checkpoint("resnet10")
-    path = _written(checkpoint, tmp_path)
+def test_what_runs_between_two_layers_is_of_the_stretch_of_the_first(checkpoint: Checkpoint, path: Path) -> None:
     taken = spent({"own": subject_of(path, checkpoint)})["own"]
     first = taken.by_stretch["encoder.conv1"]
     assert first == pytest.approx(taken.by_name["encoder.conv1"] + taken.by_name["MaxPool"])
 
 
-def test_the_sum_over_the_nodes_is_most_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sum_over_the_nodes_is_most_of_the_run(
+    checkpoint: Checkpoint, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the run that was disturbed the least, for what interrupts it between two nodes is no node's."""
-    checkpoint, temporary = _checkpoint("resnet18"), tmp_path / "temporary"
-    path = _written(checkpoint, tmp_path)
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with profiling(path, noise(checkpoint.card, 1)) as session:
         session.turn(3, 20)
         session.turn(1, 10)
         profile = session.profile()
-        assert any(temporary.rglob("profile*.json"))
-    assert not any(temporary.iterdir())
+        assert any(tmp_path.rglob("profile*.json"))
+    assert not any(tmp_path.iterdir())
     assert profile.runs_us.shape == (30,)
     shares = np.sum([kernel.times_us for kernel in profile.kernels], axis=0) / profile.runs_us
     assert shares.shape == (30,)
     assert 0.7 < shares.max() <= 1
 
 
-def test_a_file_from_elsewhere_tells_its_operators(tmp_path: Path) -> None:
-    path = tmp_path / "foreign.onnx"
-    checkpoint = _checkpoint("resnet10")
-    foreign = onnx.load(_written(checkpoint, tmp_path))
-    foreign.ClearField("metadata_props")
-    onnx.save(foreign, path)
+def test_a_file_from_elsewhere_tells_its_operators(path: Path, tmp_path: Path) -> None:
+    foreign, model = tmp_path / "foreign.onnx", onnx.load(path)
+    model.ClearField("metadata_props")
+    onnx.save(model, foreign)
     with pytest.raises(ValueError, match="edgepress did not write it"):
-        subject_in(format_of(path).read(path))
-    taken = spent({"foreign": Subject(path, torch.zeros(1, 3, *SIZE))})["foreign"]
+        subject_in(format_of(foreign).read(foreign))
+    taken = spent({"foreign": Subject(foreign, torch.zeros(1, 3, *SIZE))})["foreign"]
     assert {"Conv", "Gemm", "MaxPool"} <= taken.by_name.keys()
 
 
-def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "parts.onnx"
-    model = onnx.load(_written(_checkpoint("resnet10"), tmp_path))
-    onnx.save(model, path, save_as_external_data=True, location="parts.data", size_threshold=0)
+def test_weights_in_another_file_are_refused(path: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts.onnx"
+    onnx.save(onnx.load(path), parts, save_as_external_data=True, location="parts.data", size_threshold=0)
     with (
         pytest.raises(ExportError, match="weights lie in other files; save it as one file"),
-        profiling(path, torch.zeros(1, 3, *SIZE)),
+        profiling(parts, torch.zeros(1, 3, *SIZE)),
     ):
         pass
