@@ -71,7 +71,8 @@ _Blocks = Annotated[
     options.whole(
         "--blocks",
         0,
-        help="Residual blocks to remove first: those whose removal costs the least loss for the MACs it saves.",
+        help="Residual blocks to remove first: those whose removal costs the least loss for the time it saves, by ONNX "
+        "Runtime's profile; with --no-timing, for the MACs it saves.",
         group=options.METHOD,
     ),
 ]
@@ -182,16 +183,6 @@ def fitted(small: Checkpoint, before: Checkpoint, seen: Calibration, command: st
     made, unfitted = mended(small, before, seen, command)
     say.notes([f"layers are not fitted, but have new statistics: {unfitted}"] if unfitted else [])
     return made
-
-
-def say_blocks(small: Checkpoint, before: Checkpoint) -> None:
-    """Print which blocks are gone, if any are."""
-    from cli import say
-    from compress.edits import Drop
-
-    gone = [cut.module for cut in small.card.cuts[len(before.card.cuts) :] if isinstance(cut, Drop)]
-    if gone:
-        say.line(f"{'block' if len(gone) == 1 else 'blocks'} removed: {', '.join(gone)}")
 
 
 def say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> None:

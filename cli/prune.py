@@ -35,7 +35,11 @@ _Ratio = Annotated[
 ]
 _NoTiming = Annotated[
     bool,
-    options.switch("--no-timing", help="Do not hold the two as .onnx files against each other.", group=options.OUTPUT),
+    options.switch(
+        "--no-timing",
+        help="Time nothing: do not hold the two as .onnx files against each other; --blocks counts MACs.",
+        group=options.OUTPUT,
+    ),
 ]
 _Recover = Annotated[
     str | None,
@@ -123,7 +127,8 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
-    from cli.choosing import fitted, look, looks, read_choice, say_blocks, say_shares
+    from cli.blocks import prices_of, say_blocks
+    from cli.choosing import fitted, look, looks, read_choice, say_shares
     from compress.jobs import Job, Recovery, recovered
     from compress.opening import open_pair
     from compress.pruning import NOTHING, followed, shares_left
@@ -141,11 +146,12 @@ def prune(
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
     judged_by = looked_at if looks(chosen) else NOTHING
-    found = scored(before, choice, judged_by)
+    prices = prices_of(before, chosen.blocks, timed=not no_timing)
+    found = scored(before, choice, judged_by, prices=prices.deciding)
     ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
     small = cut_at(before, found, ratio, job.command, calibration=judged_by)
     left = shares_left(before.network, small.network)
-    say_blocks(small, before)
+    say_blocks(small, before, prices)
     say_shares(left, ratio, choice, whole=followed(before.network.model))
     networks = {"before": before, "cut": small}
     if looked_at.batches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.measure.shipped import file_of
 from compress.checkpoint import Checkpoint, outlined
 from compress.cost import Product
 from compress.quantization import plain
@@ -114,6 +116,17 @@ def subject_in(exported: Artefact) -> Subject:
         raise ValueError(f"{exported.path}: edgepress did not write it, so it does not say what images it takes")
     products = network_products(plain(outlined(card).model), card.preprocessing.shape)
     return Subject(exported.path, noise(card, 1, exported.input), products)
+
+
+def layer_times_ms(checkpoint: Checkpoint) -> dict[str, float]:
+    """Each layer of a network to its milliseconds as .onnx, and those of what runs between it and the next.
+
+    Raises:
+        ExportError: It cannot be written as .onnx.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        path = file_of(checkpoint, Path(folder), "own")
+        return spent({"own": subject_of(path, checkpoint)})["own"].by_stretch
 
 
 def spent(files: Mapping[str, Subject]) -> dict[str, Spent]:
