@@ -28,7 +28,6 @@ RELUS = (functional.relu, torch.relu, "relu", "relu_")
 
 
 MACS: Mapping[str, float] = {}  # no layer has a price of its own: what multiply-accumulates there are is counted
-LEAST_SAVED = 1e-9
 
 
 def least_blocks(
@@ -54,13 +53,15 @@ def least_blocks(
         prices: Layer to what it takes, such as milliseconds; without any, multiply-accumulates are saved.
 
     Raises:
-        PlanError: There are not so many blocks, or no images or loss; or the network cannot be looked into.
+        PlanError: There are not so many blocks, or no images or loss; a block has no price where others have; or the
+            network cannot be looked into.
     """
     if not calibration.batches or calibration.loss is None:
         raise PlanError("blocks are chosen by what their removal costs: give images, labels and the loss of a task")
     whole = replace(network, model=copy.deepcopy(network.model))
     with evaluating(whole.model):
         free = [name for name in residual_blocks(whole, image) if not _left(whole, name, leave)]
+        _check_priced(free, prices)
         gone: list[str] = []
         while len(gone) < count:
             rest = [name for name in free if name not in gone and _spares_stages(network, [*gone, name])]
@@ -172,12 +173,21 @@ def _spares_stages(network: Staged, gone: Sequence[str]) -> bool:
     )
 
 
+def _check_priced(blocks: Sequence[str], prices: Mapping[str, float]) -> None:
+    unknown = [name for name in blocks if prices and not saving(name, prices)]
+    if unknown:
+        raise PlanError(
+            f"block {unknown[0]}: what its layers take is not known, while it is of others; measure nothing, so that "
+            "MACs are counted (--no-timing), or leave the block alone (--leave)"
+        )
+
+
 def _cheapest(model: nn.Module, saved: Mapping[str, float], calibration: Calibration) -> str:
     """The block without which the loss rises the least for what is saved."""
     loss, costs = _loss(model, calibration), {}
     for name, gain in saved.items():
         with _without(model, name):
-            costs[name] = (max(_loss(model, calibration) - loss, 0.0) / max(gain, LEAST_SAVED), -gain)
+            costs[name] = (max(_loss(model, calibration) - loss, 0.0) / gain, -gain)
     return min(costs, key=costs.__getitem__)
 
 
@@ -185,7 +195,7 @@ def _macs_saved(model: nn.Module, names: Sequence[str], image: Tensor) -> dict[s
     macs, saved = _macs(model, image), {}
     for name in names:
         with _without(model, name):
-            saved[name] = float(macs - _macs(model, image))
+            saved[name] = float(max(macs - _macs(model, image), 1))
     return saved
 
 

@@ -148,6 +148,13 @@ def test_with_prices_the_block_goes_that_costs_the_least_loss_for_its_price() ->
     assert found.drops == (Drop(worst),)
 
 
+def test_a_block_without_a_price_among_others_is_refused() -> None:
+    prices = {f"{name}.conv1": 1.0 for name in RESNET18[:-1]}
+    with pytest.raises(PlanError, match=r"block encoder\.layer4\.1: what its layers take is not known"):
+        least_blocks(_network(), IMAGE, 1, _calibration(), prices=prices)
+    assert least_blocks(_network(), IMAGE, 1, _calibration(), leave=("layer4",), prices=prices)
+
+
 def test_what_a_block_takes_is_the_sum_over_its_layers() -> None:
     prices = {"layer1.1.conv1": 1.0, "layer1.1.conv2": 2.0, "layer1.10.conv1": 4.0, "layer1": 8.0}
     assert saving("layer1.1", prices) == 3
