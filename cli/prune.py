@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +37,11 @@ _Ratio = Annotated[
 ]
 _NoTiming = Annotated[
     bool,
-    options.switch("--no-timing", help="Do not hold the two as .onnx files against each other.", group=options.OUTPUT),
+    options.switch(
+        "--no-timing",
+        help="Time nothing: do not hold the two as .onnx files against each other; --blocks counts MACs.",
+        group=options.OUTPUT,
+    ),
 ]
 _Recover = Annotated[
     str | None,
@@ -138,8 +141,9 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
+    from cli.blocks import prices_of, say_blocks
     from cli.choosing import look, looks, read_choice, say_cut
-    from cli.steps import Cutting, cut_in_steps, journals
+    from cli.steps import Cutting, check_targets, cut_in_steps
     from compress.jobs import Job, Recovery
     from compress.opening import open_pair
     from compress.pruning import NOTHING, in_steps
@@ -155,14 +159,14 @@ def prune(
         return
     method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
     choice = read_choice(chosen, ratio, wished, seed)
-    for one in journals(journal, steps):
-        one.check()
+    check_targets(journal, steps)
     before, images = opened()
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
     judged_by = looked_at if looks(chosen) else NOTHING
-    found = scored(before, choice, judged_by)
+    prices = prices_of(before, chosen.blocks, timed=not no_timing)
+    found = scored(before, choice, judged_by, prices=prices.deciding)
     ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
     plan = in_steps(found, ratio, steps)
     rate = lr or (RATE if looked_at.batches else UNFITTED_RATE)
@@ -171,20 +175,17 @@ def prune(
         for count in _shared(epochs, method, before, len(plan))
     ]
     recoveries = [Recovery(method, parse.replaying(fit, replayed)) for fit in fits] if method else []
+    say_blocks(found, prices)
     left = say_cut(before, found, ratio)
     stamp = progress.stamp(output)
     cutting = Cutting(before, found, plan, recoveries, judged_by, looked_at)
-    networks = cut_in_steps(cutting, images, [replace(job, journal=one) for one in journals(journal, len(plan))])
+    networks = cut_in_steps(cutting, images, job)
     costs = _costs(networks, images)
     say.aside(_table(costs))
     after = [*networks.values()][-1]
-    records, won = ([], []) if no_timing else _proven(after, before, budgets, costs)
-    layers = {name: share.channels for name, share in left.layers.items()}
-    say.result(
-        {"output": output, "ratio": ratio, "networks": costs, "layers": layers, "records": records},
-        *won,
-        progress.written(output, stamp),
-    )
+    proof, won = ({"records": [], "blamed": []}, []) if no_timing else _proven(after, before, budgets, costs)
+    facts = {"output": output, "ratio": ratio, "networks": costs, "layers": left.counts, **proof}
+    say.result(facts, *won, progress.written(output, stamp))
 
 
 def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:
@@ -234,14 +235,15 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
 
 def _proven(
     after: Checkpoint, before: Checkpoint, budgets: Budgets, costs: dict[str, dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The records of the two files held against each other, and a line about them."""
+) -> tuple[dict[str, list[dict[str, Any]]], list[str | Table]]:
+    """The records of the two files held against each other, and a line about them; also the layers to blame."""
     from benchmarks.proof import prove
-    from cli import parse
+    from cli import blamed, parse
 
     proof = prove(after, before)
     _warn_of_time(proof, budgets)
-    return parse.stamped(proof.records()), [_won(proof, costs)]
+    facts = {"records": parse.stamped(proof.records()), "blamed": blamed.facts(proof.blamed)}
+    return facts, [_won(proof, costs), *blamed.drawn(proof.blamed)]
 
 
 def _warn_of_time(proof: Proof, budgets: Budgets) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compress.edits import Cut, Drop, Surgery
 from compress.errors import PlanError
-from compress.pruning.blocks import least_blocks
+from compress.pruning.blocks import MACS, least_blocks
 from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import USUAL, Choice, check_named, matching
 from compress.pruning.coupling import Coupling, couplings
@@ -119,7 +119,14 @@ class Scored:
         return f"loses no channel where widths are multiples of {self.choice.multiple}; cut more, or round to less"
 
 
-def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: Calibration = NOTHING) -> Scored:
+def score(
+    network: Staged,
+    image: Tensor,
+    choice: Choice = USUAL,
+    calibration: Calibration = NOTHING,
+    *,
+    prices: Mapping[str, float] = MACS,
+) -> Scored:
     """A network traced and scored, to be cut at any ratio.
 
     Layers that have to be equally wide are cut together, and share one score for each channel. The stage "logits" and
@@ -131,6 +138,7 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
         image: One image (1, C, H, W) that the network takes.
         choice: How channels are chosen.
         calibration: Images for the criteria that look at some, and for the choice of blocks.
+        prices: Of layers, for the choice of blocks, see `compress.pruning.blocks.least_blocks`.
 
     Raises:
         PlanError: The criterion is unknown or lacks what it looks at, a pattern of the choice names no layer, or layers
@@ -142,7 +150,7 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
     drops: tuple[Drop, ...] = ()
     if choice.blocks:
         check_output(copy.deepcopy(network.model).eval(), image)
-        drops = least_blocks(network, image, choice.blocks, calibration, leave=choice.leave)
+        drops = least_blocks(network, image, choice.blocks, calibration, leave=choice.leave, prices=prices)
         network = apply(network, drops, image)
     model = copy.deepcopy(network.model)
     head = [module for path, module in model.named_modules() if network.owns(["logits"], path)]
