@@ -20,6 +20,7 @@ from compress.pruning.importance import largest
 from compress.pruning.scores import scores
 from compress.pruning.surgery import apply
 from compress.pruning.tracing import check_output, named_failures, regions
+from compress.pruning.trial import needs_trial, spared
 from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
 
@@ -113,6 +114,8 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
     traced = regions(model, image)
     with named_failures(model):
         found = [layer for region in traced for layer in couplings(region, head)]
+    if needs_trial(model):
+        found = spared(model, image, found)
     layers = _free(network, found, choice)
     ratings = scores(network, layers, choice, calibration)
     scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]
