@@ -60,16 +60,22 @@ TORCHVISION = {
     "convnext_tiny": (64, 64),
     "vit_b_16": (64, 64),
     "swin_t": (64, 64),
-    "maxvit_t": (64, 64),
+    "maxvit_t": (224, 224),
 }
 OURS = {"unet-resnet10": (64, 96), OWN: (64, 64)}
 OF_TIMM = {
     f"{TIMM}mobilenetv4_conv_small": (64, 64),
     f"{TIMM}efficientnet_lite0": (64, 64),
     f"{TIMM}ghostnet_100": (64, 64),
+    f"{TIMM}rexnet_100": (64, 64),
     f"{TIMM}repvgg_a0": (64, 64),
+    f"{TIMM}fasternet_t0": (64, 64),
     f"{TIMM}convnextv2_atto": (64, 64),
     f"{TIMM}deit_tiny_patch16_224": (64, 64),
+    f"{TIMM}efficientvit_b0": (64, 64),
+    f"{TIMM}mobilevit_xxs": (64, 64),
+    f"{TIMM}edgenext_xx_small": (64, 64),
+    f"{TIMM}levit_128s": (64, 64),
 }
 NETWORKS: Mapping[str, Size] = {**TORCHVISION, **OURS, **OF_TIMM}
 PACKAGES = ("torchvision", "torch_pruning", "onnxruntime", "timm")
@@ -125,11 +131,10 @@ def markdown(rows: Mapping[str, Facts]) -> str:
     ordered = [name for name in NETWORKS if name in rows]
     body = [f"| {' | '.join(_cells(name, rows[name], notes))} |" for name in ordered]
     made = {f"{key} {value}": None for name in ordered for key, value in rows[name]["versions"].items()}
-    rule = ["---", "---", *["---:"] * 5, "---", "---:", "---", "---"]
     return "\n".join(
         [
             f"| {' | '.join(HEAD)} |",
-            f"|{'|'.join(rule[: len(HEAD)])}|",
+            "|---|---|---:|---:|---:|---|---|---:|---|---|",
             *body,
             "",
             *(f"{number}. {reason}" for reason, number in notes.items()),
