@@ -89,7 +89,8 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
 
     Layers that have to be equally wide are cut together, and share one score for each channel. The stage "logits" and
     whatever else makes the network's output keep their outputs. Of a ShuffleNet, Swin or MaxViT only inner widths are
-    cut, of chains of layers between what torch-pruning does not follow.
+    cut, of chains of layers between what torch-pruning does not follow. A network of timm or of the user's own is
+    tried: what it fails without, because it keeps a number of channels beside its layers, keeps its width.
 
     Args:
         network: Left as it is.

@@ -1,0 +1,38 @@
+"""What structured pruning promises, on the families of networks that people take to small devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.studies.families import NETWORKS, OF_TIMM, OWN, row
+from compress.models import TIMM
+
+FAST = (OWN, "squeezenet1_1", "torchvision:resnet18", "mobilenet_v3_small")
+BY_STATISTICS = {"maxvit_t", f"{TIMM}efficientvit_b0", f"{TIMM}mobilevit_xxs"}  # torch.fx cannot follow them
+REFUSED = {f"{TIMM}levit_128s": "out of 2 layers at once"}
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:timm.*", "ignore::FutureWarning:timm.*")
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    slow = [] if name in FAST else [pytest.mark.slow]
+    return [*slow, pytest.mark.extra("timm")] if name in OF_TIMM else slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in NETWORKS if name not in REFUSED])
+def test_a_family_keeps_what_pruning_promises(name: str) -> None:
+    made = row(name)
+    assert made["broken"] == {}
+    (before, after), (cut, layers) = made["macs"], made["layers"]
+    assert after < before
+    assert 0 < cut <= layers
+    assert made["again"][0] < after
+    assert (made["fit"]["why_not"] != "") == (name in BY_STATISTICS)
+
+
+@pytest.mark.extra("timm")
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_family_that_is_refused_says_why_and_what_to_do(name: str) -> None:
+    (reason,) = row(name)["broken"].values()
+    assert REFUSED[name] in reason
+    assert "--stage embedding=MODULE" in reason
