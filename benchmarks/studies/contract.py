@@ -43,24 +43,7 @@ class Pruned:
     folder: Path
 
 
-def tried(whole: Checkpoint, folder: Path) -> Facts:
-    """What came of a network, as JSON-able data: what each of `PROMISES` tells, and `broken`: promise to reason.
-
-    Args:
-        whole: In eval mode; left as it is.
-        folder: Empty; files are written into it.
-    """
-    try:
-        made = Pruned(whole, cut(whole, RATIO, COMMAND), folder)
-    except Exception as error:  # a study goes on, whatever a network raised
-        return {"broken": {"cut": _said(error)}}
-    facts: Facts = {"broken": {}}
-    for promise, keep in PROMISES.items():
-        try:
-            facts |= keep(made)
-        except Exception as error:  # as above
-            facts["broken"][promise] = _said(error)
-    return facts
+Promise = Callable[[Pruned], Facts]
 
 
 def _smaller(made: Pruned) -> Facts:
@@ -146,7 +129,7 @@ def _taught(made: Pruned) -> Facts:
     return {"still": still}
 
 
-PROMISES: Mapping[str, Callable[[Pruned], Facts]] = {
+PROMISES: Mapping[str, Promise] = {
     "smaller": _smaller,
     "stages": _stages,
     "kept": _kept,
@@ -155,6 +138,27 @@ PROMISES: Mapping[str, Callable[[Pruned], Facts]] = {
     "fit": _fitted,
     "taught": _taught,
 }
+
+
+def tried(whole: Checkpoint, folder: Path, promises: Mapping[str, Promise] = PROMISES) -> Facts:
+    """What came of a network, as JSON-able data: what each of the promises tells, and `broken`: promise to reason.
+
+    Args:
+        whole: In eval mode; left as it is.
+        folder: Empty; files are written into it.
+        promises: Those to try, once it could be cut.
+    """
+    try:
+        made = Pruned(whole, cut(whole, RATIO, COMMAND), folder)
+    except Exception as error:  # a study goes on, whatever a network raised
+        return {"broken": {"cut": _said(error)}}
+    facts: Facts = {"broken": {}}
+    for name, keep in promises.items():
+        try:
+            facts |= keep(made)
+        except Exception as error:  # as above
+            facts["broken"][name] = _said(error)
+    return facts
 
 
 def _said(error: Exception) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from benchmarks.studies.contract import PROMISES, tried
 from benchmarks.studies.families import NETWORKS, OF_TIMM, OWN, row
+from benchmarks.studies.untrained import untrained
 from compress.models import TIMM
 
-FAST = (OWN, "squeezenet1_1", "torchvision:resnet18", "mobilenet_v3_small")
+FAST = (OWN,)
+SMALL = ("squeezenet1_1", "torchvision:resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "unet-resnet10")
+QUICK = {name: keep for name, keep in PROMISES.items() if name not in ("onnx", "taught")}  # which take seconds each
 BY_STATISTICS = {"maxvit_t", f"{TIMM}efficientvit_b0", f"{TIMM}mobilevit_xxs"}  # torch.fx cannot follow them
 REFUSED = {f"{TIMM}levit_128s": "out of 2 layers at once"}
 
@@ -28,6 +34,14 @@ def test_a_family_keeps_what_pruning_promises(name: str) -> None:
     assert 0 < cut <= layers
     assert made["again"][0] < after
     assert (made["fit"]["why_not"] != "") == (name in BY_STATISTICS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_family_keeps_what_takes_no_export_on_small_images(name: str, tmp_path: Path) -> None:
+    made = tried(untrained(name, (32, 32)), tmp_path, QUICK)
+    assert made["broken"] == {}
+    assert made["again"][0] < made["macs"][1] < made["macs"][0]
+    assert made["fit"]["why_not"] == ""
 
 
 @pytest.mark.extra("timm")
