@@ -40,44 +40,52 @@ from compress.preprocessing import Size
 SCHEMA = "edgepress-families/1"
 OWN = "my_model.py:build"  # the example of the page on own networks
 OWN_PAGE = Path("docs/own-networks.md")
-TORCHVISION = {
-    "alexnet": (64, 64),
+TORCHVISION = [
+    "alexnet",
+    "vgg11_bn",
+    "torchvision:resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "squeezenet1_1",
+    "densenet121",
+    "inception_v3",
+    "googlenet",
+    "shufflenet_v2_x1_0",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mnasnet1_0",
+    "efficientnet_b0",
+    "regnet_y_400mf",
+    "convnext_tiny",
+    "vit_b_16",
+    "swin_t",
+    "maxvit_t",
+]
+OF_TIMM = [
+    TIMM + name
+    for name in [
+        "mobilenetv4_conv_small",
+        "efficientnet_lite0",
+        "ghostnet_100",
+        "rexnet_100",
+        "repvgg_a0",
+        "fasternet_t0",
+        "convnextv2_atto",
+        "deit_tiny_patch16_224",
+        "efficientvit_b0",
+        "mobilevit_xxs",
+        "edgenext_xx_small",
+        "levit_128s",
+    ]
+]
+NETWORKS: Mapping[str, Size] = {
+    **dict.fromkeys((*TORCHVISION, "unet-resnet10", OWN, *OF_TIMM), (64, 64)),
     "vgg11_bn": (32, 32),
-    "torchvision:resnet18": (64, 64),
-    "resnet50": (64, 64),
-    "resnext50_32x4d": (64, 64),
-    "wide_resnet50_2": (64, 64),
-    "squeezenet1_1": (64, 64),
-    "densenet121": (64, 64),
     "inception_v3": (96, 96),
-    "googlenet": (64, 64),
-    "shufflenet_v2_x1_0": (64, 64),
-    "mobilenet_v2": (64, 64),
-    "mobilenet_v3_small": (64, 64),
-    "mnasnet1_0": (64, 64),
-    "efficientnet_b0": (64, 64),
-    "regnet_y_400mf": (64, 64),
-    "convnext_tiny": (64, 64),
-    "vit_b_16": (64, 64),
-    "swin_t": (64, 64),
-    "maxvit_t": (224, 224),
+    "unet-resnet10": (64, 96),
+    "maxvit_t": (224, 224),  # its windows are a seventh of it
 }
-OURS = {"unet-resnet10": (64, 96), OWN: (64, 64)}
-OF_TIMM = {
-    f"{TIMM}mobilenetv4_conv_small": (64, 64),
-    f"{TIMM}efficientnet_lite0": (64, 64),
-    f"{TIMM}ghostnet_100": (64, 64),
-    f"{TIMM}rexnet_100": (64, 64),
-    f"{TIMM}repvgg_a0": (64, 64),
-    f"{TIMM}fasternet_t0": (64, 64),
-    f"{TIMM}convnextv2_atto": (64, 64),
-    f"{TIMM}deit_tiny_patch16_224": (64, 64),
-    f"{TIMM}efficientvit_b0": (64, 64),
-    f"{TIMM}mobilevit_xxs": (64, 64),
-    f"{TIMM}edgenext_xx_small": (64, 64),
-    f"{TIMM}levit_128s": (64, 64),
-}
-NETWORKS: Mapping[str, Size] = {**TORCHVISION, **OURS, **OF_TIMM}
 PACKAGES = ("torchvision", "torch_pruning", "onnxruntime", "timm")
 HEAD = ("network", "input", "MACs", "parameters", "layers cut", "maps found", "fit", "cut again", ".onnx", "broken")
 
@@ -154,7 +162,7 @@ def _cells(name: str, facts: Facts, notes: dict[str, int]) -> list[str]:
     sides = ["x".join(map(str, shape[1:])) for shape in facts.get("stages", {}).values()]
     again = facts.get("again")
     return [
-        name.removeprefix("torchvision:"),
+        name,
         "x".join(map(str, facts["input"])),
         _change(facts.get("macs")),
         _change(facts.get("parameters")),

@@ -19,7 +19,7 @@ from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
 from compress.pruning.scores import scores
 from compress.pruning.surgery import apply
-from compress.pruning.tracing import check_output, named_failures, regions
+from compress.pruning.tracing import check_output, followed, named_failures, regions
 from compress.pruning.trial import needs_trial, spared
 from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
@@ -115,7 +115,7 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
     traced = regions(model, image)
     with named_failures(model):
         found = [layer for region in traced for layer in couplings(region, head)]
-    if needs_trial(model):
+    if needs_trial(model) and followed(model):
         found = spared(model, image, found)
     layers = _free(network, found, choice)
     ratings = scores(network, layers, choice, calibration)
