@@ -1,10 +1,10 @@
-"""A file held against another: size, quality and latency, measured side by side, each in the runtime of its format."""
+"""Files held against one of them: size, quality and latency, side by side, each in the runtime of its format."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,20 +12,23 @@ from typing import Any
 
 from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
 from benchmarks.costs import size
+from benchmarks.document import SCHEMA
 from benchmarks.measure.latency import Call, Clocks, Latency, measure
-from benchmarks.measure.quality import agreement, quality
-from benchmarks.pages import terminal
-from benchmarks.verdict import LEVEL, POWER, judge, ratio
+from benchmarks.measure.pairs import Judged, decided, held_against
+from benchmarks.measure.quality import quality
+from benchmarks.verdict import LEVEL, POWER, Verdict, interval, judge, ratio
 from compress import evidence
 from compress.data import DataOptions
-from compress.errors import DataError
+from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError
+from compress.evidence import Record
 from compress.opening import Named
 from exports import format_of
 
-COUNTS = ("parameters", "values", "macs", "size_bytes")
+COUNTS = ("parameters", "values", "macs")
 WALL, CPU = "wall time", "CPU time"
 SESSIONS_BYTES = 512_000_000
 CPU_STEPS_A_TURN = 100
+UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError)  # one of several files may fail so
 
 
 @dataclass(frozen=True)
@@ -47,69 +50,124 @@ class Protocol:
     warmup_ms: float = 50.0
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a file was found to be.
+
+    Attributes:
+        contender: The file, opened.
+        latency: In turn with all others.
+        judged: What it said of the test split; None without data.
+    """
+
+    contender: Contender
+    latency: Latency
+    judged: Judged | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A benchmark.
+
+    Attributes:
+        document: See `benchmarks.document`.
+        measured: By the place of the file in it, those that could be.
+    """
+
+    document: dict[str, Any]
+    measured: dict[int, Measured]
+
+
 def compare(
-    file: Named | Path | str,
-    against: Named | Path | str | None = None,
+    files: Sequence[Named | Path | str],
     *,
+    baseline: int | None = None,
     data: str | None = None,
     options: DataOptions = AS_THE_DATA_SAY,
     protocol: Protocol = Protocol(),
+    command: str = "",
     say: Callable[[str], None] = lambda _text: None,
-) -> dict[str, Any]:
-    """The document of a benchmark, see `benchmarks.pages.terminal`.
+) -> Comparison:
+    """Files measured side by side, and each but one held against that one.
 
     All files are opened and checked before anything is timed. A checkpoint is exported to ONNX in a temporary folder.
+    Of several files one that cannot be opened is left out, with the reason; the baseline has to be there.
 
     Args:
-        file: A checkpoint, an exported file, or as `Named` with the network of a plain state dict.
-        against: Another one, to hold it against.
+        files: At least one: a checkpoint, an exported file, or as `Named` with the network of a plain state dict.
+        baseline: The place of the one that the others are held against; None only for a file alone.
         data: Name or path of a data set for the quality on its test split; None does not measure it.
         options: How a file that says nothing of it sees its images.
         protocol: How latency is measured.
+        command: What was typed.
         say: Is told what is being done.
 
     Raises:
         DataError, PlanError: A file is missing or of the wrong kind, or the data do not fit it.
-        CheckpointError, ExportError, GateError: A file is damaged, or a checkpoint cannot be exported.
+        CheckpointError, ExportError, GateError: The only file or the baseline is damaged, or cannot be exported.
+        MissingExtraError: Its runtime is not installed.
     """
     where = evidence.describe()
-    files = [check_file(named(one)) for one in (file, against) if one is not None]
+    given = [check_file(named(one)) for one in files]
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         say("opening the files")
         opened = partial(open_contender, folder=Path(folder), data=data, options=options, threads=protocol.threads)
-        contenders = [opened(one) for one in files]
-        if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders):
-            names = " and ".join(str(one.given) for one in contenders)
+        needed = {0} if baseline is None else {baseline}
+        contenders, reasons = _opened(given, opened, needed)
+        if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders.values()):
+            names = " and ".join(str(one.given) for one in contenders.values())
             raise DataError(
                 f"--size, --mean and the like: {names} say for themselves how to see images; leave them out"
             )
         say(f"timing, {protocol.rounds} rounds")
         taken = _latencies(contenders, protocol)
         say("measuring quality")
-        timed_by_cpu = _cpu_time_counts(protocol)
-        described = [_describe(one, time, cpu=timed_by_cpu) for one, time in zip(contenders, taken, strict=True)]
-        alike = _agreement(contenders)
-    return {
-        "schema": terminal.SCHEMA,
+        measured = {at: Measured(one, taken[at], _judged(one)) for at, one in contenders.items()}
+        base = None if baseline is None else measured[baseline]
+        told = [
+            _file(measured[at], base, cpu=_cpu_time_counts(protocol)) if at in measured else _left_out(one, reasons[at])
+            for at, one in enumerate(given)
+        ]
+    document = {
+        "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
         "machine": where,
-        "protocol": _protocol(protocol, contenders),
-        "data": _data(contenders[0]),
-        "contenders": described,
-        "ratio": {**_ratio(described, taken), "agreement": alike} if against is not None else None,
-        "warnings": _warnings(where, contenders, protocol),
+        "protocol": _protocol(protocol, list(contenders.values())),
+        "data": _data(next(iter(contenders.values()))),
+        "baseline": baseline,
+        "files": told,
+        "claims": [],
+        "samples": None,
+        "warnings": _warnings(where, list(contenders.values()), protocol),
     }
+    return Comparison(document, measured)
 
 
-def _latencies(contenders: list[Contender], protocol: Protocol) -> list[Latency]:
+def _opened(
+    given: Sequence[Named], opened: Callable[[Named], Contender], needed: set[int]
+) -> tuple[dict[int, Contender], dict[int, str]]:
+    """Place to contender, and place to the reason why there is none."""
+    contenders, reasons = {}, {}
+    for at, one in enumerate(given):
+        try:
+            contenders[at] = opened(one)
+        except UNMEASURED as error:
+            if at in needed:
+                raise
+            reasons[at] = str(error).removeprefix(f"{one.name}: ")
+    return contenders, reasons
+
+
+def _latencies(contenders: dict[int, Contender], protocol: Protocol) -> dict[int, Latency]:
     """Of each contender; its sessions are opened in turn with those of the others, and closed before this returns."""
-    sessions: dict[str, list[Call]] = {str(number): [] for number in range(len(contenders))}
+    sessions: dict[str, list[Call]] = {str(at): [] for at in contenders}
     for number in range(protocol.sessions):
-        for runs, one in zip(sessions.values(), contenders, strict=True):
+        for runs, one in zip(sessions.values(), contenders.values(), strict=True):
             if number < _sessions(one, protocol):
                 runs.append(one.open(protocol.threads).bind(one.image))
     taken = measure(sessions, rounds=protocol.rounds, turn_ms=protocol.turn_ms, warmup_ms=protocol.warmup_ms)
-    return list(taken.values())
+    return {int(at): latency for at, latency in taken.items()}
 
 
 def _sessions(contender: Contender, protocol: Protocol) -> int:
@@ -121,25 +179,78 @@ def _cpu_time_counts(protocol: Protocol) -> bool:
     return protocol.threads == 1 and Clocks().cpu_step_ns() * CPU_STEPS_A_TURN <= protocol.turn_ms * 1e6
 
 
-def _describe(contender: Contender, taken: Latency, *, cpu: bool) -> dict[str, Any]:
+def _judged(contender: Contender) -> Judged | None:
+    exported, images = contender.exported, contender.data
+    if images is None:
+        return None
+    decisions, labels = decided(exported, images) or (None, None)
+    return Judged(exported, images, quality(exported, images), decisions, labels)
+
+
+def _file(one: Measured, base: Measured | None, *, cpu: bool) -> dict[str, Any]:
+    contender = one.contender
+    digest = contender.exported.sha256
+    records, verdict = [*_costs(one, cpu=cpu), *_scores(one)], None
+    if base is not None and base is not one:
+        more, verdict = _ratios(one, base, cpu=cpu)
+        records += more
+        if one.judged is not None and base.judged is not None:
+            records += held_against(one.judged, base.judged)
     return {
         "name": str(contender.given),
+        "sha256": digest,
         "made": contender.made,
         "input": list(contender.image.shape[1:]),
         "classes": contender.classes,
-        **size(contender.exported),
         "task": contender.task.name,
         "metric": contender.task.headline,
-        "quality": None if contender.data is None else quality(contender.exported, contender.data),
-        "latency_ms": {**taken.summary, "cpu": taken.cpu_median_ms if cpu else None},
+        "records": [{**record.to_dict(), "sha256": digest} for record in records],
+        "verdict": None if verdict is None else {"kind": verdict.kind, "words": verdict.words},
+        "reason": "",
     }
 
 
-def _agreement(contenders: list[Contender]) -> dict[str, Any] | None:
-    match [(one.exported, one.data) for one in contenders if one.data is not None]:
-        case [own, other]:
-            return agreement(own, other)
-    return None
+def _left_out(given: Named, reason: str) -> dict[str, Any]:
+    return {"name": given.name, "records": [], "verdict": None, "reason": reason}
+
+
+def _costs(one: Measured, *, cpu: bool) -> Iterator[Record]:
+    counts, taken = size(one.contender.exported), one.latency
+    for name in COUNTS:
+        if counts[name] is not None:
+            yield Record(name, counts[name])
+    yield Record("size", counts["size_bytes"], unit="bytes")
+    yield Record("latency", taken.median_ms, *interval(taken.wall_medians_ms), n=len(taken.wall_ms), unit="ms")
+    for percent in (95, 99, 20):
+        yield Record(f"latency_p{percent}", taken.percentile_ms(percent), n=taken.wall_ms.size, unit="ms")
+    yield Record("latency_min", float(taken.wall_ms.min()), n=taken.wall_ms.size, unit="ms")
+    if cpu:
+        least, most = interval(taken.cpu_medians_ms)
+        yield Record("latency_cpu", taken.cpu_median_ms, least, most, n=len(taken.cpu_ms), unit="ms")
+
+
+def _scores(one: Measured) -> Iterator[Record]:
+    found = one.judged.quality if one.judged else None
+    if found is None:
+        return
+    names = found["all"]
+    for name, value in names.items():
+        if not name.endswith(("_low", "_high")):
+            ends = names.get(f"{name}_low"), names.get(f"{name}_high")
+            yield Record(name, value, *ends, n=found["samples"], unit="share")
+
+
+def _ratios(one: Measured, base: Measured, *, cpu: bool) -> tuple[list[Record], Verdict]:
+    own, other = one.latency, base.latency
+    ratios = {WALL: ratio(other.wall_medians_ms, own.wall_medians_ms)}
+    if cpu:
+        ratios[CPU] = ratio(other.cpu_medians_ms, own.cpu_medians_ms)
+    records = [
+        Record(name, found.value, found.low, found.high, n=len(own.wall_ms), unit="x")
+        for name, found in zip(("speedup", "speedup_cpu"), ratios.values(), strict=False)
+    ]
+    least = max(found.least for found in ratios.values())
+    return [*records, Record("least_speedup", 1 + least, unit="x")], judge(ratios)
 
 
 def _protocol(protocol: Protocol, contenders: list[Contender]) -> dict[str, Any]:
@@ -163,31 +274,6 @@ def _data(contender: Contender) -> dict[str, Any] | None:
     if data is None:
         return None
     return {"name": data.name, "fingerprint": data.fingerprint, "split": "test", "samples": len(data.test)}
-
-
-def _ratio(described: list[dict[str, Any]], taken: list[Latency]) -> dict[str, Any]:
-    own, other = described
-    points, found = None, (own["quality"], other["quality"])
-    if own["metric"] == other["metric"] and None not in found:
-        points = 100 * (own["quality"]["value"] - other["quality"]["value"])
-    return {
-        **{count: other[count] / own[count] if own[count] and other[count] else None for count in COUNTS},
-        "latency": _latency_ratio(*taken, cpu=own["latency_ms"]["cpu"] is not None),
-        "points": points,
-    }
-
-
-def _latency_ratio(own: Latency, other: Latency, *, cpu: bool) -> dict[str, Any]:
-    ratios = {WALL: ratio(other.wall_medians_ms, own.wall_medians_ms)}
-    if cpu:
-        ratios[CPU] = ratio(other.cpu_medians_ms, own.cpu_medians_ms)
-    verdict = judge(ratios)
-    return {
-        **asdict(ratios[WALL]),
-        "cpu": asdict(ratios[CPU]) if cpu else None,
-        "verdict": verdict.kind,
-        "words": verdict.words,
-    }
 
 
 def _warnings(where: dict[str, Any], contenders: list[Contender], protocol: Protocol) -> list[str]:

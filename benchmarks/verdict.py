@@ -76,6 +76,19 @@ def ratio(other: NDArray[np.float64], own: NDArray[np.float64], *, level: float 
     return Ratio(value, low, high, float(np.expm1(seen)))
 
 
+def interval(medians: NDArray[np.float64], *, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of the geometric mean of a file's sessions, Student's t on their logarithms.
+
+    Args:
+        medians: (sessions,), at least 2.
+        level: Coverage of the interval, between 0 and 1.
+    """
+    logs = np.log(medians)
+    half = float(logs.std(ddof=1)) / np.sqrt(len(logs)) * student_quantile((1 + level) / 2, len(logs) - 1)
+    middle = float(logs.mean())
+    return float(np.exp(middle - half)), float(np.exp(middle + half))
+
+
 def judge(ratios: Mapping[str, Ratio]) -> Verdict:
     """The verdict on one comparison that was timed by several clocks, the first of which gives the headline.
 

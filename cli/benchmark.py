@@ -1,20 +1,33 @@
-"""`edgepress benchmark`: what a file costs and what it still knows, beside another one."""
+"""`edgepress benchmark`: what files cost and what they still know, beside one of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import options
+from cli.claims import NO_CLAIM, Claimed, read_claimed
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Comparison
+    from benchmarks.claims import Verdict
+    from compress.opening import Named
 
 
 def benchmark(
-    file: options.AnyFile,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Checkpoints, exported files, folders of these, or with --arch a plain state dict. Of several the "
+            "first is the baseline that the others are held against.",
+        ),
+    ],
     against: Annotated[
         Path | None,
-        typer.Option("--against", metavar="FILE", help="Another one to hold it against, such as its teacher."),
+        typer.Option("--against", metavar="FILE", help="The baseline, such as the teacher; then FILE is none."),
     ] = None,
     data: Annotated[
         str | None,
@@ -32,13 +45,14 @@ def benchmark(
             "-o",
             metavar="PATH",
             parser=options.file_name,
-            help="Write everything that was measured to this file, as JSON.",
+            help="Write everything that was measured to this file, as JSON, and the raw samples beside it.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of the runtime.")] = 1,
     sessions: Annotated[int, options.whole("--sessions", 2, help="How often each file is opened anew.")] = 8,
     rounds: Annotated[int, options.whole("--rounds", 10, help="How often each session has its turn.")] = 30,
+    claimed: Claimed = NO_CLAIM,
     plain: options.Plain = options.NO_CARD,
     against_arch: Annotated[
         str | None,
@@ -52,31 +66,87 @@ def benchmark(
     seen: options.Seen = options.AS_THE_DATA_SAY,
     force: options.Force = False,
 ) -> None:
-    """Measure a file against another.
+    """Measure files, and hold them against one of them.
 
-    Size, accuracy and latency, the two in turn; a checkpoint is exported to ONNX for it. Faster or slower is
-    said only where wall time and CPU time agree on it.
+    Size, accuracy and latency, all in turn; a checkpoint is exported to ONNX for it. Faster or slower is said only
+    where wall time and CPU time agree on it. Claims are met only where the whole interval lies within the bound.
 
     Examples:
         edgepress benchmark student.onnx --data digits
         edgepress benchmark student.onnx --against teacher.safetensors --data digits -o bench.json
+        edgepress benchmark teacher.safetensors dist/ --data fashion-mnist --max-size 28KB --min-speedup 14.89
         edgepress benchmark weights.pt --arch torchvision:resnet18 --data cifar10
     """
     from benchmarks.bench import Protocol, compare
+    from benchmarks.claims import check, lines
     from benchmarks.pages import terminal
     from cli import parse, say
     from compress.data import DataOptions
-    from compress.files import check_target
     from compress.opening import Named
 
-    if output is not None:
-        check_target(output, force=force, inputs=(file, *((against,) if against else ())))
-    own, asked = parse.read_file(file, plain), parse.read_seen(DataOptions(), seen)
-    other = None if against is None else Named(str(against), against_arch or "")
+    given = _given(files, plain)
+    if against is not None:
+        given.append(Named(str(against), against_arch or ""))
+    baseline = len(given) - 1 if against is not None else 0 if len(given) > 1 else None
+    claims = read_claimed(claimed, paired=baseline is not None, scored=data is not None)
+    _check_targets(output, given, force)
+    asked = parse.read_seen(DataOptions(), seen)
     with say.doing("benchmark") as update:
         protocol = Protocol(threads=threads, sessions=sessions, rounds=rounds)
-        document = compare(own, other, data=data, options=asked, protocol=protocol, say=update)
-    say.result(document, terminal.render(document, say.console()))
+        found = compare(
+            given,
+            baseline=baseline,
+            data=data,
+            options=asked,
+            protocol=protocol,
+            command=parse.command_line(),
+            say=update,
+        )
+    verdicts = check(found.document, claims)
+    found.document["claims"] = [one.to_dict() for one in verdicts]
+    written = _save(found, output, force)
+    say.result(found.document, terminal.render(found.document, say.console()), *lines(verdicts), *written)
+    _end(found, verdicts)
+
+
+def _given(files: list[Path], plain: options.Plain) -> list[Named]:
+    """Every file that was named, and those of a folder."""
+    from cli import parse
+    from cli.many import shipped_files
+
+    return [parse.read_file(one, plain) for path in files for one in shipped_files(path)]
+
+
+def _check_targets(output: Path | None, given: list[Named], force: bool) -> None:
+    from benchmarks.samples import samples_path
+    from compress.files import check_target
+
     if output is not None:
-        terminal.save(document, output, force=force)
-        say.line(f"written: {output}")
+        for path in (output, samples_path(output)):
+            check_target(path, force=force, inputs=[Path(one.name) for one in given])
+
+
+def _save(found: Comparison, output: Path | None, force: bool) -> list[str]:
+    """What was written: the raw samples, and then the document, which has their digest."""
+    from benchmarks.document import save
+    from benchmarks.samples import samples_path, save_samples
+
+    if output is None:
+        return []
+    raw = samples_path(output)
+    found.document["samples"] = save_samples(found.measured, raw, force=force)
+    save(found.document, output, force=force)
+    return [f"written: {output}, {raw}"]
+
+
+def _end(found: Comparison, verdicts: list[Verdict]) -> None:
+    """Nothing, where all files were measured and all claims shown; GateError otherwise."""
+    from compress.errors import GateError
+
+    counts = {held: sum(one.held == held for one in verdicts) for held in ("broken", "not shown")}
+    left_out = sum(bool(file["reason"]) for file in found.document["files"])
+    said = [f"{count} of {len(verdicts)} claims {held}" for held, count in counts.items() if count]
+    if left_out:
+        said.append(f"{left_out} of {len(found.document['files'])} files could not be measured")
+    if said:
+        raise GateError("; ".join(said))

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from cli import options
 
 if TYPE_CHECKING:
     from benchmarks.budget import Budget, Quantity
 
-_COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-_TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
-
-def _measure(flag: str, units: Mapping[str, float], example: str, *, help: str) -> Any:
-    """An option that takes a number above 0 with one of these units, and gives it in the first that counts 1."""
-
-    def parse(text: str) -> float:
-        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([a-z]*)", str(text).strip(), re.ASCII | re.IGNORECASE)
-        unit = found[2].lower() if found else ""
-        if found is None or unit not in units or not float(found[1]):
-            raise typer.BadParameter(f"got {str(text)!r:.60}; give a number above 0 such as {example}")
-        return float(found[1]) * units[unit]
-
-    return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=options.METHOD)
-
-
-_MaxParams = Annotated[float | None, _measure("--max-params", _COUNTS, "50k or 1.5M", help="Parameters: 50k.")]
+_MaxParams = Annotated[
+    float | None,
+    options.measure("--max-params", options.COUNTS, "50k or 1.5M", help="Parameters: 50k.", group=options.METHOD),
+]
 _MaxMacs = Annotated[
-    float | None, _measure("--max-macs", _COUNTS, "500k or 10M", help="Multiply-accumulates of one image: 10M.")
+    float | None,
+    options.measure(
+        "--max-macs",
+        options.COUNTS,
+        "500k or 10M",
+        help="Multiply-accumulates of one image: 10M.",
+        group=options.METHOD,
+    ),
 ]
 _MaxSize = Annotated[
     int | None,
@@ -41,11 +31,12 @@ _MaxSize = Annotated[
 ]
 _MaxLatency = Annotated[
     float | None,
-    _measure(
+    options.measure(
         "--max-latency",
-        _TIMES,
+        options.TIMES,
         "1ms or 500us",
         help="Of one image: the .onnx file in ONNX Runtime on this machine, one thread: 1ms.",
+        group=options.METHOD,
     ),
 ]
 _MinSpeedup = Annotated[

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
-    from compress.pruning import Calibration, Choice, Shares
+    from compress.pruning import Calibration, Choice, Scored, Shares
 
 # Names that the shell completes and the help shows; the tables themselves would import torch.
 CRITERIA = ("l1", "l2", "bn-scale", "fpgm", "lamp", "taylor", "reconstruction", "random")
@@ -184,17 +184,21 @@ def fitted(small: Checkpoint, before: Checkpoint, seen: Calibration, command: st
     return made
 
 
-def say_blocks(small: Checkpoint, before: Checkpoint) -> None:
-    """Print which blocks are gone, if any are."""
+def say_cut(before: Checkpoint, found: Scored, ratio: float) -> Shares:
+    """What a cut leaves of each layer, having printed what is worth a word."""
     from cli import say
-    from compress.edits import Drop
+    from compress.checkpoint import blank_image
+    from compress.pruning import apply, followed, shares_left
 
-    gone = [cut.module for cut in small.card.cuts[len(before.card.cuts) :] if isinstance(cut, Drop)]
+    gone = [drop.module for drop in found.drops]
     if gone:
         say.line(f"{'block' if len(gone) == 1 else 'blocks'} removed: {', '.join(gone)}")
+    left = shares_left(before.network, apply(before.network, found.at(ratio), blank_image(before.card)))
+    _say_shares(left, ratio, found.choice, whole=followed(before.network.model))
+    return left
 
 
-def say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> None:
+def _say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> None:
     """Print what is left: layer by layer where much is wanted, and in all where it is far from what was asked."""
     from cli import say
 

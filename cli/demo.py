@@ -29,12 +29,15 @@ def demo(
         edgepress demo
         edgepress demo -o elsewhere --force
     """
+    from benchmarks.samples import samples_path
     from cli import say
     from compress.files import check_target
 
     output.mkdir(parents=True, exist_ok=True)
     names = ("teacher", "student.auxiliary", "student")
-    made = [*(output / f"{name}.safetensors" for name in names), output / "student.onnx", output / "benchmark.json"]
+    made = [*(output / f"{name}.safetensors" for name in names), output / "student.onnx"]
+    report = output / "benchmark.json"
+    made += [report, samples_path(report)]
     for path in made:
         check_target(path, force=force)
     say.line("Each step is a command of its own; after an interruption, `edgepress demo --force` begins anew.")
@@ -67,7 +70,7 @@ def _steps(folder: Path, seed: int, force: bool) -> dict[str, Callable[[], None]
         ),
         f"edgepress export {student} -o {exported}": partial(export.export, student, exported, force=force),
         f"edgepress benchmark {exported} --against {teacher} --data digits -o {report}": partial(
-            benchmark.benchmark, exported, against=teacher, data="digits", output=report, force=force
+            benchmark.benchmark, [exported], against=teacher, data="digits", output=report, force=force
         ),
     }
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
+
+COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}  # in milliseconds
 
 
 def whole(flag: str, least: int, most: int | None = None, *, help: str, group: str | None = None) -> Any:
@@ -53,6 +56,27 @@ def number(flag: str, low: float, high: float, ends: str, *, help: str, group: s
         return value
 
     return typer.Option(flag, metavar="X", parser=parse, help=help, rich_help_panel=group)
+
+
+def measure(flag: str, units: Mapping[str, float], example: str, *, help: str, group: str) -> Any:
+    """An option that takes a number above 0 with one of these units, and gives it in the first that counts 1.
+
+    Args:
+        flag: Such as "--max-macs".
+        units: Lower case, to what they count: `COUNTS` or `TIMES`.
+        example: For the message.
+        help: One line.
+        group: Under which `--help` shows it.
+    """
+
+    def parse(text: str) -> float:
+        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([a-z]*)", str(text).strip(), re.ASCII | re.IGNORECASE)
+        unit = found[2].lower() if found else ""
+        if found is None or unit not in units or not float(found[1]):
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a number above 0 such as {example}")
+        return float(found[1]) * units[unit]
+
+    return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
 
 
 def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:

@@ -51,6 +51,23 @@ class Row:
     missing: bool = False
 
 
+def shipped_files(path: Path) -> list[Path]:
+    """The exported files of a folder, in the order of their names; else the path itself.
+
+    Raises:
+        ExportError: It is a folder that has none.
+    """
+    from compress.errors import ExportError
+    from exports import FORMATS
+
+    if not path.is_dir() or path.suffix in FORMATS:
+        return [path]
+    found = sorted(entry for entry in path.iterdir() if entry.suffix in FORMATS)
+    if not found:
+        raise ExportError(f"{path} is a folder without exported files ({', '.join(FORMATS)}); give one that has some")
+    return found
+
+
 def wishes(checkpoint: Path, folder: Path, formats: str | None, precisions: str | None) -> list[Wish]:
     """A file for each format and precision: student.onnx, student.w8.onnx and so on.
 

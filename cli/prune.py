@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cli import options
@@ -53,8 +54,18 @@ _Epochs = Annotated[
     options.whole(
         "--epochs",
         1,
-        help="Of the recovery. [default: one more than the method needs, 2 or more]",
+        help="Of the recovery, over all steps. [default: in each one more than the method needs, 2 or more]",
         group=options.TRAINING,
+    ),
+]
+_Steps = Annotated[
+    int,
+    options.whole(
+        "--steps",
+        1,
+        help="In how many steps to cut; what is left is fitted, and trained, after each. Those before the last are "
+        "kept as NAME.step1.safetensors and so on.",
+        group=options.METHOD,
     ),
 ]
 _Rate = Annotated[
@@ -92,6 +103,7 @@ def prune(
     ratio: _Ratio = None,
     budgets: Budgets = NO_BUDGET,
     chosen: Chosen = LEAST_NORMS,
+    steps: _Steps = 1,
     recover: _Recover = None,
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
@@ -123,18 +135,21 @@ def prune(
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
-    from cli.choosing import fitted, look, looks, read_choice, say_blocks, say_shares
-    from compress.jobs import Job, Recovery, recovered
+    from cli.choosing import look, looks, read_choice, say_cut
+    from cli.steps import Cutting, cut_in_steps, journals
+    from compress.jobs import Job, Recovery
     from compress.opening import open_pair
-    from compress.pruning import NOTHING, followed, shares_left
-    from compress.smaller import cut_at, scored
+    from compress.pruning import NOTHING, in_steps
+    from compress.smaller import scored
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
     method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
     choice = read_choice(chosen, ratio, wished, seed)
     journal = Journal(output, resume, force, (checkpoint,))
-    journal.check()
+    targets = journals(journal, steps)
+    for one in targets:
+        one.check()
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
     before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     say.notes(images.notes)
@@ -143,23 +158,20 @@ def prune(
     judged_by = looked_at if looks(chosen) else NOTHING
     found = scored(before, choice, judged_by)
     ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
-    small = cut_at(before, found, ratio, job.command, calibration=judged_by)
-    left = shares_left(before.network, small.network)
-    say_blocks(small, before)
-    say_shares(left, ratio, choice, whole=followed(before.network.model))
-    networks = {"before": before, "cut": small}
-    if looked_at.batches:
-        small = networks["fitted"] = fitted(small, before, looked_at, job.command)
-    recovery = None
-    if method is not None:
-        count = epochs or method.fewest_epochs(small.network) + 1
-        rate = lr or (RATE if "fitted" in networks else UNFITTED_RATE)
+    plan = in_steps(found, ratio, steps)
+    rate = lr or (RATE if looked_at.batches else UNFITTED_RATE)
+    recoveries: list[Recovery] = []
+    for count in _shared(epochs, method.fewest_epochs(before.network), len(plan)) if method else ():
+        assert method is not None
         fit = parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
-        recovery = Recovery(method, parse.replaying(fit, replayed))
+        recoveries.append(Recovery(method, parse.replaying(fit, replayed)))
+    left = say_cut(before, found, ratio)
     stamp = progress.stamp(output)
-    after = progress.follow(recovered(small, before, recovery, images, job), output)
-    costs = _costs(networks | ({"recovered": after} if recovery else {}), images)
+    cutting = Cutting(before, found, plan, recoveries, judged_by, looked_at)
+    networks = cut_in_steps(cutting, images, [replace(job, journal=one) for one in journals(journal, len(plan))])
+    costs = _costs(networks, images)
     say.aside(_table(costs))
+    after = [*networks.values()][-1]
     records, won = ([], []) if no_timing else _proven(after, before, budgets, costs)
     layers = {name: share.channels for name, share in left.layers.items()}
     say.result(
@@ -173,14 +185,29 @@ def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) ->
     """What to recover with, if at all; the options of a recovery are refused where there is none."""
     from cli import parse
     from cli.typed import refuse
-    from compress.recipes import read_method
+    from compress.recipes import for_recovery, read_method
 
     if recover is None and epochs is None:
         refuse(
             _OF_RECOVERY, f"nothing is trained without --recover or --epochs; leave it out, or add --recover {USUAL}"
         )
         return None
-    return read_method(recover or USUAL, parse.read_settings(knobs))
+    return for_recovery(read_method(recover or USUAL, parse.read_settings(knobs)))
+
+
+def _shared(epochs: int | None, fewest: int, steps: int) -> list[int]:
+    """The epochs of each step: alike, and to the last what is left over; PlanError where there are too few."""
+    from compress.errors import PlanError
+
+    if epochs is None:
+        return [fewest + 1] * steps
+    if epochs < fewest * steps and steps > 1:
+        raise PlanError(
+            f"--epochs {epochs}: {steps} steps of at least {fewest} epochs each take {fewest * steps}; give more, or "
+            "fewer --steps"
+        )
+    each = epochs // steps
+    return [*[each] * (steps - 1), epochs - each * (steps - 1)]
 
 
 def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: str) -> float:

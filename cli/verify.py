@@ -44,13 +44,13 @@ def verify(
         edgepress verify student.onnx --against student.safetensors --data digits --json
     """
     from cli import parse, say
+    from cli.many import shipped_files
     from compress.data import DataOptions
     from compress.errors import ExportError, GateError, MissingExtraError
     from compress.opening import open_network
-    from exports import FORMATS
 
-    whole = file.is_dir() and file.suffix not in FORMATS
-    files = _files(file) if whole else [file]
+    files = shipped_files(file)
+    whole = files != [file]
     checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
     documents, shown, broken, missing = [], [], [], []
     for one in files:
@@ -70,17 +70,6 @@ def verify(
         raise MissingExtraError("; ".join(missing))
     if broken:
         raise GateError(f"{'; '.join(broken)}; do not ship it, export it again")
-
-
-def _files(path: Path) -> list[Path]:
-    """The exported files of a folder."""
-    from compress.errors import ExportError
-    from exports import FORMATS
-
-    found = sorted(entry for entry in path.iterdir() if entry.suffix in FORMATS)
-    if not found:
-        raise ExportError(f"{path} is a folder without exported files ({', '.join(FORMATS)}); give one that has some")
-    return found
 
 
 def _verified(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.data import Dataset
 from compress.errors import CompressError, OutputError, PlanError
@@ -125,6 +127,9 @@ def _train(
     yield from run(phases, checkpoint.network, data, job.run, teacher=teacher, journal=job.journal)
     task = job.run.task
     step = _step(job, data, task.evaluate(checkpoint.network, data), phases=phases, facts=given)
+    for network in (checkpoint.network, teacher):
+        if network:  # as it is when it is loaded: what comes of it next has the same bits
+            network.model.to(memory_format=torch.contiguous_format)
     result = replace(checkpoint, card=replace(checkpoint.card, task=task.name)).with_step(step)
     _keep(result, job.journal)
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -20,6 +20,8 @@ from compress.pruning import (
     Calibration,
     Choice,
     Scored,
+    Step,
+    Surgery,
     apply,
     enough,
     kept_channels,
@@ -100,12 +102,36 @@ def cut_at(
     Raises:
         PlanError: See `compress.pruning.Scored.at`.
     """
-    cuts = found.at(ratio)
+    return _without(checkpoint, found, found.at(ratio), {"command": command, "ratio": ratio}, calibration)
+
+
+def cut_to(
+    checkpoint: Checkpoint, found: Scored, step: Step, command: str, *, calibration: Calibration = NOTHING
+) -> Checkpoint:
+    """A smaller copy of a checkpoint's network, as a step of a plan leaves it, see `compress.pruning.in_steps`.
+
+    Args:
+        checkpoint: That was scored; left as it is.
+        found: The scores.
+        step: How wide its layers become.
+        command: What the user typed, for the lineage.
+        calibration: What was looked at, for the lineage.
+    """
+    facts = {"command": command, "ratio": step.ratio, "step": [step.number, step.of]}
+    return _without(checkpoint, found, found.to(step.widths), facts, calibration)
+
+
+def _without(
+    checkpoint: Checkpoint,
+    found: Scored,
+    cuts: Sequence[Surgery],
+    facts: Mapping[str, object],
+    calibration: Calibration,
+) -> Checkpoint:
     network = apply(checkpoint.network, cuts, blank_image(checkpoint.card))
     card = replace(checkpoint.card, edits=(*checkpoint.card.edits, *cuts), stages=(), weights="")
     step = {
-        "command": command,
-        "ratio": ratio,
+        **facts,
         **found.choice.to_dict(),
         **_seen(calibration.images),
         "versions": versions(),

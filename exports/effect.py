@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from compress.data import Dataset
+from compress.metrics import mcnemar
 from compress.stages import Staged
 from compress.tasks import Agreement, Task, answering, part
 from exports.source import few
@@ -53,16 +53,8 @@ class Effect:
 
     @property
     def mcnemar(self) -> float | None:
-        """How likely images that only one gets right fall this unevenly if the two are equally good; None without such.
-
-        Reference: McNemar, 1947; the exact binomial form, two-sided.
-        """
-        if self.lost is None or self.won is None:
-            return None
-        discordant, fewer = self.lost + self.won, min(self.lost, self.won)
-        tail = sum(math.comb(discordant, count) for count in range(fewer + 1))
-        share: float = 2 * tail / 2**discordant
-        return min(1.0, share)
+        """See `compress.metrics.mcnemar`; None where images are not right or wrong."""
+        return None if self.lost is None or self.won is None else mcnemar(self.lost, self.won)
 
 
 def effect(network: Staged, other: Staged, task: Task, images: Dataset) -> Effect:

@@ -74,20 +74,9 @@ class Latency:
         """The same of the CPU time."""
         return float(np.exp(np.log(self.cpu_medians_ms).mean()))
 
-    @property
-    def summary(self) -> dict[str, float | int]:
-        """Median, 95th and 20th percentile and minimum of wall time in ms, and what they rest on; JSON-able."""
-        sessions, rounds, calls = self.wall_ms.shape
-        p20, p95 = np.percentile(self.wall_ms, [20, 95]).tolist()
-        return {
-            "median": self.median_ms,
-            "p95": p95,
-            "p20": p20,
-            "min": float(self.wall_ms.min()),
-            "sessions": sessions,
-            "rounds": rounds,
-            "calls": sessions * rounds * calls,
-        }
+    def percentile_ms(self, percent: float) -> float:
+        """What so many of all calls did not exceed."""
+        return float(np.percentile(self.wall_ms, percent))
 
 
 def measure(

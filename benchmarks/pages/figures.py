@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.pages import terminal
 from benchmarks.pages.curves import Curves, losses_figure
-from benchmarks.pages.look import COLOURS, DOTS, GREY, LEGEND_LETTERS, MARKERS, STYLE, Look, new_panels
+from benchmarks.pages.look import COLOURS, GREY, LEGEND_LETTERS, MARKERS, Look, new_panels, write_pictures
 from benchmarks.studies.table import METRICS, about
-from compress.errors import MissingExtraError
-from compress.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     from benchmarks.pages.look import Panels
 
-FORMATS = ("png", "svg")
 VARIED = {
     "fraction": "share of the training images, %",
     "ratio": "share of the auxiliary's filters dropped, %",
@@ -48,25 +45,7 @@ def draw(document: Document, curves: Curves, folder: Path) -> list[Path]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise MissingExtraError("pictures need matplotlib: pip install 'edgepress[plots]'") from error
-    folder.mkdir(exist_ok=True)
-    written: list[Path] = []
-    with rc_context(STYLE):
-        for name, figure in _figures(document, curves):
-            written += [_write(figure, folder / f"{name}.{kind}") for kind in FORMATS]
-    return written
-
-
-def _write(figure: Figure, path: Path) -> Path:
-    metadata = {"Date": None} if path.suffix == ".svg" else {}
-
-    def write(staged: Path) -> None:
-        figure.savefig(staged, format=path.suffix[1:], dpi=DOTS, metadata=metadata)
-
-    return write_whole(path, write, force=True)
+    return write_pictures(_figures(document, curves), folder)
 
 
 def _figures(document: Document, curves: Curves) -> Iterable[tuple[str, Figure]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from compress.errors import MissingExtraError
+from compress.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
 
     Panels = Sequence[Axes]
 
+FORMATS = ("png", "svg")
 WIDTH = 7.2  # inches: the width of a page
 DOTS = 160  # an inch
 LETTERS, LEGEND_LETTERS = 105, 90  # of the small type, and of a legend's, that fit across the page
@@ -48,6 +53,37 @@ class Look:
     def line(self) -> str:
         """Its line style."""
         return "--" if self.dashed else "-"
+
+
+def write_pictures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+    """The files of some figures, each as PNG and SVG; older ones are replaced.
+
+    Args:
+        figures: Name and figure; they are drawn while this looks at them, in the style of all pictures.
+        folder: Where they go; made where there is none.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+    except ImportError as error:
+        raise MissingExtraError("pictures need matplotlib: pip install 'edgepress[plots]'") from error
+    folder.mkdir(exist_ok=True)
+    written: list[Path] = []
+    with rc_context(STYLE):
+        for name, figure in figures:
+            written += [_write(figure, folder / f"{name}.{kind}") for kind in FORMATS]
+    return written
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    metadata = {"Date": None} if path.suffix == ".svg" else {}
+
+    def write(staged: Path) -> None:
+        figure.savefig(staged, format=path.suffix[1:], dpi=DOTS, metadata=metadata)
+
+    return write_whole(path, write, force=True)
 
 
 def new_panels(rows: int, columns: int, height: float, *, sharey: bool = False) -> tuple[Figure, Panels]:

@@ -1,47 +1,8 @@
-"""A benchmark as a document (plain JSON-able data), as a table for the terminal and as a file.
-
-The document of schema "edgepress-benchmark/3":
-
-    schema      "edgepress-benchmark/3"
-    created     when the measurement ended, ISO 8601, UTC
-    machine     see compress.evidence.describe; the load average is the one before the measurement
-    protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power
-    data        name, fingerprint, split, samples; or null when quality was not measured
-    contenders  the file itself first, then the one it is held against, if any; each with
-        name        its path as it was given
-        made        "as given", or "exported to ONNX for this benchmark" if a checkpoint was given
-        input       [channels, height, width]
-        classes     number of classes
-        parameters  learnt values, batch-norm not yet folded away; null if the file does not tell
-        values      numbers stored in the graph
-        macs        multiply-accumulates of one image
-        size_bytes  of the file that ran
-        task        what it was trained for
-        metric      the one of its task that stands for all: top1, miou; or null where the task is not measured here
-        quality     metric, value, low, high (fractions, 95 % interval), samples, all (every metric by name); or null
-        latency_ms  of wall time: median (geometric mean of the sessions' medians), p95, p20, min; sessions, rounds,
-                    calls (how many single runs the others rest on); cpu, the median of CPU time, null where that
-                    is not counted (more than one thread, or too coarse a clock)
-    ratio       the other over the file itself; null without another
-        parameters, values, macs, size_bytes    numbers, null where one side is unknown
-        latency     of wall time: value, low, high (95 % interval over the sessions), least (the least difference
-                    that nine of ten such measurements would see, 0.02: 2 %); cpu, the same of CPU time, or null;
-                    verdict (faster, slower, same, unsure) and words, see benchmarks.verdict
-        points      the file's quality minus the other's, in percentage points; null when not measured by one metric
-        agreement   name, words, value (share of the images, or of their pixels, that both decide alike), samples; null
-                    when not measured or without meaning
-    warnings    sentences about what makes the numbers doubtful
-
-Those of earlier schemas can still be shown. "edgepress-benchmark/2" has accuracy (top1, low, high, samples) for
-quality, no task, metric and agreement, and top1_points for points; "edgepress-benchmark/1" likewise, and has no
-sessions, round_ms for turn_ms, resamples for power, and of the ratio of latency value, low, high and unsure (the
-interval contains 1).
-"""
+"""A benchmark as a table for the terminal, with all that has to be said of it; see `benchmarks.document`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,50 +12,30 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.document import Document, File, baseline, number, record
 from benchmarks.verdict import interval_text, times
-from compress.files import write_text
 from compress.text import printable
 from exports.parity import share_text
 
-SCHEMA = "edgepress-benchmark/3"
-READABLE = ("edgepress-benchmark/1", "edgepress-benchmark/2", SCHEMA)
 ANY_WIDTH = 10_000
 HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms")
 METRICS = {"top1": "top-1 %", "miou": "mIoU %"}
-
-Document = Mapping[str, Any]
-
-
-def save(document: Document, path: Path, *, force: bool = False) -> Path:
-    """`path`, holding the document as indented JSON.
-
-    Args:
-        document: A benchmark.
-        path: The target file.
-        force: Allow a file that already exists to be replaced.
-
-    Raises:
-        OutputError: The target may not or cannot be written.
-    """
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return write_text(path, text, force=force)
+AGREEMENTS = {"top1_agreement": "top-1 agreement", "pixel_agreement": "pixel agreement"}
 
 
 def render(document: Document, console: Console) -> Group:
-    """The contenders and their ratio, the verdict on latency, how it was measured, and the warnings.
+    """The files and their ratios to the baseline, the verdicts on latency, how it was measured, and the warnings.
 
     Args:
         document: A benchmark.
-        console: Where it will be printed; one too narrow for a table gets a block of lines for each contender.
+        console: Where it will be printed; one too narrow for a table gets a block of lines for each file.
     """
     table = _table(document)
     needed = Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum
     shown = [table] if needed <= console.width else _blocks(document)
     notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
-    verdict = verdict_text(document)
-    said = [Text(f"latency: {verdict}")] if verdict else []
-    said += [Text(line) for line in _agreement(document)]
+    said = [Text(line) for line in (*_verdicts(document), *_agreements(document))]
     return Group(*shown, *said, *notes, *warnings)
 
 
@@ -109,35 +50,40 @@ def amount(value: float | None, unit: str = "") -> str:
 
 
 def cells(document: Document) -> list[list[str]]:
-    """The table as text: its head, each contender, and the ratio if there is one; some cells have two lines."""
-    ratio = document["ratio"]
-    contenders = [_contender_cells(contender) for contender in document["contenders"]]
+    """The table as text: its head, each file, and below it its ratio to the baseline; some cells have two lines."""
     head = [name.format(_metric(document)) for name in HEAD]
-    return [head, *contenders, *([_ratio_cells(ratio)] if ratio is not None else [])]
+    return [head, *(row for row, _ in _rows(document))]
 
 
 def protocol_text(document: Document) -> str:
     """How it was measured, in a few words."""
     protocol = document["protocol"]
     threads = "1 thread" if protocol["threads"] == 1 else f"{protocol['threads']} threads"
-    sessions = f"{protocol['sessions']} sessions, " if "sessions" in protocol else ""
-    return f"{protocol['runtime']}, {threads}, batch {protocol['batch']}, {sessions}{protocol['rounds']} rounds"
+    sessions = f"{protocol['sessions']} sessions"
+    return f"{protocol['runtime']}, {threads}, batch {protocol['batch']}, {sessions}, {protocol['rounds']} rounds"
 
 
-def verdict_text(document: Document) -> str:
-    """What may be said about the ratio of latencies; empty without a ratio, and for a document of the first schema."""
-    ratio = document["ratio"]
-    return "" if ratio is None else ratio["latency"].get("words", "")
+def _rows(document: Document) -> Iterator[tuple[list[str], bool]]:
+    """Each row, and whether it is a ratio; the baseline comes first where several files are held against it."""
+    base, files = baseline(document), document["files"]
+    for file in sorted(files, key=lambda one: one is not base) if len(files) > 2 else files:
+        yield _file_cells(file), False
+        if base is not None and file is not base and len(files) > 2 and not file["reason"]:
+            yield _ratio_cells(file, base), True
+    if base is not None and len(files) == 2:
+        other = next(file for file in files if file is not base)
+        if not other["reason"]:
+            yield _ratio_cells(other, base), True
 
 
 def _table(document: Document) -> Table:
-    (first, *others), *rows = cells(document)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    first, *others = cells(document)[0]
     table.add_column(first, overflow="fold", min_width=10)
     for name in others:
         table.add_column(Text(name), justify="right", no_wrap=True)
-    for number, row in enumerate(rows):
-        table.add_row(*map(Text, row), style="bold" if number == len(document["contenders"]) else None)
+    for row, is_ratio in _rows(document):
+        table.add_row(*map(Text, row), style="bold" if is_ratio else None)
     return table
 
 
@@ -156,85 +102,94 @@ def _blocks(document: Document) -> list[Text | Table]:
     return blocks
 
 
-def _contender_cells(contender: Mapping[str, Any]) -> list[str]:
-    latency = contender["latency_ms"]
+def _file_cells(file: File) -> list[str]:
+    name = printable(Path(file["name"]).name)
+    if file["reason"]:
+        return [name, *[""] * (len(HEAD) - 1)]
     return [
-        printable(Path(contender["name"]).name),
-        amount(contender["parameters"]),
-        amount(contender["macs"]),
-        amount(contender["size_bytes"], "B"),
-        _quality_text(_quality(contender)),
-        _milliseconds(latency["median"]),
-        _milliseconds(latency["p95"]),
+        name,
+        amount(number(file, "parameters")),
+        amount(number(file, "macs")),
+        amount(number(file, "size"), "B"),
+        _quality_text(record(file, file["metric"]) if file["metric"] else None),
+        _milliseconds(number(file, "latency")),
+        _milliseconds(number(file, "latency_p95")),
     ]
 
 
 def _metric(document: Document) -> str:
-    """The words for the metric of the first contender that has one."""
-    named = (one.get("metric") for one in document["contenders"])
+    """The words for the metric of the first file that has one."""
+    named = (one.get("metric") for one in document["files"])
     return next((METRICS.get(name, f"{name} %") for name in named if name), METRICS["top1"])
 
 
-def _quality(contender: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The quality of a contender in a document of any schema."""
-    if "quality" in contender or contender["accuracy"] is None:
-        return contender.get("quality")
-    return {**contender["accuracy"], "metric": "top1", "value": contender["accuracy"]["top1"]}
-
-
-def _quality_text(quality: Mapping[str, Any] | None) -> str:
-    if quality is None:
+def _quality_text(found: Mapping[str, Any] | None) -> str:
+    if found is None:
         return "not measured"
-    value, low, high = (100 * quality[key] for key in ("value", "low", "high"))
+    value, low, high = (100 * found[key] for key in ("value", "low", "high"))
     return f"{value:.2f}\n[{low:.2f}, {high:.2f}]"
 
 
-def _agreement(document: Document) -> list[str]:
-    """A line about the share of images, or pixels, that both contenders decide alike, where it was measured."""
-    ratio = document["ratio"]
-    found = ratio.get("agreement") if ratio else None
-    if found is None:
-        return []
-    other = printable(Path(document["contenders"][1]["name"]).name)
-    return [f"{found['words']} with {other}: {share_text(found['value'])} ({found['samples']:,} images)"]
+def _verdicts(document: Document) -> Iterator[str]:
+    """What may be said of each latency, and why a file was not measured."""
+    several = len(document["files"]) > 2
+    for file in document["files"]:
+        name = printable(Path(file["name"]).name)
+        if file["verdict"]:
+            yield f"latency{f' of {name}' if several else ''}: {file['verdict']['words']}"
+        if file["reason"]:
+            yield f"{name}: not measured: {printable(file['reason'])}"
 
 
-def _ratio_cells(ratio: Mapping[str, Any]) -> list[str]:
-    points = ratio["points"] if "points" in ratio else ratio["top1_points"]
+def _agreements(document: Document) -> Iterator[str]:
+    """A line about the share of images, or pixels, that a file and the baseline decide alike, where it was measured."""
+    base = baseline(document)
+    for file in document["files"]:
+        for quantity, words in AGREEMENTS.items():
+            found = record(file, quantity)
+            if base is not None and found is not None:
+                other, of = (printable(Path(one["name"]).name) for one in (base, file))
+                named = f" of {of}" if len(document["files"]) > 2 else ""
+                yield f"{words}{named} with {other}: {share_text(found['value'])} ({found['n']:,} images)"
+
+
+def _ratio_cells(file: File, base: File) -> list[str]:
+    drop = number(file, "drop")
     return [
         "ratio",
-        _times(ratio["parameters"], "fewer", "more"),
-        _times(ratio["macs"], "fewer", "more"),
-        _times(ratio["size_bytes"], "smaller", "larger"),
-        "" if points is None else f"{points:+.2f}\npoints",
-        _latency_cell(ratio["latency"]),
+        _times(file, base, "parameters", "fewer", "more"),
+        _times(file, base, "macs", "fewer", "more"),
+        _times(file, base, "size", "smaller", "larger"),
+        "" if drop is None else f"{0.0 - drop:+.2f}\npoints",
+        _latency_cell(file),
         "",
     ]
 
 
-def _latency_cell(latency: Mapping[str, Any]) -> str:
-    if _is_unsure(latency):
+def _latency_cell(file: File) -> str:
+    kind, found = file["verdict"]["kind"], record(file, "speedup")
+    assert found is not None
+    if kind == "unsure":
         return "unsure"
-    if latency.get("verdict") == "same":
+    if kind == "same":
         return "no difference\ndetected"
-    word = "faster" if latency["value"] > 1 else "slower"
-    return f"{times(latency['value'])} {word}\n{interval_text(latency['low'], latency['high'])}"
+    word = "faster" if found["value"] > 1 else "slower"
+    return f"{times(found['value'])} {word}\n{interval_text(found['low'], found['high'])}"
 
 
-def _is_unsure(latency: Mapping[str, Any]) -> bool:
-    return latency["verdict"] == "unsure" if "verdict" in latency else bool(latency["unsure"])
+def _times(file: File, base: File, count: str, less: str, more: str) -> str:
+    """The baseline's count over the file's own, in words that hold for the file: "2x fewer", "1.01x more"."""
+    own, other = number(file, count), number(base, count)
+    if not own or not other:
+        return "?"
+    if own == other:
+        return "the same"
+    return f"{times(other / own)}\n{less if other > own else more}"
 
 
-def _times(value: float | None, less: str, more: str) -> str:
-    """The other's count over the file's own, in words that hold for the file: "2x fewer", "1.01x more"."""
+def _milliseconds(value: float | None) -> str:
     if value is None:
         return "?"
-    if value == 1:
-        return "the same"
-    return f"{times(value)}\n{less if value > 1 else more}"
-
-
-def _milliseconds(value: float) -> str:
     return f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
@@ -246,4 +201,5 @@ def _protocol(document: Document) -> str:
 
 
 def _made(document: Document) -> list[str]:
-    return [f"{printable(one['name'])}: {one['made']}" for one in document["contenders"] if one["made"] != "as given"]
+    made = [one for one in document["files"] if not one["reason"]]
+    return [f"{printable(one['name'])}: {one['made']}" for one in made if one["made"] != "as given"]

@@ -20,8 +20,8 @@ import typer
 from torch import Tensor
 
 from benchmarks import script
+from benchmarks.document import save
 from benchmarks.measure.rounds import Samples, ratio_over_rounds
-from benchmarks.pages import terminal
 from compress import evidence
 from compress.data import DataOptions, Dataset, load
 from compress.files import check_target
@@ -101,7 +101,7 @@ def main(
             f"{'met' if phase['met'] else 'missed'}"
         )
     if json is not None:
-        terminal.save(result, json, force=force)
+        save(result, json, force=force)
 
 
 def _seconds(epochs: dict[str, Iterator[None]], rounds: int) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ import typer
 from torch import Tensor
 
 from benchmarks import script
-from benchmarks.pages import terminal
+from benchmarks.document import save
 from compress import evidence
 from compress.files import check_target
 from compress.metrics import retrieval_scores
@@ -98,7 +98,7 @@ def main(
     verdict = "met" if result["met"] else "missed"
     typer.echo(f"goal at most {GOAL_S:g} CPU-s and {GOAL_MB:g} MB: {verdict}")
     if json is not None:
-        terminal.save(result, json, force=force)
+        save(result, json, force=force)
 
 
 def _features(count: int, width: int, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,8 @@ import torch
 import typer
 
 from benchmarks import script
+from benchmarks.document import save
 from benchmarks.measure.rounds import Samples, ratio_over_rounds
-from benchmarks.pages import terminal
 from compress import evidence
 from compress.data import DataOptions, Dataset, load
 from compress.files import check_target
@@ -110,7 +110,7 @@ def main(
         f"[{found['low']:.2f}, {found['high']:.2f}]; goal at least {GOAL:g}x: {'met' if result['met'] else 'missed'}"
     )
     if json is not None:
-        terminal.save(result, json, force=force)
+        save(result, json, force=force)
 
 
 def _round(images: Dataset, fit: Fit, number: int) -> dict[str, dict[str, list[float]]]:

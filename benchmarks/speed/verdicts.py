@@ -26,8 +26,8 @@ import typer
 
 from benchmarks import script
 from benchmarks.bench import CPU, WALL
+from benchmarks.document import save
 from benchmarks.measure.latency import Call, Clocks, measure
-from benchmarks.pages import terminal
 from benchmarks.verdict import judge, ratio
 from compress import evidence
 from compress.card import Card
@@ -119,7 +119,7 @@ def main(
             f"{median['value']:.3f} [{median['low']:.3f}, {median['high']:.3f}]: {'met' if found['met'] else 'missed'}"
         )
     if output is not None:
-        terminal.save(result, output, force=force)
+        save(result, output, force=force)
 
 
 def _export(name: str, classes: int, folder: Path) -> Path:

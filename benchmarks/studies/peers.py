@@ -32,8 +32,8 @@ from torch import Tensor
 
 from benchmarks import script
 from benchmarks.bench import Protocol
+from benchmarks.document import save
 from benchmarks.measure.latency import Call, Latency, measure
-from benchmarks.pages import terminal
 from benchmarks.studies import bare
 from benchmarks.studies.precisions import ratio_of
 from benchmarks.studies.quantizers import QUANTIZERS, Quantizer, Source, first_line, made_by
@@ -329,7 +329,7 @@ def main(
     """Quantize one network with edgepress and with other tools, and say what each file weighs, knows and takes."""
     check_target(output, force=force, inputs=[file])
     document = study(file, data, protocol=Protocol(rounds=rounds))
-    terminal.save(document, output, force=force)
+    save(document, output, force=force)
     section = markdown(document)
     typer.echo(section)
     if page is not None:

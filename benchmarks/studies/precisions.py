@@ -30,9 +30,9 @@ import typer
 
 from benchmarks import script
 from benchmarks.bench import CPU, WALL, Protocol
+from benchmarks.document import save
 from benchmarks.measure.latency import Call, Latency, measure
 from benchmarks.measure.quality import quality
-from benchmarks.pages import terminal
 from benchmarks.studies.table import write_section
 from benchmarks.verdict import judge, ratio
 from compress import evidence
@@ -284,7 +284,7 @@ def main(
     check_target(output, force=force, inputs=files)
     given = {word.partition("=")[0]: [*map(Path, word.partition("=")[2].split(","))] for word in trained or ()}
     document = study(files, given, data, against=against, protocol=Protocol(rounds=rounds))
-    terminal.save(document, output, force=force)
+    save(document, output, force=force)
     section = markdown(document)
     typer.echo(section)
     if page is not None:

@@ -15,45 +15,26 @@ so far lie in `F.runs.jsonl`, so that an interrupted study goes on. The document
 
 from __future__ import annotations
 
-import copy
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch_pruning
 import typer
 
 from benchmarks import script
 from benchmarks.budget import Budget, fit_budgets
-from benchmarks.pages import terminal
-from benchmarks.studies.summary import paired
+from benchmarks.document import save
+from benchmarks.studies.scene import CUT, FIT, FITTED, PLAIN, USUAL, WAYS, Scene, macs, new_scene, recover
+from benchmarks.studies.summary import paired, spread_text
 from benchmarks.studies.table import write_section
 from compress import evidence
-from compress.checkpoint import Checkpoint, blank_image, load
-from compress.data import DataOptions, Dataset
-from compress.opening import data_for
-from compress.phase import OPTIMIZERS, Fit, Lesson
-from compress.pruning import show_survivors
-from compress.recipes import read_method
-from compress.schedule import Schedule
-from compress.smaller import cut, looked_at, mended
-from compress.stages import Staged, feature_shapes
-from compress.tasks import TASKS
-from compress.training.engine import Run, run
-from exports.graph.census import network_census
+from compress.checkpoint import Checkpoint, load
+from compress.data import DataOptions
+from compress.smaller import cut
 
 SCHEMA = "edgepress-recovery/1"
-CALIBRATION = 256
-THEIRS = "torch-pruning + no_teacher"
-PLAIN = ("no_teacher", "okd", "pkt", "simultaneous")
-FIT = "fit"
-FITTED = f"{FIT} + "
-USUAL = f"{FITTED}okd"
-WAYS = (*PLAIN, THEIRS, USUAL)
-RATES = {USUAL: 3e-4}  # as the command has it; 1e-3 for all that was not fitted
 
 
 @dataclass(frozen=True)
@@ -71,90 +52,21 @@ class Setting:
     epochs: int
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What the ways of one setting and seed start from."""
-
-    whole: Checkpoint
-    images: Dataset
-    cut: Checkpoint
-    fitted: Checkpoint
-    theirs: Checkpoint
-    fit_s: float
-
-    def start(self, way: str) -> Checkpoint:
-        """The network that a way begins with."""
-        return self.theirs if way == THEIRS else self.fitted if way.startswith(FIT) else self.cut
-
-
-def _scene(whole: Checkpoint, data: str, setting: Setting, ratio: float, seed: int) -> Scene:
-    options = DataOptions(fraction=setting.fraction, seed=seed, augment=("flip", "resized-crop"))
-    images = data_for(whole.card, data, options)
-    small = cut(whole, ratio, "edgepress prune")
-    start = time.process_time()
-    fitted, why = mended(small, whole, looked_at(whole, images.train, CALIBRATION), "edgepress prune")
-    spent = time.process_time() - start
-    assert not why, why
-    return Scene(whole, images, small, fitted, _by_torch_pruning(whole, small), spent)
-
-
-def _by_torch_pruning(whole: Checkpoint, small: Checkpoint) -> Checkpoint:
-    """The network as torch-pruning's own pruner cuts it, by its usual importance, to no more MACs than ours."""
-    most = _macs(small.network, whole)
-    for ratio in (step / 100 for step in range(5, 100)):
-        model = copy.deepcopy(whole.network.model).eval()
-        head = [module for path, module in model.named_modules() if whole.network.owns(["logits"], path)]
-        pruner = torch_pruning.pruner.MagnitudePruner(
-            model,
-            blank_image(whole.card),
-            importance=torch_pruning.importance.MagnitudeImportance(p=2),
-            pruning_ratio=ratio,
-            ignored_layers=head,
-        )
-        pruner.step()
-        network = replace(whole.network, model=model)
-        if _macs(network, whole) <= most:
-            shapes = feature_shapes(network, blank_image(whole.card))
-            stages = tuple(replace(stage, width=shapes[stage.name][0]) for stage in network.stages)
-            return replace(small, network=replace(network, stages=stages))
-    raise AssertionError("torch-pruning left too much at every ratio")
-
-
-def _macs(network: Staged, like: Checkpoint) -> int:
-    return network_census(network, like.card.preprocessing.shape).macs
-
-
-def _recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
-    """The score of a way after so many epochs, and their CPU seconds; 0 epochs is the network it starts with."""
-    start, task = copy.deepcopy(scene.start(way).network), TASKS[scene.whole.card.task]
-    spent = 0.0
-    if epochs:
-        fit = Fit(epochs, OPTIMIZERS["adam"](RATES.get(way, 1e-3)), Schedule("cosine", epochs), batch_size=64)
-        method, guide = read_method(way.rpartition(" + ")[2]), scene.whole.network
-        if method.recipe.matches:
-            guide = show_survivors(guide, scene.cut.card.cuts, blank_image(scene.whole.card))
-        lesson = Lesson(start, guide, task, len(scene.images.train), len(scene.images.classes), seed)
-        phases = method.phases(lesson, fit)
-        for report in run(phases, start, scene.images, Run(task, seed), teacher=guide):
-            spent += getattr(report, "cpu_s", 0.0)
-    return {"score": task.evaluate(start, scene.images)[str(task.headline)], "cpu_s": spent}
-
-
 def study(
     whole: Checkpoint, data: str, settings: Sequence[Setting], seeds: int, runs: Path
 ) -> Iterator[dict[str, Any]]:
     """A run at a time, those of `runs` first: setting, seed, way, epochs, score and CPU seconds."""
     done = [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.exists() else []
     for number, setting in enumerate(settings):
-        limit = setting.share * _macs(whole.network, whole)
+        limit = setting.share * macs(whole.network, whole)
         ratio = fit_budgets(lambda share: cut(whole, share, "edgepress prune"), whole, [Budget("macs", limit)])
         for seed in range(seeds):
             known = {run["way"]: run for run in done if (run["setting"], run["seed"]) == (number, seed)}
-            scene = None if len(known) == len(WAYS) + 2 else _scene(whole, data, setting, ratio, seed)
-            for way in ("cut", FIT, *WAYS):
+            scene = None if len(known) == len(WAYS) + 2 else new_scene(whole, data, _options(setting, seed), ratio)
+            for way in (CUT, FIT, *WAYS):
                 if way not in known:
                     assert scene is not None
-                    first = known["no_teacher"]["cpu_s"] if way not in ("cut", FIT, PLAIN[0]) else None
+                    first = known["no_teacher"]["cpu_s"] if way not in (CUT, FIT, PLAIN[0]) else None
                     facts = {"ratio": ratio, "images": len(scene.images.train), "fit_s": scene.fit_s}
                     known[way] = {"setting": number, "seed": seed, **facts, **_run(scene, setting, way, first, seed)}
                     with runs.open("a", encoding="utf-8") as file:
@@ -164,13 +76,17 @@ def study(
 
 def _run(scene: Scene, setting: Setting, way: str, budget: float | None, seed: int) -> dict[str, Any]:
     """One way, in as many epochs as come nearest to the CPU seconds that it has."""
-    if way in ("cut", FIT):
-        return {"way": way, "epochs": 0, **_recover(scene, way, 0, seed)}
+    if way in (CUT, FIT):
+        return {"way": way, "epochs": 0, **recover(scene, way, 0, seed)}
     epochs = setting.epochs
     if budget is not None:
         left = budget - (scene.fit_s if way.startswith(FITTED) else 0.0)
-        epochs = max(1, round(left / _recover(scene, way, 1, seed)["cpu_s"]))
-    return {"way": way, "epochs": epochs, **_recover(scene, way, epochs, seed)}
+        epochs = max(1, round(left / recover(scene, way, 1, seed)["cpu_s"]))
+    return {"way": way, "epochs": epochs, **recover(scene, way, epochs, seed)}
+
+
+def _options(setting: Setting, seed: int) -> DataOptions:
+    return DataOptions(fraction=setting.fraction, seed=seed, augment=("flip", "resized-crop"))
 
 
 def document(
@@ -184,13 +100,12 @@ def document(
         "weights": evidence.weights_digest(whole.network.model),
         "metrics": last.get("metrics"),
     }
-    macs = _macs(whole.network, whole)
-    where = evidence.describe()
-    return {"schema": SCHEMA, "machine": where, "teacher": teacher, "data": data, "macs": macs, "settings": told}
+    total, where = macs(whole.network, whole), evidence.describe()
+    return {"schema": SCHEMA, "machine": where, "teacher": teacher, "data": data, "macs": total, "settings": told}
 
 
 def _summary(setting: Setting, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    scores = {way: {run["seed"]: run["score"] for run in runs if run["way"] == way} for way in ("cut", FIT, *WAYS)}
+    scores = {way: {run["seed"]: run["score"] for run in runs if run["way"] == way} for way in (CUT, FIT, *WAYS)}
     rows = []
     for way in WAYS:
         own = [run for run in runs if run["way"] == way]
@@ -223,8 +138,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     for one in found["settings"]:
         parts += [
             f"{100 * one['share']:.0f} % of the MACs (ratio {one['ratio']:.3g}), {one['images']:,} training images, "
-            f"the CPU time of {one['epochs']} epochs of cross-entropy. Cut: {_mean(one['cut'])} %; fitted, without a "
-            f"label or an epoch: {_mean(one['fitted'])} % in {one['fit_s']:.1f} CPU-s.",
+            f"the CPU time of {one['epochs']} epochs of cross-entropy. Cut: {spread_text(one['cut'])} %; fitted, "
+            f"without a label or an epoch: {spread_text(one['fitted'])} % in {one['fit_s']:.1f} CPU-s.",
             "",
             f"| way | epochs | top-1 % | {USUAL} less this | CPU-s |",
             "| --- | ---: | ---: | ---: | ---: |",
@@ -248,16 +163,7 @@ def _line(row: Mapping[str, Any]) -> str:
     if gap:
         ends = "" if gap["low"] is None else f" [{100 * gap['low']:+.2f}, {100 * gap['high']:+.2f}]"
         told = f"{100 * gap['mean']:+.2f}{ends}"
-    return f"| {row['way']} | {epochs} | {_mean(row['scores'])} | {told} | {row['cpu_s']:.0f} |"
-
-
-def _mean(scores: Mapping[Any, float]) -> str:
-    values = [100 * value for value in scores.values()]
-    middle = sum(values) / len(values)
-    if len(values) < 2:
-        return f"{middle:.2f}"
-    spread = (sum((value - middle) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-    return f"{middle:.2f} ±{spread:.2f}"
+    return f"| {row['way']} | {epochs} | {spread_text(row['scores'])} | {told} | {row['cpu_s']:.0f} |"
 
 
 def main(
@@ -278,7 +184,7 @@ def main(
         typer.echo(json.dumps(one), err=True)
         runs.append(one)
     found = document(whole, teacher, data, settings, runs)
-    terminal.save(found, output, force=force)
+    save(found, output, force=force)
     section = markdown(found)
     typer.echo(section)
     if page is not None:

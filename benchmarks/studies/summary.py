@@ -64,6 +64,17 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, 
     return {"mean": mean, "low": mean - half, "high": mean + half, "sd": sd, "n": len(values)}
 
 
+def spread_text(scores: Mapping[int, float]) -> str:
+    """The mean in percent and, of two seeds or more, the standard deviation.
+
+    Args:
+        scores: Seed to score, a share.
+    """
+    values = [100 * value for value in scores.values()]
+    spread = f" ±{statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{spread}"
+
+
 def _with_tasks(rows: Sequence[Row]) -> list[Row]:
     """The rows; one that failed before its task was known has that of the other seeds."""
     rest = [key for key in PLACE if key != "task"]

@@ -17,7 +17,6 @@ The document of schema "edgepress-study/2" (every score is a fraction between 0 
     summary   see benchmarks.studies.summary.cells
     rows      see benchmarks.studies.gather.gather
     paper     optional: published values for its rows, see benchmarks.studies.published
-    shipped   optional: a document of schema "edgepress-benchmark/1" or "/2" (benchmarks.pages.terminal)
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import script
-from benchmarks.pages import terminal
 from benchmarks.studies.published import check_published, published_for, sources
 from compress.errors import DataError
 from compress.files import write_text
@@ -124,7 +122,7 @@ def known_by(task: str, there: Sequence[str]) -> list[str]:
 
 
 def markdown(document: Document) -> str:
-    """The results as Markdown: what was compared, a table of the methods, the shipped file's table, and the commands.
+    """The results as Markdown: what was compared, a table of the methods, and the commands.
 
     Raises:
         DataError: It is not a study of this schema, or a row is not as it should be.
@@ -139,8 +137,6 @@ def markdown(document: Document) -> str:
     failed = [f"- {row['name']}: {row['reason']}" for row in document["rows"] if row["reason"]]
     if failed:
         parts.append("\n".join(["Without a result:", "", *failed]))
-    if document.get("shipped"):
-        parts.append(_shipped_table(document["shipped"]))
     commands = [document["teacher"].get("command"), *_commands(document)]
     given = list(dict.fromkeys(command for command in commands if command))
     return "\n\n".join([*parts, *(["\n".join(["Made by:", "", "```", *given, "```"])] if given else [])])
@@ -229,10 +225,6 @@ def _check(document: Document) -> None:
             if not 0 <= spread["least"] <= spread["most"] <= 1:
                 raise DataError(f"{cell['method']}: {name} is {spread}; scores are fractions between 0 and 1")
     check_published(document.get("paper", []))
-    shipped = document.get("shipped")
-    if shipped and shipped.get("schema") not in terminal.READABLE:
-        allowed = " or ".join(map(repr, terminal.READABLE))
-        raise DataError(f"shipped: got schema {shipped.get('schema')!r}; a benchmark has {allowed}")
 
 
 def _facts(document: Document) -> Iterable[tuple[str, str]]:
@@ -339,13 +331,6 @@ def _without_empty(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """The table without the columns in which nothing is known."""
     kept = [n for n in range(len(rows[0])) if len(rows) == 1 or any(row[n] != UNKNOWN for row in rows[1:])]
     return [[row[n] for n in kept] for row in rows]
-
-
-def _shipped_table(shipped: terminal.Document) -> str:
-    head, *body = terminal.cells(shipped)
-    verdict = terminal.verdict_text(shipped)
-    said = f"\n\nLatency: {verdict}." if verdict else ""
-    return f"The shipped file, {terminal.protocol_text(shipped)}:\n\n{_table(head, body, left=1)}{said}"
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, left: int) -> str:

@@ -9,6 +9,7 @@ from compress.pruning.reconstruct import enough, reconstruct
 from compress.pruning.scores import CRITERIA, read_criterion
 from compress.pruning.shares import Share, Shares, shares_left
 from compress.pruning.statistics import reestimate
+from compress.pruning.steps import Step, in_steps, later
 from compress.pruning.surgery import apply, narrow_taps
 from compress.pruning.survivors import kept_channels, show_survivors
 from compress.pruning.tracing import followed
@@ -26,14 +27,17 @@ __all__ = [
     "Scored",
     "Share",
     "Shares",
+    "Step",
     "Surgery",
     "apply",
     "by_chance",
     "enough",
     "filter_norms",
     "followed",
+    "in_steps",
     "kept_channels",
     "largest",
+    "later",
     "narrow_taps",
     "prune",
     "read_criterion",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,9 @@ MOST = 0.9  # of a layer's channels that a ranking of all layers takes
 class Scored:
     """A network whose channels are scored: `at` gives the cuts of any ratio without another look at the network.
 
+    How wide each layer is to be left, and which of its channels these are, may also be asked for one by one: `widths`
+    of the network as it was once, `to` of the same network as it is by then.
+
     Attributes:
         kind: What the network is called.
         choice: What the scores are, and to what the widths are rounded.
@@ -55,26 +58,48 @@ class Scored:
             ValueError: The ratio is out of range.
             PlanError: Nothing would be cut.
         """
-        if not 0 < ratio < 1 and not (ratio == 0 and (any(self.ratios) or self.drops)):
-            raise ValueError(f"ratio {ratio}: the share of channels to cut must be between 0 and 1")
-        cuts: list[Surgery] = [*self.drops]
-        for (layer, score), stay in zip(self.layers, self._stay(ratio), strict=True):
-            removed = _least(layer, score, stay, self.choice.multiple)
-            if removed:
-                cuts.append(Cut(layer.root, True, tuple(removed)))
+        cuts = self.to(self.widths(ratio))
         if not cuts:
             raise PlanError(f"ratio {ratio}: {self.kind} {self._why_none()}")
+        return cuts
+
+    def widths(self, ratio: float, part: float = 1.0) -> dict[str, int]:
+        """The root of each coupling to how many of its channels a cut leaves, as near as the widths allow.
+
+        Args:
+            ratio: As for `at`.
+            part: Of the way there, in (0, 1]: of this ratio, and of those that layers have of their own.
+
+        Raises:
+            ValueError: The ratio is out of range.
+        """
+        if not 0 < ratio < 1 and not (ratio == 0 and (any(self.ratios) or self.drops)):
+            raise ValueError(f"ratio {ratio}: the share of channels to cut must be between 0 and 1")
+        stays = zip(self.layers, self._stay(ratio, part), strict=True)
+        return {layer.root: layer.groups * _places(layer, stay, self.choice.multiple) for (layer, _), stay in stays}
+
+    def to(self, widths: Mapping[str, int]) -> tuple[Surgery, ...]:
+        """The cuts that leave so many channels of each coupling, and take the blocks; none where nothing is to go.
+
+        Args:
+            widths: See `widths`; a coupling that is not named there, or is no wider, stays as it is.
+        """
+        cuts: list[Surgery] = [*self.drops]
+        for layer, score in self.layers:
+            removed = _least(layer, score, widths.get(layer.root, layer.width) // layer.groups)
+            if removed:
+                cuts.append(Cut(layer.root, True, tuple(removed)))
         return tuple(cuts)
 
-    def _stay(self, ratio: float) -> Iterator[float]:
+    def _stay(self, ratio: float, part: float) -> Iterator[float]:
         """How many places in each group of channels would stay, were channels divisible."""
         free = [layer for layer, own in zip(self.layers, self.ratios, strict=True) if own is None]
-        ranked = iter(_ranked(free, ratio) if self.choice.scope == "global" else ())
+        ranked = iter(_ranked(free, ratio * part) if self.choice.scope == "global" else ())
         for (layer, _), own in zip(self.layers, self.ratios, strict=True):
             if own is None and self.choice.scope == "global":
                 yield next(ranked)
             else:
-                yield layer.places * (1 - (ratio if own is None else own))
+                yield layer.places * (1 - part * (ratio if own is None else own))
 
     def _why_none(self) -> str:
         if not self.layers:
@@ -188,14 +213,17 @@ def _ranked(layers: Sequence[tuple[Coupling, Tensor]], ratio: float) -> list[int
     return [layer.places - count for (layer, _), count in zip(layers, counts, strict=True)]
 
 
-def _least(layer: Coupling, rating: Tensor, stay: float, multiple: int) -> list[int]:
-    """The channels that go, ascending: in each group of channels those at the places with the least mean score."""
+def _places(layer: Coupling, stay: float, multiple: int) -> int:
+    """How many places of each group of channels stay, where channels are not divisible."""
     if multiple == 1:
-        kept = kept_unrounded(stay, layer.groups)
-    else:
-        kept = kept_places(stay, layer.places, step_of(layer.width, multiple, layer.groups))
+        return kept_unrounded(stay, layer.groups)
+    return kept_places(stay, layer.places, step_of(layer.width, multiple, layer.groups))
+
+
+def _least(layer: Coupling, rating: Tensor, kept: int) -> list[int]:
+    """The channels that go, ascending: in each group of channels those at the places with the least mean score."""
     stays = torch.zeros(layer.places, dtype=torch.bool)
-    stays[largest(_by_place(layer, rating), kept)] = True
+    stays[largest(_by_place(layer, rating), min(kept, layer.places))] = True
     return (~stays).repeat(layer.groups).nonzero().flatten().tolist()
 
 

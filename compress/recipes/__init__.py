@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compress.recipes import method as methods
-from compress.recipes.indistill import INDISTILL, PKT_H_CR
+from compress.recipes.indistill import INDISTILL, PKT_H_CR, for_recovery
 from compress.recipes.method import Method, Recipe
 from compress.recipes.side import AT, ATTENTION, HINTS, SIMULTANEOUS
 from compress.recipes.single import CONTRASTIVE, DIST, DKD, MKT, NO_TEACHER, OKD, PKT
 from compress.recipes.stagewise import FSP, STAGEWISE, TRADITIONAL
 
-__all__ = ["RECIPES", "Method", "Recipe", "read_method"]
+__all__ = ["RECIPES", "Method", "Recipe", "for_recovery", "read_method"]
 
 _SINGLE = (NO_TEACHER, OKD, HINTS, ATTENTION, MKT, PKT, CONTRASTIVE)
 _AUXILIARY = (PKT_H_CR, INDISTILL)

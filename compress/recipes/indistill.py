@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 from compress.errors import PlanError
 from compress.losses import pkt_loss
@@ -17,9 +19,10 @@ from compress.stages import Staged
 
 FOLLOW = ("paper", "release", "targets")
 SCHEMES = ("l-cls", "decay", "all")
-SCHEMES_WITH = {"a": ("l-cls",), "b": ("l-cls",), "weight": ("decay", "all"), "decay": ("decay",)}
+SCHEMES_WITH = {"a": ("l-cls",), "b": ("l-cls",), "share": ("l-cls",), "weight": ("decay", "all"), "decay": ("decay",)}
 CHANNELS = ("l1", "random")
 BY_PKT = Method(PKT)
+RECOVERING = 0.5  # of the epochs of a recovery, those of the layers
 
 
 def layer_epochs(layers: int, a: int, b: int) -> tuple[int, ...]:
@@ -67,6 +70,30 @@ def l_cls_epochs(layers: int, total: int, a: int, b: int) -> tuple[int, ...]:
     return (*epochs, left)
 
 
+def scaled_epochs(layers: int, total: int, a: int, b: int) -> tuple[tuple[int, int], ...]:
+    """How so many epochs are shared by the layers in the proportions a + i*b, each a whole number of them.
+
+    Args:
+        layers: Intermediate layers to transfer, at least 1.
+        total: Epochs of all of them, at least 1.
+        a: See `layer_epochs`.
+        b: Likewise.
+
+    Returns:
+        (layers, epochs) for each part, in their order: a layer, or neighbours where there are fewer epochs than layers.
+
+    Raises:
+        PlanError: a, b are out of range.
+    """
+    wanted = layer_epochs(layers, a, b)
+    if total < layers:
+        ends = [layers * part // total for part in range(total + 1)]
+        return tuple((last - first, 1) for first, last in pairwise(ends))
+    behind = list(accumulate(wanted, initial=0))
+    ends = [part + round((total - layers) * behind[part] / behind[-1]) for part in range(layers + 1)]
+    return tuple((1, last - first) for first, last in pairwise(ends))
+
+
 def indistill(
     lesson: Lesson,
     fit: Fit,
@@ -74,6 +101,7 @@ def indistill(
     scheme: str = "l-cls",
     a: int = 2,
     b: int = 1,
+    share: float = 0.0,
     weight: float = 1.0,
     decay: float = 0.7,
     last: Method = BY_PKT,
@@ -93,6 +121,8 @@ def indistill(
             at once with a constant weight.
         a: Epochs of every intermediate stage (l-cls).
         b: Further epochs for each later stage (l-cls).
+        share: Of all epochs those of the stages, in the proportions a + i*b; neighbours share a phase where there are
+            fewer epochs than stages. In [0, 1]; 0 gives the stages a + i*b epochs (l-cls).
         weight: Of the error of each stage beside the recipe (decay, all), above 0.
         decay: From one epoch to the next (decay), in [0, 1].
         last: The recipe: any that needs no auxiliary; by the schemes of one phase, one of one phase.
@@ -106,23 +136,30 @@ def indistill(
     """
     check_choice("indistill", "scheme", scheme, SCHEMES)
     _check_words(channels, follow)
-    _check_used(scheme, a=a, b=b, weight=weight, decay=decay)
+    _check_used(scheme, a=a, b=b, share=share, weight=weight, decay=decay)
     check_positive("indistill", weight=weight)
-    check_share("indistill", decay=decay)
+    check_share("indistill", decay=decay, share=share)
     if last.recipe.guide == "auxiliary":
         raise PlanError(f"indistill: last={last.name} would need an auxiliary again; take a recipe of one layer")
     fit = replace(fit, fresh=follow == "release")
     if scheme == "l-cls":
-        return _l_cls(lesson, fit, l_cls_epochs(len(lesson.student.body), fit.epochs, a, b), last)
+        layers = len(lesson.student.body)
+        if not share:
+            return _l_cls(lesson, fit, [(1, count) for count in l_cls_epochs(layers, fit.epochs, a, b)[:-1]], last)
+        own = max(1, min(round(share * fit.epochs), fit.epochs - last.fewest_epochs(lesson.student)))
+        return _l_cls(lesson, fit, scaled_epochs(layers, own, a, b), last)
     factors = tuple(weight * decay**epoch for epoch in range(fit.epochs))
     return [_at_once(lesson, fit, last, weight if scheme == "all" else factors)]
 
 
-def _l_cls(lesson: Lesson, fit: Fit, epochs: tuple[int, ...], last: Method) -> list[Phase]:
-    phases, start = [], 0
-    for stage, count in zip(lesson.student.body, epochs, strict=False):
+def _l_cls(lesson: Lesson, fit: Fit, parts: Sequence[tuple[int, int]], last: Method) -> list[Phase]:
+    """A phase for each (stages, epochs), and the recipe in the epochs that they leave."""
+    phases, start, rest_of = [], 0, list(lesson.student.body)
+    for many, count in parts:
+        stages, rest_of = rest_of[:many], rest_of[many:]
         window = replace(fit.window(start, start + count), keep="last")
-        phases.append(Phase(stage, (stage_term(lesson, stage),), window))
+        terms = tuple(stage_term(lesson, stage, name=f"mse {stage}" if many > 1 else "") for stage in stages)
+        phases.append(Phase("+".join(stages), terms, window))
         start += count
     taken = {phase.name for phase in phases}
     rest = last.phases(lesson, fit.window(start, fit.epochs))
@@ -155,10 +192,25 @@ def narrowed(
     return narrow(auxiliary, widths, score=by_chance(seed) if channels == "random" else filter_norms)
 
 
-def fewest_epochs(student: Staged, *, scheme: str = "l-cls", a: int = 2, b: int = 1, last: Method = BY_PKT) -> int:
+def fewest_epochs(
+    student: Staged, *, scheme: str = "l-cls", a: int = 2, b: int = 1, share: float = 0.0, last: Method = BY_PKT
+) -> int:
     """The epochs that the layers take for themselves, and the fewest of the recipe."""
-    own = sum(layer_epochs(len(student.body), a, b)) if scheme == "l-cls" else 0
+    own = 0
+    if scheme == "l-cls":
+        own = 1 if share else sum(layer_epochs(len(student.body), a, b))
     return own + last.fewest_epochs(student)
+
+
+def for_recovery(method: Method) -> Method:
+    """A method as it teaches a pruned network: the layers of `indistill` have their share of whatever epochs there are.
+
+    Args:
+        method: Any; only of that recipe, and where its knobs do not give the layers their epochs, it changes.
+    """
+    if method.recipe is not INDISTILL or method.knobs.keys() & {"scheme", "a", "b", "share"}:
+        return method
+    return replace(method, knobs={**method.knobs, "share": RECOVERING})
 
 
 def pkt_h_cr(

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.bench import Protocol, compare
 from benchmarks.contender import AS_GIVEN, EXPORTED_HERE, named, open_contender
-from benchmarks.measure.quality import agreement, quality
+from benchmarks.document import Document, number, record
+from benchmarks.measure.quality import agreement
 from benchmarks.pages import terminal
-from benchmarks.studies.table import markdown, read_study
 from cli.main import app
 from compress.checkpoint import Card, Checkpoint, save
 from compress.data import DataOptions, load
 from compress.errors import CompressError, DataError, ExportError
+from compress.evidence import Record
+from compress.metrics import mcnemar
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from exports import format_of, noise, ship
@@ -31,19 +36,17 @@ from exports.graph.seal import seal
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 QUICK = Protocol(sessions=2, rounds=10, turn_ms=1, warmup_ms=5)
-CONTENDER_KEYS = {
+FILE_KEYS = {
     "name",
+    "sha256",
     "made",
     "input",
     "classes",
-    "parameters",
-    "values",
-    "macs",
-    "size_bytes",
     "task",
     "metric",
-    "quality",
-    "latency_ms",
+    "records",
+    "verdict",
+    "reason",
 }
 
 
@@ -61,85 +64,92 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(student, folder / "student.safetensors")
     save(_checkpoint("cnn-a", digits), folder / "teacher.safetensors")
     ship(student, folder / "student.onnx", [noise(student.card)])
+    teacher = _checkpoint("cnn-a", digits)
+    ship(teacher, folder / "teacher.onnx", [noise(teacher.card)])
     return folder
 
 
 @pytest.fixture(scope="module")
 def document(folder: Path) -> dict[str, Any]:
-    return compare(folder / "student.onnx", folder / "teacher.safetensors", data="digits", protocol=QUICK)
+    files = [folder / "student.onnx", folder / "teacher.safetensors"]
+    return compare(files, baseline=1, data="digits", protocol=QUICK).document
 
 
 def test_document_has_the_keys_of_its_schema(document: dict[str, Any]) -> None:
-    assert set(document) == {
-        "schema",
-        "created",
-        "machine",
-        "protocol",
-        "data",
-        "contenders",
-        "ratio",
-        "warnings",
-    }
-    assert document["schema"] == "edgepress-benchmark/3"
-    assert all(set(contender) == CONTENDER_KEYS for contender in document["contenders"])
-    assert set(document["ratio"]) == {"parameters", "values", "macs", "size_bytes", "latency", "points", "agreement"}
+    parts = "schema created command machine protocol data baseline files claims samples warnings"
+    assert list(document) == parts.split()
+    assert document["schema"] == "edgepress-benchmark/4"
+    assert all(set(file) == FILE_KEYS for file in document["files"])
+    assert all(Record.from_dict(one) for file in document["files"] for one in file["records"])
     assert document["protocol"]["threads"] == document["protocol"]["batch"] == 1
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
-def test_contenders_are_what_was_given(document: dict[str, Any], folder: Path) -> None:
-    student, teacher = document["contenders"]
+def test_files_are_what_was_given(document: dict[str, Any], folder: Path) -> None:
+    student, teacher = document["files"]
     assert (student["made"], teacher["made"]) == (AS_GIVEN, EXPORTED_HERE)
-    assert student["size_bytes"] == (folder / "student.onnx").stat().st_size
+    content = (folder / "student.onnx").read_bytes()
+    assert (number(student, "size"), student["sha256"]) == (len(content), sha256(content).hexdigest())
+    assert {one["sha256"] for one in student["records"]} == {student["sha256"]}
     assert student["input"] == [1, 32, 32]
     assert student["classes"] == 10
-    for contender in (student, teacher):
-        times = contender["latency_ms"]
-        assert 0 < times["min"] <= times["p20"] <= times["p95"]
-        assert times["min"] <= times["median"]
-        assert times["cpu"] > 0
-        assert (times["sessions"], times["rounds"], times["calls"] % 20) == (2, 10, 0)
+    for file in document["files"]:
+        least, p20, p95, p99 = (number(file, f"latency_{end}") or 0.0 for end in ("min", "p20", "p95", "p99"))
+        assert 0 < least <= p20 <= p95 <= p99
+        latency = record(file, "latency")
+        assert latency is not None
+        assert latency["low"] <= latency["value"] <= latency["high"]
+        assert latency["n"] == 2
 
 
 def test_counts_and_ratios_follow_from_the_networks(document: dict[str, Any]) -> None:
-    student, teacher = document["contenders"]
+    student, teacher = document["files"]
     own = sum(parameter.numel() for parameter in build(Architecture("cnn-s", 10, 1, (32, 32))).model.parameters())
-    assert student["parameters"] == own
-    for count in ("parameters", "values", "macs", "size_bytes"):
-        assert document["ratio"][count] == pytest.approx(teacher[count] / student[count])
-        assert document["ratio"][count] > 1
-    latency = document["ratio"]["latency"]
-    assert latency["low"] <= latency["high"]
-    assert latency["value"] == pytest.approx(teacher["latency_ms"]["median"] / student["latency_ms"]["median"])
+    assert number(student, "parameters") == own
+    for count in ("parameters", "values", "macs", "size"):
+        assert number(teacher, count) > number(student, count)
+    speedup = record(student, "speedup")
+    assert speedup["low"] <= speedup["value"] <= speedup["high"]
+    assert speedup["value"] == pytest.approx(number(teacher, "latency") / number(student, "latency"))
+    assert record(teacher, "speedup") is None
 
 
 def test_quality_is_that_of_the_file(document: dict[str, Any], folder: Path) -> None:
     card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
     images = load("digits", see=card.preprocessing)
-    exported = format_of(folder / "student.onnx").read(folder / "student.onnx")
-    found = document["contenders"][0]["quality"]
-    hits = [
-        (exported(card.scale(batch.image)).argmax(1) == batch.target).double().sum().item()
-        for batch in images.test.batches(50)
-    ]
-    assert (found["metric"], found["value"]) == ("top1", pytest.approx(sum(hits) / len(images.test)))
+    right = {}
+    for name in ("student", "teacher"):
+        path = folder / f"{name}.onnx"
+        exported = format_of(path).read(path)
+        right[name] = torch.cat(
+            [exported(card.scale(batch.image)).argmax(1) == batch.target for batch in images.test.batches(50)]
+        )
+    student, teacher = document["files"]
+    found = record(student, "top1")
+    assert found["value"] == pytest.approx(float(right["student"].double().mean()))
     assert found["low"] <= found["value"] <= found["high"]
-    assert found["samples"] == document["data"]["samples"] == len(images.test)
-    assert quality(exported, images) == found
+    assert found["n"] == document["data"]["samples"] == len(images.test)
+    lost = int((right["teacher"] & ~right["student"]).sum())
+    won = int((right["student"] & ~right["teacher"]).sum())
+    assert (number(student, "images_lost"), number(student, "images_won")) == (lost, won)
+    assert number(student, "mcnemar_p") == mcnemar(lost, won)
+    drop = record(student, "drop")
+    assert drop["value"] == pytest.approx(100 * (number(teacher, "top1") - found["value"]))
+    assert drop["low"] < drop["value"] < drop["high"]
 
 
 def test_without_data_and_without_another(folder: Path) -> None:
-    document = compare(folder / "student.onnx", protocol=QUICK)
+    document = compare([folder / "student.onnx"], protocol=QUICK).document
     assert document["data"] is None
-    assert document["ratio"] is None
-    assert document["contenders"][0]["quality"] is None
+    assert document["baseline"] is None
+    assert record(document["files"][0], "top1") is None
+    assert record(document["files"][0], "speedup") is None
     assert "not measured" in _shown(document)
 
 
 def test_a_file_against_itself_is_the_same_in_size(folder: Path) -> None:
-    ratio = compare(folder / "student.onnx", folder / "student.onnx", protocol=QUICK)["ratio"]
-    assert [ratio[count] for count in ("parameters", "values", "macs", "size_bytes")] == [1, 1, 1, 1]
-    assert terminal.cells({"contenders": [], "ratio": ratio})[-1][1:4] == ["the same"] * 3
+    document = compare([folder / "student.onnx"] * 2, baseline=1, protocol=QUICK).document
+    assert terminal.cells(document)[-1][1:4] == ["the same"] * 3
 
 
 def test_retrieval_network_gets_no_top1(folder: Path, tmp_path: Path) -> None:
@@ -149,8 +159,9 @@ def test_retrieval_network_gets_no_top1(folder: Path, tmp_path: Path) -> None:
     del model.metadata_props[1]
     seal(model)
     onnx.save(model, tmp_path / "retrieval.onnx")
-    document = compare(tmp_path / "retrieval.onnx", data="digits", protocol=QUICK)
-    assert document["contenders"][0]["quality"] is None
+    document = compare([tmp_path / "retrieval.onnx"], data="digits", protocol=QUICK).document
+    assert document["files"][0]["metric"] is None
+    assert record(document["files"][0], "top1") is None
     assert any("trained for retrieval" in warning for warning in document["warnings"])
 
 
@@ -167,10 +178,11 @@ def _foreign(path: Path, shape: list[int | str]) -> Path:
 
 @pytest.mark.parametrize("batch", ["n", 1])
 def test_foreign_file_is_measured_with_a_warning(tmp_path: Path, batch: int | str) -> None:
-    document = compare(_foreign(tmp_path / "other.onnx", [batch, 1, 8, 8]), data="digits", protocol=QUICK)
-    (contender,) = document["contenders"]
-    assert (contender["parameters"], contender["values"], contender["macs"]) == (None, 640, 640)
-    assert contender["quality"]["samples"] == document["data"]["samples"]
+    foreign = _foreign(tmp_path / "other.onnx", [batch, 1, 8, 8])
+    document = compare([foreign], data="digits", protocol=QUICK).document
+    (file,) = document["files"]
+    assert [number(file, count) for count in ("parameters", "values", "macs")] == [None, 640, 640]
+    assert record(file, "top1")["n"] == document["data"]["samples"]
     assert any("normalised" in warning for warning in document["warnings"])
 
 
@@ -185,52 +197,55 @@ def test_files_are_checked_before_anything_is_timed(folder: Path, tmp_path: Path
     missing, odd = tmp_path / "missing.onnx", tmp_path / "student.pth"
     for against, message in ((missing, "does not exist"), (tmp_path, "is a folder"), (odd, r"\.pth cannot be")):
         with pytest.raises(DataError, match=message):
-            compare(folder / "student.onnx", against, protocol=QUICK, say=said.append)
+            compare([folder / "student.onnx", against], baseline=1, protocol=QUICK, say=said.append)
     assert said == []
 
 
 def test_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     with pytest.raises(ExportError, match=r"broken\.onnx"):
-        compare(tmp_path / "broken.onnx", protocol=QUICK)
+        compare([tmp_path / "broken.onnx"], protocol=QUICK)
 
 
 @pytest.mark.parametrize("classes", [("a", "b", "c"), tuple("jihgfedcba")])
 def test_data_with_other_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
     save(_checkpoint("cnn-s", classes), tmp_path / "other.safetensors")
     with pytest.raises(DataError, match="classes"):
-        compare(tmp_path / "other.safetensors", data="digits", protocol=QUICK)
+        compare([tmp_path / "other.safetensors"], data="digits", protocol=QUICK)
 
 
 def test_unknown_data(folder: Path) -> None:
     with pytest.raises(CompressError, match="digits"):
-        compare(folder / "student.onnx", data="digit", protocol=QUICK)
+        compare([folder / "student.onnx"], data="digit", protocol=QUICK)
 
 
-def _shown(document: terminal.Document, width: int = 200) -> str:
+def _shown(document: Document, width: int = 200) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(terminal.render(document, console))
     return capture.get()
 
 
-def _decided(document: terminal.Document, **latency: Any) -> terminal.Document:
-    """The document with another ratio of latency."""
-    changed = {**document["ratio"]["latency"], "verdict": "faster", "words": "faster, 14.9x [14.1, 15.6]", **latency}
-    return {**document, "ratio": {**document["ratio"], "latency": changed}}
+def _changed(document: Document, **changes: Any) -> Document:
+    """The document with another verdict, and other records of the first file."""
+    student, *others = copy.deepcopy(document["files"])
+    student["verdict"] = {"kind": changes.pop("kind", "faster"), "words": changes.pop("words", "the words")}
+    for quantity, numbers in changes.items():
+        record(student, quantity).update(dict(zip(("value", "low", "high"), numbers, strict=False)))  # type: ignore[union-attr,arg-type]
+    return {**document, "files": [student, *others]}
 
 
 def test_table_says_what_was_measured_and_how(document: dict[str, Any]) -> None:
     text = _shown(document)
     for part in ("student.onnx", "teacher.safetensors", "1 thread", "batch 1", "2 sessions, 10 rounds", EXPORTED_HERE):
         assert part in text
-    assert f"latency: {document['ratio']['latency']['words']}" in text
-    assert f"{100 * document['contenders'][0]['quality']['value']:.2f}" in text
+    assert f"latency: {document['files'][0]['verdict']['words']}" in text
+    assert f"{100 * number(document['files'][0], 'top1'):.2f}" in text
 
 
 @pytest.mark.parametrize("width", [30, 60, 80, 100])
 def test_no_column_is_lost_however_narrow_the_terminal(document: dict[str, Any], width: int) -> None:
-    text = _shown(_decided(document, value=14.9, low=14.1, high=15.6), width)
+    text = _shown(_changed(document, speedup=(14.9, 14.1, 15.6)), width)
     assert max(map(len, text.splitlines())) <= width
     words = " ".join(text.split())
     heads = ("params", "MACs", "size", "top-1 %", "[95 %]", "median ms", "p95 ms")
@@ -242,16 +257,16 @@ def test_no_column_is_lost_however_narrow_the_terminal(document: dict[str, Any],
         "smaller",
     ):
         assert part in words
-    for contender in document["contenders"]:
-        assert f"{100 * contender['quality']['value']:.2f}" in text
-        assert terminal.amount(contender["size_bytes"], "B") in text
+    for file in document["files"]:
+        assert f"{100 * number(file, 'top1'):.2f}" in text
+        assert terminal.amount(number(file, "size"), "B") in text
 
 
 def test_names_are_shown_as_they_are_and_not_obeyed(document: dict[str, Any]) -> None:
-    student, teacher = document["contenders"]
+    student, teacher = document["files"]
     named = {
         **document,
-        "contenders": [{**student, "name": "[bold]a.onnx"}, {**teacher, "name": "b\x1b[2J\u202e.onnx"}],
+        "files": [{**student, "name": "[bold]a.onnx"}, {**teacher, "name": "b\x1b[2J\u202e.onnx"}],
     }
     for width in (50, 200):
         text = _shown({**named, "warnings": ["[red]b\x07.onnx: odd"]}, width)
@@ -260,22 +275,13 @@ def test_names_are_shown_as_they_are_and_not_obeyed(document: dict[str, Any]) ->
 
 
 def test_less_is_said_in_words_that_hold(document: dict[str, Any]) -> None:
-    counts = {"parameters": 0.5, "values": 1, "macs": 1, "size_bytes": 0.992}
-    worse = {**document, "ratio": {**document["ratio"], **counts}}
-    text = " ".join(_shown(_decided(worse, verdict="slower", value=0.5, low=0.4, high=0.625), 40).split())
+    its = {count: number(document["files"][1], count) or 0.0 for count in ("parameters", "macs", "size")}
+    counts = {"parameters": (2 * its["parameters"],), "macs": (its["macs"],), "size": (1.008 * its["size"],)}
+    worse = _changed(document, kind="slower", speedup=(0.5, 0.4, 0.625), **counts)
+    text = " ".join(_shown(worse, 40).split())
     for part in ("2x more", "the same", "1.008x larger", "2x slower [1.6, 2.5]"):
         assert part in text
     assert not any(word in text for word in ("fewer", "smaller", "x faster"))
-
-
-def test_shipped_table_of_a_page(document: dict[str, Any]) -> None:
-    study = read_study(RESULTS / "fashion-mnist.json")
-    text = markdown({**study, "summary": [], "shipped": document})
-    assert "The shipped file, ONNX Runtime, CPU, 1 thread, batch 1, 2 sessions, 10 rounds:" in text
-    assert f"\n\nLatency: {document['ratio']['latency']['words']}." in text
-    assert "| file | params | MACs | size | top-1 % [95 %] | median ms | p95 ms |" in text
-    assert "| student.onnx | " in text
-    assert text.count("\n| ") == 5
 
 
 @pytest.mark.parametrize(
@@ -283,38 +289,10 @@ def test_shipped_table_of_a_page(document: dict[str, Any]) -> None:
     [("unsure", "unsure"), ("same", "no difference detected"), ("faster", "14.9x faster [14.1, 15.6]")],
 )
 def test_table_says_no_more_than_the_verdict(document: dict[str, Any], verdict: str, cell: str) -> None:
-    said = _decided(document, verdict=verdict, value=14.9, low=14.1, high=15.6, words="the words")
+    said = _changed(document, kind=verdict, speedup=(14.9, 14.1, 15.6))
     assert terminal.cells(said)[-1][5].replace("\n", " ") == cell
     assert "latency: the words" in _shown({**said, "warnings": ["the load was high"]})
     assert "warning: the load was high" in _shown({**said, "warnings": ["the load was high"]})
-
-
-def test_a_document_of_the_first_schema_is_shown(document: dict[str, Any]) -> None:
-    protocol = {key: value for key, value in document["protocol"].items() if key != "sessions"}
-    latency = {"value": 65.05, "low": 63.4, "high": 66.7, "unsure": False}
-    first = {**document, "schema": "edgepress-benchmark/1", "protocol": protocol}
-    first["ratio"] = {**document["ratio"], "latency": latency}
-    assert terminal.cells(first)[-1][5] == "65x faster\n[63.4, 66.7]"
-    assert "batch 1, 10 rounds in turn" in _shown(first)
-    assert (
-        terminal.cells({**first, "ratio": {**first["ratio"], "latency": {**latency, "unsure": True}}})[-1][5]
-        == "unsure"
-    )
-
-
-def test_a_document_of_the_second_schema_is_shown(document: dict[str, Any]) -> None:
-    def second(contender: dict[str, Any]) -> dict[str, Any]:
-        found = contender["quality"]
-        old = {key: value for key, value in contender.items() if key not in ("task", "metric", "quality")}
-        return {**old, "accuracy": {"top1": found["value"], **{key: found[key] for key in ("low", "high", "samples")}}}
-
-    contenders = [second(contender) for contender in document["contenders"]]
-    ratio = {key: value for key, value in document["ratio"].items() if key not in ("points", "agreement")}
-    old = {**document, "schema": "edgepress-benchmark/2", "contenders": contenders}
-    old["ratio"] = {**ratio, "top1_points": document["ratio"]["points"]}
-    assert terminal.cells(old) == terminal.cells(document)
-    contenders[0]["accuracy"] = None
-    assert terminal.cells(old)[1][4] == "not measured"
 
 
 def test_files_that_decide_alike(document: dict[str, Any], folder: Path) -> None:
@@ -327,23 +305,42 @@ def test_files_that_decide_alike(document: dict[str, Any], folder: Path) -> None
         "value": 1.0,
         "samples": len(images.test),
     }
-    found = document["ratio"]["agreement"]
-    assert 0 <= found["value"] < 1
-    assert f"top-1 agreement with teacher.safetensors: {found['value']:.2%} (450 images)" in _shown(document)
+    found = number(document["files"][0], "top1_agreement")
+    assert 0 <= found < 1
+    assert f"top-1 agreement with teacher.safetensors: {found:.2%} (450 images)" in _shown(document)
 
 
 def test_more_than_one_thread_is_timed_by_the_wall_alone(folder: Path) -> None:
-    document = compare(folder / "student.onnx", folder / "student.onnx", protocol=replace(QUICK, threads=2))
-    assert [contender["latency_ms"]["cpu"] for contender in document["contenders"]] == [None, None]
-    assert document["ratio"]["latency"]["cpu"] is None
-    assert "CPU time" not in document["ratio"]["latency"]["words"]
+    files = [folder / "student.onnx"] * 2
+    document = compare(files, baseline=1, protocol=replace(QUICK, threads=2)).document
+    for quantity in ("latency_cpu", "speedup_cpu"):
+        assert [record(file, quantity) for file in document["files"]] == [None, None]
+    assert "CPU time" not in document["files"][0]["verdict"]["words"]
 
 
 def test_a_large_file_is_timed_in_fewer_sessions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.bench.SESSIONS_BYTES", 3 * (folder / "student.onnx").stat().st_size)
-    document = compare(folder / "student.onnx", protocol=replace(QUICK, sessions=5))
-    assert document["contenders"][0]["latency_ms"]["sessions"] == 3
+    document = compare([folder / "student.onnx"], protocol=replace(QUICK, sessions=5)).document
+    assert record(document["files"][0], "latency")["n"] == 3
     assert any("timed in 3 sessions instead of 5" in warning for warning in document["warnings"])
+
+
+def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    files = [folder / "teacher.onnx", folder / "student.onnx", tmp_path / "broken.onnx"]
+    found = compare(files, baseline=0, protocol=QUICK)
+    assert sorted(found.measured) == [0, 1]
+    teacher, student, broken = found.document["files"]
+    assert (teacher["verdict"], broken["verdict"], broken["records"]) == (None, None, [])
+    assert broken["reason"].startswith("is not an ONNX model")
+    assert student["verdict"]["kind"] in ("faster", "slower", "same", "unsure")
+    rows = [row[0] for row in terminal.cells(found.document)]
+    assert rows == ["file", "teacher.onnx", "student.onnx", "ratio", "broken.onnx"]
+    text = _shown(found.document)
+    assert "latency of student.onnx: " in text
+    assert "broken.onnx: not measured: is not an ONNX model" in text
+    with pytest.raises(ExportError, match=r"broken\.onnx"):
+        compare(files, baseline=2, protocol=QUICK)
 
 
 def test_a_file_that_gives_nan_is_refused_by_its_name(folder: Path, tmp_path: Path) -> None:

@@ -37,11 +37,10 @@ def _latency(*sessions: list[list[float]]) -> Latency:
     return Latency(times, times.mean(2))
 
 
-def test_summary_by_hand() -> None:
-    summary = _latency([[1.0, 3.0], [2.0, 2.0]], [[8.0, 8.0], [7.0, 9.0]]).summary
-    assert summary == pytest.approx(
-        {"median": 4.0, "p95": 8.65, "p20": 2.0, "min": 1.0, "sessions": 2, "rounds": 2, "calls": 8}
-    )
+def test_median_and_percentiles_by_hand() -> None:
+    taken = _latency([[1.0, 3.0], [2.0, 2.0]], [[8.0, 8.0], [7.0, 9.0]])
+    assert taken.median_ms == pytest.approx(4.0)
+    assert [taken.percentile_ms(percent) for percent in (95, 20)] == pytest.approx([8.65, 2.0])
 
 
 def test_cpu_time_is_the_median_of_the_turns_of_each_session() -> None:

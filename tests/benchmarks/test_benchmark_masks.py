@@ -12,7 +12,9 @@ from boxes import boxes, boxes_checkpoint
 from rich.console import Console
 
 from benchmarks.bench import Protocol, compare
+from benchmarks.claims import check
 from benchmarks.contender import named, open_contender
+from benchmarks.document import number, record
 from benchmarks.measure.quality import agreement, quality
 from benchmarks.pages import terminal
 from compress.data import Dataset
@@ -61,19 +63,26 @@ def test_agreement_is_the_share_of_pixels(folder: Path, data: Dataset) -> None:
 
 @pytest.mark.usefixtures("known")
 def test_a_benchmark_shows_mean_iou_and_pixel_agreement(folder: Path, data: Dataset) -> None:
-    document = compare(str(folder / "student.onnx"), str(folder / "teacher.onnx"), data="boxes", protocol=QUICK)
-    student, teacher = document["contenders"]
+    files = [str(folder / f"{name}.onnx") for name in ("student", "teacher")]
+    document = compare(files, baseline=1, data="boxes", protocol=QUICK).document
+    student, teacher = document["files"]
     assert (student["task"], student["metric"], student["classes"]) == ("segmentation", "miou", 3)
-    assert student["quality"] == quality(_read(folder / "student.onnx"), data)
-    assert set(student["quality"]["all"]) >= {"miou", "miou_per_image", "pixel_accuracy", "iou_ground"}
-    assert student["quality"]["low"] < student["quality"]["value"] < student["quality"]["high"]
-    points = 100 * (student["quality"]["value"] - teacher["quality"]["value"])
-    assert document["ratio"]["points"] == pytest.approx(points)
+    found = quality(_read(folder / "student.onnx"), data)
+    assert found is not None
+    for name in ("miou", "miou_per_image", "pixel_accuracy", "iou_ground"):
+        assert number(student, name) == found["all"][name]
+    miou, its, drop = record(student, "miou"), number(teacher, "miou"), record(student, "drop")
+    assert miou["low"] < miou["value"] < miou["high"]
+    assert (drop["value"], drop["low"]) == (pytest.approx(100 * (its - miou["value"])), None)
+    (claim,) = check(document, {"max-drop": 100.0})
+    assert claim.held == "not shown"
+    assert "without an interval" in claim.sentence
+    points = 100 * (miou["value"] - its)
     text = _shown(document, 200)
     assert "mIoU %" in text
     assert "top-1" not in text
     assert f"{points:+.2f}" in text
-    alike = document["ratio"]["agreement"]["value"]
+    alike = number(student, "pixel_agreement")
     assert f"pixel agreement with teacher.onnx: {alike:.2%} (31 images)" in text
     assert max(map(len, _shown(document, 60).splitlines())) <= 60
 

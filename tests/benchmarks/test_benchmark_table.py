@@ -85,7 +85,6 @@ def test_what_differs_is_a_column_and_what_failed_a_line() -> None:
     [
         ({"schema": "other/1"}, "got 'other/1'"),
         ({"teacher": None}, "lacks teacher"),
-        ({"shipped": {"schema": "other/1"}}, "shipped: got schema"),
         ({"paper": [{"method": "pkt", "scores": {"top1": 90.57}}]}, "published value 1: top1 is 90.57"),
         ({"summary": cells([_row("pkt", 0, 90.1)], "pkt")}, "fractions between 0 and 1"),
     ],

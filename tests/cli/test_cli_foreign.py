@@ -98,7 +98,7 @@ def test_every_command_takes_a_plain_state_dict(folder: Path, succeeds: Run, tmp
         json.loads(succeeds(one, tmp_path).stdout)
         for one in (f"benchmark {plain} --arch cnn-s --width 4 {quick}", line)
     ]
-    assert [len(document["contenders"]) for document in timed] == [1, 2]
+    assert [len(document["files"]) for document in timed] == [1, 2]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

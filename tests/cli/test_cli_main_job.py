@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from typer.testing import Result
 from watch import same, state_of
 
-from benchmarks.pages.terminal import SCHEMA
+from benchmarks.document import SCHEMA, number, record
 from compress.checkpoint import Checkpoint, load
 from compress.data import DATASETS
 from compress.data import load as load_data
@@ -36,10 +37,10 @@ def parameters(checkpoint: Checkpoint) -> int:
 def test_training_prints_a_line_an_epoch_and_keeps_a_record_of_each(trio: Any) -> None:
     lines = trio.results["teacher"].stdout.splitlines()
     kept = records(trio.folder / "teacher.metrics.jsonl")
-    assert [record["epoch"] for record in kept] == [1, 2, 3, 4]
-    for line, record in zip(lines[:4], kept, strict=True):
-        assert line.split()[:2] == ["task", f"{record['epoch']}/4"]
-        for shown in (f"ce {record['losses']['ce']:.4g}", "train_top1", "images/s", "left"):
+    assert [epoch["epoch"] for epoch in kept] == [1, 2, 3, 4]
+    for line, epoch in zip(lines[:4], kept, strict=True):
+        assert line.split()[:2] == ["task", f"{epoch['epoch']}/4"]
+        for shown in (f"ce {epoch['losses']['ce']:.4g}", "train_top1", "images/s", "left"):
             assert shown in line
     assert kept[-1]["losses"]["ce"] < kept[0]["losses"]["ce"]
     assert TOP1.search(lines[4])
@@ -158,20 +159,23 @@ def test_benchmark_writes_all_it_measured(trio: Any, workshop: Path, succeeds: R
     line = "benchmark student.onnx --against teacher.safetensors --data digits --rounds 10 -o bench.json"
     result = succeeds(line, workshop)
     document = json.loads((workshop / "bench.json").read_text("utf-8"))
-    parts = "schema created machine protocol data contenders ratio warnings"
+    parts = "schema created command machine protocol data baseline files claims samples warnings"
     assert list(document) == parts.split()
     assert document["schema"] == SCHEMA
-    student, teacher = document["contenders"]
+    student, teacher = document["files"]
     assert (student["name"], student["made"]) == ("student.onnx", "as given")
     assert (teacher["name"], teacher["made"]) == ("teacher.safetensors", "exported to ONNX for this benchmark")
-    for contender in (student, teacher):
-        assert contender["latency_ms"]["p95"] >= contender["latency_ms"]["median"] > 0
-        assert contender["quality"]["samples"] == 450
-    assert student["size_bytes"] == (workshop / "student.onnx").stat().st_size
+    for file in (student, teacher):
+        latency, least, top1 = (record(file, name) for name in ("latency", "latency_min", "top1"))
+        assert latency["low"] < latency["value"] < latency["high"]
+        assert 0 < least["value"] <= latency["value"]
+        assert top1["n"] == 450
+    assert number(student, "size") == (workshop / "student.onnx").stat().st_size
+    assert document["samples"]["file"] == "bench.samples.npz"
+    assert document["samples"]["sha256"] == sha256((workshop / "bench.samples.npz").read_bytes()).hexdigest()
     evaluated = TOP1.search(trio.results["teacher"].stdout)
     assert evaluated is not None
-    assert f"{100 * teacher['quality']['value']:.2f}" == evaluated[1]
-    assert document["ratio"]["parameters"] == pytest.approx(teacher["parameters"] / student["parameters"])
+    assert f"{100 * number(teacher, 'top1'):.2f}" == evaluated[1]
     for shown in ("student.onnx", "teacher.safetensors", "ratio", "written: bench.json"):
         assert shown in result.stdout
 
@@ -288,8 +292,8 @@ def test_an_image_folder_by_its_path(tmp_path: Path, succeeds: Run) -> None:
         for shade, name in enumerate(("dark", "light")):
             folder = tmp_path / "photos" / part / name
             folder.mkdir(parents=True)
-            for number in range(count):
-                save_image(torch.full((3, 30, 20), 0.1 + 0.7 * shade + 0.02 * number), folder / f"{number}.png")
+            for place in range(count):
+                save_image(torch.full((3, 30, 20), 0.1 + 0.7 * shade + 0.02 * place), folder / f"{place}.png")
     succeeds(
         "train cnn-s --data ./photos --size 16 --channels 1 --epochs 8 --lr 0.02 --batch-size 4 --depth 2 "
         "-o net.safetensors",

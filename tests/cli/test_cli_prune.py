@@ -106,14 +106,22 @@ def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) ->
     assert "channels are left" not in said
 
 
-@pytest.mark.parametrize(("knobs", "epochs"), [("", [3, 4, 2]), ("--set a=0", [1, 2, 2])])
-def test_indistill_gets_the_epochs_that_its_layers_take(
-    folder: Path, succeeds: Run, knobs: str, epochs: list[int]
+@pytest.mark.parametrize(
+    ("words", "phases"),
+    [
+        ("", [["map1", 1], ["map2", 1], ["embedding", 1]]),
+        ("--epochs 2", [["map1+map2", 1], ["embedding", 1]]),
+        ("--epochs 6", [["map1", 1], ["map2", 2], ["embedding", 3]]),
+        ("--set share=0.9 --epochs 6", [["map1", 2], ["map2", 3], ["embedding", 1]]),
+        ("--set a=0", [["map1", 1], ["map2", 2], ["embedding", 2]]),
+    ],
+)
+def test_the_layers_of_indistill_have_half_of_the_epochs_or_what_its_knobs_say(
+    folder: Path, succeeds: Run, words: str, phases: list[object]
 ) -> None:
-    line = f"prune --no-timing small.safetensors --ratio 0.5 {FEW} --recover indistill {knobs}"
+    line = f"prune --no-timing small.safetensors --ratio 0.5 {FEW} --recover indistill {words}"
     succeeds(f"{line} -o layers.safetensors --force", folder)
-    phases = load(folder / "layers.safetensors").card.lineage[-1]["phases"]
-    assert phases == [["map1", epochs[0]], ["map2", epochs[1]], ["embedding", epochs[2]]]
+    assert load(folder / "layers.safetensors").card.lineage[-1]["phases"] == phases
 
 
 def test_other_methods_get_two_epochs(folder: Path, succeeds: Run) -> None:

@@ -88,7 +88,7 @@ def test_json_is_one_object_and_the_epochs_are_told_elsewhere(tmp_path: Path, su
         ("evaluate teacher.safetensors --data digits", {"data", "task", "images", "metrics"}),
         ("export student.safetensors -o new.onnx", {"file", "compared_on", "records"}),
         ("verify student.onnx --against student.safetensors", {"file", "against", "claims"}),
-        ("benchmark student.onnx --rounds 10 -o new.json", {"schema", "contenders", "ratio"}),
+        ("benchmark student.onnx --rounds 10 -o new.json", {"schema", "files", "claims"}),
         ("inspect student.onnx", {"network", "classes", "macs"}),
         (
             "prune --no-timing teacher.safetensors --ratio 0.5 --data digits -o new.safetensors",

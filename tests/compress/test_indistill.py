@@ -11,7 +11,7 @@ from compress.errors import PlanError
 from compress.losses import feature_loss, pkt_loss
 from compress.phase import OPTIMIZERS, Fit, Loss, Phase, S, T, Term
 from compress.recipes import read_method
-from compress.recipes.indistill import auxiliary_phases, l_cls_epochs
+from compress.recipes.indistill import auxiliary_phases, l_cls_epochs, scaled_epochs
 from compress.schedule import Schedule
 from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, RETRIEVAL, Task
@@ -174,6 +174,23 @@ def test_pkt_h_cr_is_pkt_on_every_stage_whose_weight_fades(student: Staged, teac
 def test_l_cls_epochs(layers: int, total: int, a: int, b: int, epochs: tuple[int, ...]) -> None:
     assert l_cls_epochs(layers, total, a, b) == epochs
     assert sum(epochs) == total
+
+
+@pytest.mark.parametrize(
+    ("layers", "total", "a", "b", "parts"),
+    [
+        (3, 24, 2, 1, ((1, 6), (1, 8), (1, 10))),
+        (3, 3, 2, 1, ((1, 1), (1, 1), (1, 1))),
+        (4, 7, 0, 1, ((1, 1), (1, 2), (1, 2), (1, 2))),
+        (5, 3, 2, 1, ((1, 1), (2, 1), (2, 1))),
+        (5, 1, 2, 1, ((5, 1),)),
+    ],
+)
+def test_the_epochs_of_layers_are_scaled(
+    layers: int, total: int, a: int, b: int, parts: tuple[tuple[int, int], ...]
+) -> None:
+    assert scaled_epochs(layers, total, a, b) == parts
+    assert (sum(many for many, _ in parts), sum(epochs for _, epochs in parts)) == (layers, total)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import script
-from benchmarks.pages import terminal
+from benchmarks.document import save
 from compress import evidence
 from compress.files import check_target
 
@@ -120,7 +120,7 @@ def main(
     for line in different:
         typer.echo(line, err=True)
     if json is not None:
-        terminal.save(result, json, force=force)
+        save(result, json, force=force)
     if different:
         raise typer.Exit(1)
 

@@ -1,0 +1,173 @@
+"""What is claimed of files, and whether a benchmark shows it: met, broken, or not shown.
+
+A claim is met only where the whole interval of what was measured lies within its bound, and broken only where all of it
+lies outside. Whatever lies between was not shown, by a measurement as long as this one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.document import Document, File, record
+from compress.errors import DataError, unknown_name
+
+Held = Literal["met", "broken", "not shown"]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a claim is about.
+
+    Attributes:
+        quantity: Of the record; "" for the metric that stands for all.
+        most: Whether it may be at most so much, or has to be at least so much.
+        words: What it is called.
+        scale: The record's value in the unit of the claim, times this, is what is compared.
+        unit: Of the claim.
+        alone: It is about the file alone; else about the file and the baseline.
+    """
+
+    quantity: str
+    most: bool
+    words: str
+    unit: str = ""
+    scale: float = 1.0
+    alone: bool = True
+
+
+BOUNDS: Mapping[str, Bound] = {
+    "max-size": Bound("size", True, "size", "bytes"),
+    "max-params": Bound("parameters", True, "parameters"),
+    "max-macs": Bound("macs", True, "MACs"),
+    "max-latency": Bound("latency", True, "latency", "ms"),
+    "min-speedup": Bound("speedup", False, "speed-up", "x", alone=False),
+    "max-drop": Bound("drop", True, "drop", "points", alone=False),
+    "min-accuracy": Bound("", False, "", "%", 100.0),
+}
+SCORES = ("max-drop", "min-accuracy")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one claim about one file was shown.
+
+    Attributes:
+        file: Its name, as it was given.
+        claim: A key of `BOUNDS`.
+        bound: In the unit of the claim.
+        held: What may be said.
+        sentence: The same in words, with value and interval.
+    """
+
+    file: str
+    claim: str
+    bound: float
+    held: Held
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as JSON-able data."""
+        return {name: getattr(self, name) for name in ("file", "claim", "bound", "held", "sentence")}
+
+
+def check_possible(claims: Iterable[str], *, paired: bool, scored: bool) -> None:
+    """Nothing, once a benchmark can show all claims.
+
+    Args:
+        claims: Keys of `BOUNDS`.
+        paired: There is a baseline.
+        scored: There are data to be right or wrong on.
+
+    Raises:
+        DataError: One of them is about a baseline or a score, and there will be none.
+    """
+    for name in claims:
+        if not BOUNDS[name].alone and not paired:
+            raise DataError(f"{name}: is about a file and what it is held against; name another file, or --against")
+        if name in SCORES and not scored:
+            raise DataError(f"{name}: is about what is right; say on which images: --data")
+
+
+def check(document: Document, claims: Mapping[str, float]) -> list[Verdict]:
+    """Every claim held against every file but the baseline, or against a file alone.
+
+    Args:
+        document: A benchmark.
+        claims: Key of `BOUNDS` to its bound.
+    """
+    held = [file for at, file in enumerate(document["files"]) if at != document["baseline"]]
+    return [_held(file, name, bound) for file in held for name, bound in claims.items()]
+
+
+def read_claims(path: Path) -> dict[str, float]:
+    """The claims in a TOML file: a name, as of an option, and a number each: `max-latency = 0.49`.
+
+    Raises:
+        DataError: There is no such file, or it is not one of claims.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; give a TOML file of claims, such as max-size = 28000") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is not TOML: {error}; write lines such as max-size = 28000") from error
+    for name, bound in found.items():
+        if name not in BOUNDS:
+            raise DataError(f"{path}: {unknown_name('claim', name, BOUNDS)}")
+        if isinstance(bound, bool) or not isinstance(bound, int | float):
+            unit = BOUNDS[name].unit
+            raise DataError(f"{path}: {name} = {bound!r}; give a number{f' of {unit}' if unit else ''}")
+    return {name: float(bound) for name, bound in found.items()}
+
+
+def lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """A line for each."""
+    for one in verdicts:
+        yield f"{one.held:<10} {one.sentence}"
+
+
+def _held(file: File, name: str, bound: float) -> Verdict:
+    about = BOUNDS[name]
+    quantity = about.quantity or file.get("metric") or ""
+    found = record(file, quantity)
+    asked = f"{'at most' if about.most else 'at least'} {_amount(bound, about.unit)}"
+    called = f"{file['name']}: {about.words or quantity or 'score'}"
+    if found is None:
+        return Verdict(file["name"], name, bound, "not shown", f"{called} was not measured, asked: {asked}")
+    sure = found["n"] is None
+    least, most = _ends(file, found, about, sure=sure)
+    held = _said(about, bound, least, most)
+    ends = "" if sure else ", without an interval" if least is None else f" [{_number(least)}, {_number(most)}]"
+    value = _amount(about.scale * found["value"], about.unit)
+    return Verdict(file["name"], name, bound, held, f"{called} {value}{ends}, asked: {asked}")
+
+
+def _ends(file: File, found: Mapping[str, Any], about: Bound, *, sure: bool) -> tuple[float, float] | tuple[None, None]:
+    """What the value may be at least and at most; of a speed-up by both clocks, where two were read."""
+    if sure:
+        return about.scale * found["value"], about.scale * found["value"]
+    other = record(file, f"{about.quantity}_cpu") if not about.most else None
+    ends = [one[end] for one in (found, other) if one for end in ("low", "high")]
+    return (None, None) if None in ends else (about.scale * min(ends), about.scale * max(ends))
+
+
+def _said(about: Bound, bound: float, least: float | None, most: float | None) -> Held:
+    if least is None or most is None:
+        return "not shown"
+    if about.most:
+        return "met" if most <= bound else "broken" if least > bound else "not shown"
+    return "met" if least >= bound else "broken" if most < bound else "not shown"
+
+
+def _amount(value: float | None, unit: str) -> str:
+    return f"{_number(value)} {unit}".rstrip()
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

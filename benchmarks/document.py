@@ -1,0 +1,106 @@
+"""A benchmark as a document: plain JSON-able data in which every number is a record.
+
+The document of schema "edgepress-benchmark/4":
+
+    schema      "edgepress-benchmark/4"
+    created     when the measurement ended, ISO 8601, UTC
+    command     what was typed; "" where it was called from Python
+    machine     see compress.evidence.describe, the environment of all records; the load average is that before them
+    protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power
+    data        name, fingerprint, split, samples; or null when quality was not measured
+    baseline    the place, from 0, of the file that the others are held against; or null for a file alone
+    files       in the order in which they were given; each with
+        name        its path as it was given
+            sha256      of the file that ran, see exports.Artefact
+        made        "as given", or "exported to ONNX for this benchmark" if a checkpoint was given
+        input       [channels, height, width]
+        classes     number of classes
+        task        what it was trained for
+        metric      the one of its task that stands for all: top1, miou; or null where the task is not measured here
+        records     see compress.evidence.Record; those there are, by quantity:
+            parameters, values, macs   learnt values, batch-norm not yet folded away; numbers stored; multiply-
+                        accumulates of one image
+            size        bytes of the file that ran
+            latency     ms of wall time: the geometric mean of the sessions' medians, and its interval over sessions
+            latency_p95, latency_p99, latency_p20, latency_min   ms, over all calls (n)
+            latency_cpu ms of CPU time; not where that is not counted (several threads, or too coarse a clock)
+            top1, miou and the other metrics of the task, as shares, with their interval over the test split
+            of a file that is held against the baseline also
+            speedup, speedup_cpu   how many times as long the baseline takes, and its interval over the sessions
+            least_speedup   the least that nine of ten such measurements would tell from 1
+            drop        percentage points of the metric that the baseline has more, with its interval for paired images
+            agreement of the two: top1_agreement, pixel_agreement, a share
+            images_lost, images_won, mcnemar_p   those that only the baseline, only this file gets right, and how likely
+                        so uneven a division is if the two are equally good
+        verdict     kind (faster, slower, same, unsure) and words, see benchmarks.verdict; or null
+        reason      why it was not measured; "" if it was, and then all of the above is there
+    claims      see benchmarks.claims
+    samples     file and sha256 of the raw samples beside it, see benchmarks.samples; or null
+    warnings    sentences about what makes the numbers doubtful
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compress.errors import DataError
+from compress.files import write_text
+
+SCHEMA = "edgepress-benchmark/4"
+
+Document = Mapping[str, Any]
+File = Mapping[str, Any]
+
+
+def number(file: File, quantity: str) -> float | None:
+    """The value of a record of a file in a document, or None where there is none."""
+    found = record(file, quantity)
+    return None if found is None else found["value"]
+
+
+def record(file: File, quantity: str) -> Mapping[str, Any] | None:
+    """The record of a file in a document, or None where there is none."""
+    return next((one for one in file["records"] if one["quantity"] == quantity), None)
+
+
+def baseline(document: Document) -> File | None:
+    """The file that the others are held against, if there is one."""
+    place = document["baseline"]
+    return None if place is None else document["files"][place]
+
+
+def save(document: Document, path: Path, *, force: bool = False) -> Path:
+    """`path`, holding a document as indented JSON.
+
+    Args:
+        document: A benchmark, or another document.
+        path: The target file.
+        force: Allow a file that already exists to be replaced.
+
+    Raises:
+        OutputError: The target may not or cannot be written.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_text(path, text, force=force)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The benchmark in a file.
+
+    Raises:
+        DataError: There is none.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; give one that `edgepress benchmark -o` wrote")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path}: its schema is {schema!r}; give a benchmark, {SCHEMA!r}: measure it anew")
+    assert isinstance(found, dict)
+    return found

@@ -1,0 +1,89 @@
+"""A network cut in one step or several, fitted and trained back after each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compress.checkpoint import Checkpoint
+    from compress.data import Dataset
+    from compress.jobs import Job, Recovery
+    from compress.pruning import Calibration, Scored, Step
+    from compress.training.journal import Journal
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What is cut how, and taught back by whom.
+
+    Attributes:
+        before: The whole network, which teaches.
+        found: Its channels, scored.
+        steps: In which they go.
+        recoveries: What trains after each step; empty where nothing does.
+        judged_by: The images that decide which channels go.
+        fitted_on: The images that what is left is fitted on; none for no fit.
+    """
+
+    before: Checkpoint
+    found: Scored
+    steps: Sequence[Step]
+    recoveries: Sequence[Recovery]
+    judged_by: Calibration
+    fitted_on: Calibration
+
+    def name(self, what: str, step: Step) -> str:
+        """What a network on the way is called."""
+        return what if step.of == 1 else f"{what} {step.number}"
+
+
+def journals(journal: Journal, count: int) -> list[Journal]:
+    """Where the networks of the steps go, of which the last is the result.
+
+    Args:
+        journal: Of the result.
+        count: How many steps there are.
+    """
+    return [
+        *(replace(journal, output=step_path(journal.output, number)) for number in range(1, count)),
+        journal,
+    ]
+
+
+def step_path(output: Path, number: int) -> Path:
+    """Where the network of a step goes that is not the last."""
+    return output.with_suffix(f".step{number}.safetensors")
+
+
+def cut_in_steps(cutting: Cutting, images: Dataset, jobs: Sequence[Job]) -> dict[str, Checkpoint]:
+    """Every network on the way, the last of which is saved.
+
+    Args:
+        cutting: What to do.
+        images: That fit the network.
+        jobs: One a step.
+    """
+    from cli import progress
+    from cli.choosing import fitted
+    from compress.jobs import recovered
+    from compress.pruning import later
+    from compress.smaller import cut_to, scored
+
+    networks, small, found = {"before": cutting.before}, cutting.before, cutting.found
+    for step, job in zip(cutting.steps, jobs, strict=True):
+        if step.number > 1:
+            found = scored(small, later(found.choice), cutting.judged_by)
+        small = cut_to(small, found, step, job.command, calibration=cutting.judged_by)
+        networks[cutting.name("cut", step)] = small
+        if cutting.fitted_on.batches:
+            small = fitted(small, cutting.before, cutting.fitted_on, job.command)
+            networks[cutting.name("fitted", step)] = small
+        recovery = cutting.recoveries[step.number - 1] if cutting.recoveries else None
+        if recovery or step.number == step.of:
+            small = progress.follow(recovered(small, cutting.before, recovery, images, job), job.journal.output)
+        if recovery:
+            networks[cutting.name("recovered", step)] = small
+    return networks
