@@ -19,7 +19,8 @@ from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
 from compress.pruning.scores import scores
 from compress.pruning.surgery import apply
-from compress.pruning.tracing import check_output, named_failures, regions
+from compress.pruning.tracing import check_output, followed, named_failures, regions
+from compress.pruning.trial import needs_trial, spared
 from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
 
@@ -131,7 +132,8 @@ def score(
 
     Layers that have to be equally wide are cut together, and share one score for each channel. The stage "logits" and
     whatever else makes the network's output keep their outputs. Of a ShuffleNet, Swin or MaxViT only inner widths are
-    cut, of chains of layers between what torch-pruning does not follow.
+    cut, of chains of layers between what torch-pruning does not follow. A network of timm or of the user's own is
+    tried: what it fails without, because it keeps a number of channels beside its layers, keeps its width.
 
     Args:
         network: Left as it is.
@@ -157,6 +159,8 @@ def score(
     traced = regions(model, image)
     with named_failures(model):
         found = [layer for region in traced for layer in couplings(region, head)]
+    if needs_trial(model) and followed(model):
+        found = spared(model, image, found)
     layers = _free(network, found, choice)
     ratings = scores(network, layers, choice, calibration)
     scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]
