@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 USUAL = "okd"  # the recovery of one who names none
-RATE, UNFITTED_RATE = 3e-4, 1e-3  # a network that was fitted has less to learn, and more to lose
 
 _Ratio = Annotated[
     float | None,
@@ -80,7 +79,7 @@ _Rate = Annotated[
         0,
         options.LARGEST_RATE,
         "(]",
-        help=f"Learning rate, above 0. [default: {RATE:g}, or {UNFITTED_RATE:g} where nothing was fitted]",
+        help="Learning rate, above 0. [default: 3e-4; 1e-3 where over 60 % of the channels go or nothing is fitted]",
         group=options.TRAINING,
     ),
 ]
@@ -144,7 +143,7 @@ def prune(
     from cli.blocks import prices_of, say_blocks
     from cli.choosing import look, looks, read_choice, say_cut
     from cli.steps import Cutting, check_targets, cut_in_steps
-    from compress.jobs import Job, Recovery
+    from compress.jobs import Job, Recovery, usual_rate
     from compress.opening import open_pair
     from compress.pruning import NOTHING, in_steps
     from compress.smaller import scored
@@ -169,14 +168,14 @@ def prune(
     found = scored(before, choice, judged_by, prices=prices.deciding)
     ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
     plan = in_steps(found, ratio, steps)
-    rate = lr or (RATE if looked_at.batches else UNFITTED_RATE)
+    say_blocks(found, prices)
+    left = say_cut(before, found, ratio)
+    rate = lr or usual_rate(left.channels_left, fitted=bool(looked_at.batches))
     fits = [
         parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
         for count in _shared(epochs, method, before, len(plan))
     ]
     recoveries = [Recovery(method, parse.replaying(fit, replayed)) for fit in fits] if method else []
-    say_blocks(found, prices)
-    left = say_cut(before, found, ratio)
     stamp = progress.stamp(output)
     cutting = Cutting(before, found, plan, recoveries, judged_by, looked_at)
     networks = cut_in_steps(cutting, images, job)
