@@ -7,7 +7,6 @@ time counts, `I/cpu_ms` (sessions, rounds), milliseconds; where it decides image
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 import zlib
@@ -22,7 +21,6 @@ from benchmarks.document import read
 from benchmarks.measure.latency import Latency
 from benchmarks.raw import Raw, smallest
 from compress.errors import DataError
-from compress.files import write_whole
 
 NS_A_MS = 1e6
 DAMAGED = (ValueError, LookupError, OSError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile)
@@ -33,16 +31,11 @@ def samples_path(document: Path) -> Path:
     return document.with_suffix(".samples.npz")
 
 
-def save_samples(raws: Mapping[int, Raw], path: Path, *, force: bool = False) -> dict[str, Any]:
-    """What a document says of its raw samples, once they are written: file and sha256.
+def pack(raws: Mapping[int, Raw]) -> bytes:
+    """The content of the file of raw samples.
 
     Args:
         raws: By the place of the file.
-        path: Where they go.
-        force: Allow a file that already exists to be replaced.
-
-    Raises:
-        OutputError: The file may not or cannot be written.
     """
     arrays: dict[str, NDArray[Any]] = {}
     for at, one in raws.items():
@@ -51,13 +44,9 @@ def save_samples(raws: Mapping[int, Raw], path: Path, *, force: bool = False) ->
             arrays[f"{at}/cpu_ms"] = one.latency.cpu_ms
         if one.answered is not None:
             arrays[f"{at}/decisions"], arrays["labels"] = map(smallest, one.answered)
-
-    def write(staged: Path) -> None:
-        with staged.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    write_whole(path, write, force=force)
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    return content.getvalue()
 
 
 def beside(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,11 +76,12 @@ def benchmark(
         edgepress benchmark student.onnx --data digits
         edgepress benchmark student.onnx --against teacher.safetensors --data digits -o bench.json
         edgepress benchmark teacher.safetensors dist/ --data fashion-mnist --max-size 28KB --min-speedup 14.89
-        edgepress benchmark weights.pt --arch torchvision:resnet18 --data cifar10
     """
     from benchmarks.bench import Protocol, compare
     from benchmarks.claims import check, lines
+    from benchmarks.document import digest
     from benchmarks.pages import terminal
+    from benchmarks.samples import pack, samples_path
     from cli import parse, say
     from compress.data import DataOptions
     from compress.opening import Named
@@ -104,8 +106,13 @@ def benchmark(
         )
     verdicts = check(found.document, claims)
     found.document["claims"] = [one.to_dict() for one in verdicts]
-    written = _save(found, output, force)
-    say.result(found.document, terminal.render(found.document, say.console()), *lines(verdicts), *written)
+    raw = pack({at: one.raw for at, one in found.measured.items()})
+    if output is not None:
+        found.document["samples"] = {"file": samples_path(output).name, "sha256": sha256(raw).hexdigest()}
+        found.document["digest"] = digest(found.document)
+    say.result(found.document, terminal.render(found.document, say.console()), *lines(verdicts))
+    if output is not None:
+        _save(found, raw, output, force)
     _end(found, verdicts)
 
 
@@ -126,19 +133,20 @@ def _check_targets(output: Path | None, given: list[Named], force: bool) -> None
             check_target(path, force=force, inputs=[Path(one.name) for one in given])
 
 
-def _save(found: Comparison, output: Path | None, force: bool) -> list[str]:
-    """What was written: the raw samples, and then the document, which has their digest."""
-    from benchmarks.document import digest, save
-    from benchmarks.samples import samples_path, save_samples
+def _save(found: Comparison, raw: bytes, output: Path, force: bool) -> None:
+    """Write the raw samples, and then the document, which has their digest."""
+    from benchmarks.document import save
+    from benchmarks.samples import samples_path
+    from cli import say
+    from compress.files import write_whole
 
-    if output is None:
-        return []
-    raw = samples_path(output)
-    raws = {at: one.raw for at, one in found.measured.items()}
-    found.document["samples"] = save_samples(raws, raw, force=force)
-    found.document["digest"] = digest(found.document)
+    def write(staged: Path) -> None:
+        staged.write_bytes(raw)
+
+    path = samples_path(output)
+    write_whole(path, write, force=force)
     save(found.document, output, force=force)
-    return [f"written: {output}, {raw}"]
+    say.line(f"written: {output}, {path}")
 
 
 def _end(found: Comparison, verdicts: list[Verdict]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from benchmarks.document import digest, number, record
 from benchmarks.measure.quality import agreement, quality
 from benchmarks.pages import terminal
 from benchmarks.pages.report import page
-from benchmarks.samples import save_samples
+from benchmarks.samples import pack
 from benchmarks.verify import verify
 from compress.data import Dataset
 from compress.errors import PlanError
@@ -91,14 +92,12 @@ def test_a_benchmark_shows_mean_iou_and_pixel_agreement(folder: Path, data: Data
 
 
 @pytest.mark.usefixtures("known")
-def test_a_page_of_masks_says_what_its_samples_do_not_cover(folder: Path, tmp_path: Path) -> None:
+def test_a_page_of_masks_says_what_its_samples_do_not_cover(folder: Path) -> None:
     files = [str(folder / f"{name}.onnx") for name in ("student", "teacher")]
     found = compare(files, baseline=1, data="boxes", protocol=QUICK)
-    raws = {at: one.raw for at, one in found.measured.items()}
-    kept = save_samples(raws, tmp_path / "bench.samples.npz")
-    document = {**found.document, "samples": kept}
-    document = {**document, "digest": digest(document)}
-    samples = (tmp_path / "bench.samples.npz").read_bytes()
+    samples = pack({at: one.raw for at, one in found.measured.items()})
+    document = {**found.document, "samples": {"file": "b.npz", "sha256": sha256(samples).hexdigest()}}
+    document["digest"] = digest(document)
     text = page.draw(document, samples).decode()
     assert "mean IoU against latency" in text
     assert "Confusion matrix" not in text
