@@ -203,6 +203,7 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
         "name": str(contender.given),
         "sha256": digest,
         "made": contender.made,
+        "lineage": contender.lineage,
         "input": list(contender.image.shape[1:]),
         "classes": contender.classes,
         "task": contender.task.name,

@@ -53,6 +53,12 @@ class Contender:
         """What it was trained for; a file without a card is taken for what the data ask, or for a classifier."""
         return task_of(self.exported, self.data)
 
+    @property
+    def lineage(self) -> list[str]:
+        """The commands that led to it, the first first; none where it does not say."""
+        card = self.exported.card
+        return [str(step["command"]) for step in card.lineage if step.get("command")] if card is not None else []
+
     def open(self, threads: int) -> Artefact:
         """What runs, opened anew: another session of the same file."""
         return format_of(self.exported.path).read(self.exported.path, threads=threads)

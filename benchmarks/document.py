@@ -11,7 +11,8 @@ The document of schema "edgepress-benchmark/4":
     baseline    the place, from 0, of the file that the others are held against; or null for a file alone
     files       in the order in which they were given; each with
         name        its path as it was given
-            sha256      of the file that ran, see exports.Artefact
+        sha256      of the file that ran, see exports.Artefact
+        lineage     the commands that led to it, the first first; empty where it does not say
         made        "as given", or "exported to ONNX for this benchmark" if a checkpoint was given
         input       [channels, height, width]
         classes     number of classes

@@ -40,6 +40,7 @@ FILE_KEYS = {
     "name",
     "sha256",
     "made",
+    "lineage",
     "input",
     "classes",
     "task",

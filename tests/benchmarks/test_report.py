@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """bench.json of a teacher and two files, one of which is damaged; with its samples and report.html."""
     folder = tmp_path_factory.mktemp("report")
     digits = load("digits", DataOptions()).classes
-    student = _checkpoint("cnn-s", digits)
+    student = _checkpoint("cnn-s", digits).with_step({"command": "edgepress train cnn-s --data digits"})
     save(_checkpoint("cnn-a", digits), folder / "teacher.safetensors")
     ship(student, folder / "student.onnx", [noise(student.card)])
     (folder / "broken.onnx").write_bytes(b"not a model")
@@ -66,7 +66,9 @@ def _verified(path: Path, content: bytes) -> Result:
 def test_page_says_what_the_document_says(folder: Path, content: bytes) -> None:
     document, text = json.loads((folder / "bench.json").read_text("utf-8")), content.decode()
     student = document["files"][1]
-    assert text.index('id="claims"') < text.index('id="files"') < text.index('id="figures"') < text.index('id="check"')
+    assert (
+        text.index('id="claims"') < text.index('id="files"') < text.index('id="figures"') < text.index('id="lineage"')
+    )
     claims = text[text.index('id="claims"') : text.index('id="files"')]
     assert (claims.count("met</span>"), claims.count("broken</span>")) == (3, 1)
     assert claims.count("not measured") == 4
@@ -74,6 +76,7 @@ def test_page_says_what_the_document_says(folder: Path, content: bytes) -> None:
     assert f"{lost:,} lost, {won:,} won" in text
     for part in (f"{100 * record(student, 'top1')['value']:.2f}<", student["sha256"], "is not an ONNX model"):  # type: ignore[index]
         assert part in text
+    assert "edgepress train cnn-s" in text[text.index('id="lineage"') :]
     assert text.count("Confusion matrix of ") == text.count("Accuracy by class of ") == 2
     assert text.count('<svg role="img"') == text.count("<desc>") == text.count("<figure>") == 8
     assert text.count("<table") == text.count("<caption>")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 
 from benchmarks.document import record
-from benchmarks.pages.report.markup import Cell, section, signed, table, text
+from benchmarks.pages.report.markup import Cell, facts, section, signed, table, text
 from benchmarks.pages.report.view import Entry, View
 from benchmarks.pages.terminal import amount, milliseconds
 from benchmarks.verdict import interval_text, times
@@ -21,7 +21,15 @@ def draw(view: View) -> str:
     rows = [_row(one) for one in view.entries]
     said = "In brackets 95 % intervals; latency is the geometric mean of the sessions\u2019 medians."
     base = f" Drop and speed are against {text(view.base.name)}." if view.base is not None else ""
-    return section("files", "Files", _glance(view) + table(said + base, heads, rows, kind="sortable"))
+    shown = _glance(view) + table(said + base, heads, rows, kind="sortable") + _verdicts(view)
+    return section("files", "Files", shown)
+
+
+def _verdicts(view: View) -> str:
+    """What may be said of each latency beside the baseline's, in whole sentences."""
+    said = [(one, one.file["verdict"]["words"]) for one in view.measured if one.file["verdict"]]
+    pairs = [(one.name, text(words)) for one, words in said]
+    return f'<h3 class="above">Latency against {text(view.base.name)}</h3>{facts(pairs)}' if pairs and view.base else ""
 
 
 def _glance(view: View) -> str:
@@ -140,7 +148,7 @@ def _speed(one: Entry) -> Cell:
         return NOTHING
     kind = {"faster": "good", "slower": "bad"}.get(verdict["kind"], "open")
     if kind == "open":
-        said, _, more = verdict["words"].partition(": " if verdict["kind"] == "unsure" else "; ")
-        return Cell(f'<span class="open">{text(said)}</span><small class="long">{text(more)}</small>', found["value"])
+        words = {"unsure": "unsure", "same": "no difference detected"}[verdict["kind"]]
+        return Cell(f'<span class="open">{words}</span>', found["value"])
     ends = f"<small>{text(interval_text(found['low'], found['high']))}</small>"
     return Cell(f'<span class="{kind}">{times(found["value"])} {verdict["kind"]}</span>{ends}', found["value"])

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from benchmarks.document import Document
-from benchmarks.pages.report import claims, classes, envelope, evidence, files, flips, latencies, scatter
+from benchmarks.pages.report import claims, classes, envelope, evidence, files, flips, latencies, lineage, scatter
 from benchmarks.pages.report.markup import section, text
 from benchmarks.pages.report.view import Entry, View, view
 from benchmarks.samples import read_samples
@@ -86,6 +86,7 @@ def _main(shown: View) -> str:
             files.draw(shown),
             section("figures", "What it costs, what it knows", f'<div class="grid">{"".join(figures)}</div>\n'),
             _each(shown),
+            lineage.draw(shown),
             evidence.draw(shown),
         ]
     )
