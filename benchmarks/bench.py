@@ -14,6 +14,7 @@ from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, 
 from benchmarks.costs import size
 from benchmarks.derive import derive
 from benchmarks.document import SCHEMA
+from benchmarks.explain import explain
 from benchmarks.measure.latency import Call, Clocks, Latency, measure
 from benchmarks.measure.pairs import Judged, decided, held_against, scores
 from benchmarks.measure.quality import quality
@@ -87,6 +88,7 @@ def compare(
     options: DataOptions = AS_THE_DATA_SAY,
     protocol: Protocol = Protocol(),
     command: str = "",
+    explained: bool = False,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Comparison:
     """Files measured side by side, and each but one held against that one.
@@ -101,6 +103,7 @@ def compare(
         options: How a file that says nothing of it sees its images.
         protocol: How latency is measured.
         command: What was typed.
+        explained: Also profile the .onnx files, see `benchmarks.explain`.
         say: Is told what is being done.
 
     Raises:
@@ -129,6 +132,10 @@ def compare(
         told = [
             _file(measured[at], base) if at in measured else _left_out(one, reasons[at]) for at, one in enumerate(given)
         ]
+        if explained:
+            say("profiling")
+            for at, facts in explain(contenders, where["flags"]).items():
+                told[at]["explained"] = facts
     document = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

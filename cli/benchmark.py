@@ -10,6 +10,7 @@ import typer
 
 from cli import options
 from cli.claims import NO_CLAIM, Claimed, read_claimed
+from cli.explained import explanation
 
 if TYPE_CHECKING:
     from benchmarks.bench import Comparison
@@ -53,6 +54,10 @@ def benchmark(
     threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of the runtime.")] = 1,
     sessions: Annotated[int, options.whole("--sessions", 2, help="How often each file is opened anew.")] = 8,
     rounds: Annotated[int, options.whole("--rounds", 10, help="How often each session has its turn.")] = 30,
+    explain: Annotated[
+        bool,
+        options.switch("--explain", help="Also say where the time of each .onnx file goes, and what to do about it."),
+    ] = False,
     claimed: Claimed = NO_CLAIM,
     plain: options.Plain = options.NO_CARD,
     against_arch: Annotated[
@@ -102,6 +107,7 @@ def benchmark(
             options=asked,
             protocol=protocol,
             command=parse.command_line(),
+            explained=explain,
             say=update,
         )
     verdicts = check(found.document, claims)
@@ -110,7 +116,8 @@ def benchmark(
     if output is not None:
         found.document["samples"] = {"file": samples_path(output).name, "sha256": sha256(raw).hexdigest()}
         found.document["digest"] = digest(found.document)
-    say.result(found.document, terminal.render(found.document, say.console()), *lines(verdicts))
+    drawn = [terminal.render(found.document, say.console()), *explanation(found.document)]
+    say.result(found.document, *drawn, *lines(verdicts))
     if output is not None:
         _save(found, raw, output, force)
     _end(found, verdicts)

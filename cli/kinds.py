@@ -79,6 +79,18 @@ def measure(flag: str, units: Mapping[str, float], example: str, *, help: str, g
     return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
 
 
+def growth(flag: str, *, help: str, group: str) -> Any:
+    """An option that takes by how much something may grow, such as +1%, and gives it as a share."""
+
+    def parse(text: str) -> float:
+        found = re.fullmatch(r"([+-]?\d{1,6}(?:\.\d{1,6})?) ?%", str(text).strip(), re.ASCII)
+        if found is None or float(found[1]) <= -100:
+            raise typer.BadParameter(f"got {str(text)!r:.60}; give a change in percent, such as +1% or 0%")
+        return float(found[1]) / 100
+
+    return typer.Option(flag, metavar="+X%", parser=parse, help=help, rich_help_panel=group)
+
+
 def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
     """An option that takes a number of bytes, such as 500MB or 2GB, and else says what came and what is allowed."""
 

@@ -14,6 +14,7 @@ from cli.demo import demo
 from cli.distill import distill
 from cli.evaluate import evaluate
 from cli.export import export
+from cli.gate import gate
 from cli.inspect import inspect
 from cli.methods import methods
 from cli.networks import networks
@@ -56,7 +57,7 @@ _COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
 _OPENING = (*_COMPUTING, export, verify, benchmark, inspect)
 
-for _command in (*_OPENING, report, networks, methods, data, demo):
+for _command in (*_OPENING, report, gate, networks, methods, data, demo):
     mount(app, _command, computes=_command in _COMPUTING, opens=_command in _OPENING)
 
 

@@ -1,0 +1,147 @@
+"""A benchmark held against an earlier one of the same files: what grew, slowed down or lost more than it may.
+
+A file is known by its name, without its folder. Sizes are counted, so they are met or broken. Time is compared by the
+speed-up over the same baseline file, where both benchmarks have one, or else on the same processor; the two intervals
+are combined as those of independent measurements. What was lost of the score is compared on the same data, with
+Newcombe's interval for the difference of two shares, which does not know that the images are the same and is the wider
+for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import Held, Verdict
+from benchmarks.document import Document, File, baseline, number, record
+
+COUNTED = {"max-size": ("size", "bytes"), "max-params": ("parameters", ""), "max-macs": ("macs", "")}
+NOT_THERE = "is not in the new benchmark"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one quantity of one file.
+
+    Attributes:
+        words: What it was and is.
+        least: By which share it grew at least, or points it lost; None where that cannot be told, as the words say.
+        most: The same at most.
+    """
+
+    words: str
+    least: float | None = None
+    most: float | None = None
+
+
+def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Verdict]:
+    """Every limit held against every file of the earlier benchmark.
+
+    Args:
+        new: A benchmark.
+        old: The one it must not fall behind.
+        limits: "max-size", "max-params", "max-macs" and "max-latency" to the share by which it may grow, 0.01 for 1 %;
+            "max-drop" to the points of the score that may be lost.
+    """
+    found = {_name(file): file for file in _measured(new)}
+    verdicts = []
+    for file in _measured(old):
+        for limit, bound in limits.items():
+            now = found.get(_name(file))
+            change = Change(NOT_THERE) if now is None else _change(limit, (new, now), (old, file))
+            said = f"{_name(file)}: {change.words}, allowed: {bound_text(limit, bound)}"
+            verdicts.append(Verdict(_name(file), limit, bound, _held(change, bound), said))
+    return verdicts
+
+
+def bound_text(limit: str, bound: float) -> str:
+    """A limit as it was typed: "+1 %", "0.3 points"."""
+    return f"{bound:g} points" if limit == "max-drop" else f"{100 * bound:+.4g} %"
+
+
+def markdown(verdicts: Sequence[Verdict], new: Document) -> str:
+    """A table of verdicts for a pull request.
+
+    Args:
+        verdicts: See `check`.
+        new: The benchmark that they are about.
+    """
+    marks: Mapping[Held, str] = {"met": "✅ met", "broken": "❌ broken", "not shown": "❔ not shown"}
+    rows = [f"| {marks[one.held]} | {one.sentence.replace('|', chr(92) + '|')} |" for one in verdicts]
+    machine = new["machine"]
+    about = f"Measured {new['created']} on {machine['cpu']}, edgepress {machine['edgepress']}."
+    return "\n".join(["| | |", "| --- | --- |", *rows, "", about, ""])
+
+
+def _measured(document: Document) -> Iterator[File]:
+    base = baseline(document)
+    return (file for file in document["files"] if file is not base and not file["reason"])
+
+
+def _name(file: File) -> str:
+    return Path(file["name"]).name
+
+
+def _held(change: Change, bound: float) -> Held:
+    if change.least is None or change.most is None:
+        return "not shown"
+    return "met" if change.most <= bound else "broken" if change.least > bound else "not shown"
+
+
+def _change(limit: str, new: tuple[Document, File], old: tuple[Document, File]) -> Change:
+    if limit == "max-latency":
+        return _of_time(new, old)
+    if limit == "max-drop":
+        return _of_score(new, old)
+    quantity, unit = COUNTED[limit]
+    was, now = number(old[1], quantity), number(new[1], quantity)
+    if not was or now is None:
+        return Change(f"{quantity} is not known")
+    grew = (now - was) / was
+    return Change(f"{quantity} {was:,.0f} -> {now:,.0f} {unit}".rstrip() + f" ({100 * grew:+.2f} %)", grew, grew)
+
+
+def _of_time(new: tuple[Document, File], old: tuple[Document, File]) -> Change:
+    bases = [baseline(document) for document, _ in (new, old)]
+    if all(bases) and bases[0]["sha256"] == bases[1]["sha256"]:  # type: ignore[index]
+        was, now = (record(file, "speedup") for _, file in (old, new))
+        if was is not None and now is not None:
+            return _of_ratio(was, now, "speed-up", "x")
+    if new[0]["machine"]["cpu"] != old[0]["machine"]["cpu"]:
+        return Change("latency was measured on another processor, without the same baseline")
+    was, now = (record(file, "latency") for _, file in (old, new))
+    if was is None or now is None:
+        return Change("latency is not known")
+    return _of_ratio(now, was, "latency", "ms", turned=True)
+
+
+def _of_ratio(
+    top: Mapping[str, Any], bottom: Mapping[str, Any], words: str, unit: str, *, turned: bool = False
+) -> Change:
+    """How many times as long it takes, less 1: `top` over `bottom`."""
+    middle = math.log(top["value"] / bottom["value"])
+    half = math.hypot(*(math.log(one["high"] / one["low"]) / 2 for one in (top, bottom)))
+    grew, least, most = (math.expm1(at) for at in (middle, middle - half, middle + half))
+    was, now = (bottom, top) if turned else (top, bottom)
+    told = f"{words} {was['value']:.4g} -> {now['value']:.4g} {unit}, takes {100 * grew:+.1f} %"
+    return Change(f"{told} [{100 * least:+.1f}, {100 * most:+.1f}]", least, most)
+
+
+def _of_score(new: tuple[Document, File], old: tuple[Document, File]) -> Change:
+    datas = [document["data"] for document, _ in (new, old)]
+    if None in datas or datas[0]["fingerprint"] != datas[1]["fingerprint"]:
+        return Change("the score was not measured on the same data")
+    metric = old[1]["metric"]
+    was, now = (record(file, metric or "") for _, file in (old, new))
+    if was is None or now is None or new[1]["metric"] != metric:
+        return Change("the score is not known")
+    lost = was["value"] - now["value"]
+    least = lost - math.hypot(was["value"] - was["low"], now["high"] - now["value"])
+    most = lost + math.hypot(was["high"] - was["value"], now["value"] - now["low"])
+    if old[1]["sha256"] == new[1]["sha256"]:
+        least = most = lost
+    told = f"{metric} {100 * was['value']:.2f} -> {100 * now['value']:.2f} %, lost {100 * lost:+.2f} points"
+    return Change(f"{told} [{100 * least:+.2f}, {100 * most:+.2f}]", 100 * least, 100 * most)

@@ -1,0 +1,110 @@
+"""A benchmark held against an earlier one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.document import SCHEMA
+from benchmarks.gate import check, markdown
+from cli.main import app
+from compress.evidence import Record
+
+TEACHER = {"name": "teacher.onnx", "sha256": "t", "metric": "top1", "records": [], "reason": ""}
+
+
+def _document(*records: Record, cpu: str = "one", teacher: str = "t", data: str = "d", digest: str = "s") -> Any:
+    file = {"name": "dist/a.onnx", "sha256": digest, "metric": "top1", "reason": "", "verdict": None}
+    return {
+        "schema": SCHEMA,
+        "created": "2026-01-01T00:00:00+00:00",
+        "machine": {"cpu": cpu, "edgepress": "0.1.0"},
+        "data": {"fingerprint": data},
+        "baseline": 1,
+        "files": [{**file, "records": [one.to_dict() for one in records]}, {**TEACHER, "sha256": teacher}],
+    }
+
+
+def _top1(value: float, half: float) -> Record:
+    return Record("top1", value, value - half, value + half, n=450, unit="share")
+
+
+@pytest.mark.parametrize(
+    ("limit", "bound", "old", "new", "held"),
+    [
+        ("max-size", 0.01, Record("size", 1000), Record("size", 1010), "met"),
+        ("max-size", 0.01, Record("size", 1000), Record("size", 1011), "broken"),
+        ("max-params", 0.0, Record("parameters", 1000), Record("parameters", 900), "met"),
+        ("max-macs", 0.0, Record("size", 1000), Record("size", 900), "not shown"),
+        ("max-drop", 0.3, _top1(0.91, 0.001), _top1(0.91, 0.001), "met"),
+        ("max-drop", 0.3, _top1(0.91, 0.001), _top1(0.90, 0.001), "broken"),
+        ("max-drop", 0.3, _top1(0.91, 0.01), _top1(0.91, 0.01), "not shown"),
+        ("max-latency", 0.05, Record("speedup", 10.0, 9.9, 10.1), Record("speedup", 10.0, 9.9, 10.1), "met"),
+        ("max-latency", 0.05, Record("speedup", 10.0, 9.9, 10.1), Record("speedup", 8.0, 7.9, 8.1), "broken"),
+        ("max-latency", 0.05, Record("speedup", 10.0, 9.0, 11.0), Record("speedup", 10.0, 9.0, 11.0), "not shown"),
+    ],
+)
+def test_a_limit_is_met_only_by_the_whole_interval(
+    limit: str, bound: float, old: Record, new: Record, held: str
+) -> None:
+    (verdict,) = check(_document(new, digest="n"), _document(old), {limit: bound})
+    assert (verdict.file, verdict.held) == ("a.onnx", held)
+
+
+def test_the_same_file_has_lost_nothing() -> None:
+    (verdict,) = check(_document(_top1(0.91, 0.01)), _document(_top1(0.91, 0.01)), {"max-drop": 0.0})
+    assert verdict.held == "met"
+
+
+def test_time_is_compared_over_one_baseline_or_on_one_processor() -> None:
+    old, new = Record("latency", 1.0, 0.99, 1.01, unit="ms"), Record("latency", 0.9, 0.89, 0.91, unit="ms")
+    here = check(_document(new, teacher="other"), _document(old), {"max-latency": 0.0})
+    assert [one.held for one in here] == ["met"]
+    assert "latency 1 -> 0.9 ms, takes -10.0 %" in here[0].sentence
+    (there,) = check(_document(new, teacher="other", cpu="two"), _document(old), {"max-latency": 0.0})
+    assert (there.held, "another processor" in there.sentence) == ("not shown", True)
+
+
+def test_what_cannot_be_compared_is_not_shown() -> None:
+    (other,) = check(_document(_top1(0.9, 0.01), data="e"), _document(_top1(0.9, 0.01)), {"max-drop": 1.0})
+    assert (other.held, "not measured on the same data" in other.sentence) == ("not shown", True)
+    empty = _document()
+    empty["files"] = empty["files"][1:]
+    (gone,) = check({**empty, "baseline": 0}, _document(), {"max-size": 0.0})
+    assert (gone.held, "is not in the new benchmark" in gone.sentence) == ("not shown", True)
+
+
+def test_a_table_for_a_pull_request() -> None:
+    new = _document(Record("size", 900))
+    text = markdown(check(new, _document(Record("size", 1000)), {"max-size": 0.0}), new)
+    assert "| ✅ met | a.onnx: size 1,000 -> 900 bytes (-10.00 %), allowed: +0 % |" in text
+    assert "edgepress 0.1.0" in text
+
+
+def _gate(*words: object) -> Any:
+    return CliRunner().invoke(app, ["gate", *map(str, words)])
+
+
+def test_the_command(tmp_path: Path) -> None:
+    new, old, summary = tmp_path / "new.json", tmp_path / "main.json", tmp_path / "summary.md"
+    new.write_text(json.dumps(_document(Record("size", 1011))), encoding="utf-8")
+    old.write_text(json.dumps(_document(Record("size", 1000))), encoding="utf-8")
+    done = _gate(new, "--baseline", old, "--max-size", "+1%", "--markdown", summary)
+    assert done.exit_code == 3
+    assert done.stdout.startswith("broken     a.onnx: size 1,000 -> 1,011 bytes (+1.10 %), allowed: +1 %\n")
+    assert "1 of 1 limits are not met" in done.stderr
+    assert "❌ broken" in summary.read_text("utf-8")
+    assert _gate(new, "--baseline", old, "--max-size", "+2%").exit_code == 0
+    refused = {
+        (new, "--baseline", old): "give at least one of --max-size",
+        (new, "--baseline", old, "--max-size", "1"): "give a change in percent, such as +1% or 0%",
+        (new, "--baseline", tmp_path / "none.json", "--max-size", "1%"): "is not a file",
+        (new, "--baseline", old, "--max-size", "1%", "--markdown", summary): "--force",
+    }
+    for words, mentions in refused.items():
+        done = _gate(*words)
+        assert (done.exit_code, mentions in done.output) == (2, True), done.output
