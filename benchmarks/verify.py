@@ -150,6 +150,8 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
         yield Finding("re-derived", f"{name}: verdict: {words['words']}")
     if strays := [one["quantity"] for one in file["records"] if one["sha256"] != file["sha256"]]:
         yield Finding("FAILED", f"{name}: {', '.join(strays)} are about another file than it is, by their sha256")
+    if file.get("explained"):
+        yield Finding("not covered", f"{name}: where its time goes: needs a profile of the file")
     if rest := [quantity for quantity in told if quantity not in _names(derived)]:
         yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...")
 

@@ -277,6 +277,27 @@ def test_a_page_without_an_end_of_its_blocks_is_refused(content: bytes) -> None:
         envelope.opened(envelope.sealed(without), "page")
 
 
+def test_a_page_says_where_the_time_goes_and_that_it_is_not_covered(folder: Path) -> None:
+    document, samples = beside(folder / "bench.json")
+    records = [{"quantity": "layer_ms first", "value": 0.03}, {"quantity": "operator_ms Softmax", "value": 0.01}]
+    told = {"records": records, "advice": ["odd widths <all over>"], "reason": ""}
+    document["files"][1]["explained"] = told
+    document["files"][0]["explained"] = {"records": [], "advice": [], "reason": "its runtime gives no profile"}
+    document["digest"] = digest(document)
+    text = page.draw(document, samples).decode()
+    part = text[text.index('id="explained"') : text.index('id="each"')]
+    for said in (
+        "first",
+        "0.0300<small>75 %",
+        "Softmax",
+        "odd widths &lt;all over&gt;",
+        "its runtime gives no profile",
+    ):
+        assert said in part
+    found = {one.found for one in verify(document, samples) if "where its time goes" in one.sentence}
+    assert found == {"not covered"}
+
+
 def test_a_file_alone_without_data_has_a_page(folder: Path, tmp_path: Path) -> None:
     bench = tmp_path / "alone.json"
     assert _run("benchmark", folder / "student.onnx", "--rounds", 10, "--sessions", 2, "-o", bench).exit_code == 0

@@ -6,7 +6,18 @@ import hashlib
 from pathlib import Path
 
 from benchmarks.document import Document
-from benchmarks.pages.report import claims, classes, envelope, evidence, files, flips, latencies, lineage, scatter
+from benchmarks.pages.report import (
+    claims,
+    classes,
+    envelope,
+    evidence,
+    explained,
+    files,
+    flips,
+    latencies,
+    lineage,
+    scatter,
+)
 from benchmarks.pages.report.markup import section, text
 from benchmarks.pages.report.view import Entry, View, view
 from benchmarks.samples import read_samples
@@ -85,6 +96,7 @@ def _main(shown: View) -> str:
             evidence.warnings(shown),
             files.draw(shown),
             section("figures", "What it costs, what it knows", f'<div class="grid">{"".join(figures)}</div>\n'),
+            explained.draw(shown),
             _each(shown),
             lineage.draw(shown),
             evidence.draw(shown),
