@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.benchmark import benchmark
+from cli.bundle import bundle
 from cli.command import Group, mount
 from cli.compare import compare
 from cli.data import data
@@ -55,7 +56,7 @@ _COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
 _OPENING = (*_COMPUTING, export, verify, benchmark, inspect)
 
-for _command in (*_OPENING, networks, methods, data, demo):
+for _command in (*_OPENING, bundle, networks, methods, data, demo):
     mount(app, _command, computes=_command in _COMPUTING, opens=_command in _OPENING)
 
 
