@@ -153,7 +153,7 @@ def _rule(artefact: Artefact, card: Card) -> dict[str, Any]:
             "crop": see.crop,
             "border": see.border,
             "filter": "bilinear, antialiased: Pillow's BILINEAR, whose triangle widens as the image is made smaller; "
-            "along the width, rounded to 8 bits, then along the height; OpenCV's INTER_LINEAR and INTER_AREA are others",
+            "along the width, rounded to 8 bits, then along the height; OpenCV's INTER_LINEAR and INTER_AREA differ",
         },
         **scaled,
         "scale": "none: the pixels go in as they are" if not scaled else "(pixel / 255 - mean) / std, by channel",
