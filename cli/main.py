@@ -13,6 +13,7 @@ from cli.compare import compare
 from cli.data import data
 from cli.demo import demo
 from cli.distill import distill
+from cli.doctor import doctor
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.inspect import inspect
@@ -56,7 +57,7 @@ _COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
 _OPENING = (*_COMPUTING, export, verify, benchmark, inspect)
 
-for _command in (*_OPENING, bundle, networks, methods, data, demo):
+for _command in (*_OPENING, bundle, networks, methods, data, doctor, demo):
     mount(app, _command, computes=_command in _COMPUTING, opens=_command in _OPENING)
 
 
