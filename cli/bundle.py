@@ -68,7 +68,7 @@ def _say(made: Bundle) -> None:
         asdict(made),
         *lines,
         f"{sum(golden):>10,}  golden/: {made.origin}, the pixels seen of them, and the outputs",
-        f"another machine may differ in {made.tolerance}",
+        f"allowed on another machine: {made.tolerance}",
         f"manifest sha256 {made.manifest_sha256}",
         f"written: {made.path}, {made.size_bytes:,} bytes; unpack it anywhere and run selftest.py",
     )

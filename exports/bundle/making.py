@@ -75,6 +75,8 @@ def open_bundled(path: Path) -> tuple[Artefact, Card]:
         DataError: It does not say how it sees an image, or sees none that a picture could be.
     """
     check_bundled(path)
+    if printable(path.name) != path.name:
+        raise ExportError(f"{path}: its name holds characters that cannot be printed; rename it")
     artefact = format_of(path).read(path)
     if artefact.card is None:
         raise DataError(f"{path}: does not say how it sees an image; give a file that `edgepress export` wrote")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from compress.data import DATASETS
 from compress.data.raw import raw_test_images
 from compress.preprocessing import Preprocessing
 
@@ -34,8 +36,9 @@ def pictures_of(data: str, count: int) -> Pictures:
     Raises:
         DataError: There is no such data set, or an image cannot be read.
     """
-    images = tuple(raw_test_images(data, count))
-    return Pictures(images, f"{len(images)} test images of {data}")
+    images, known = tuple(raw_test_images(data, count)), DATASETS.get(data.partition(":")[0])
+    terms = f" (licence: {known.licence})" if known else ""
+    return Pictures(images, f"{len(images)} test images of {data if known else Path(data).name}{terms}")
 
 
 def noise_pictures(see: Preprocessing, count: int) -> Pictures:

@@ -30,7 +30,7 @@ from compress.preprocessing import Preprocessing
 from compress.quantization import SCHEMES
 from compress.smaller import quantized_by
 from exports import Settings, noise, ship
-from exports.artefact import INPUTS, Input
+from exports.artefact import Input
 from exports.bundle import make_bundle, noise_pictures, pictures_of
 from exports.bundle import run as bundled
 
@@ -200,7 +200,7 @@ def test_a_small_difference_is_within_the_limits_and_a_larger_one_is_not(bundle:
         assert done.returncode == code, done.stdout
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [pytest.param(".onnx", marks=pytest.mark.slow), ".tflite"])
 def test_grids_on_activations_are_held_to_their_root_mean_square(tmp_path: Path, suffix: str) -> None:
     checkpoint = made(GREY)
     small = quantized_by(checkpoint, SCHEMES["static"], "q", rounding="nearest", images=[noise(checkpoint.card)])
@@ -212,7 +212,7 @@ def test_grids_on_activations_are_held_to_their_root_mean_square(tmp_path: Path,
     assert done.stdout.count(": rms difference 0 ") == 2
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".tflite", marks=pytest.mark.slow)])
 def test_a_network_for_masks_keeps_the_axes_of_its_file(tmp_path: Path, suffix: str) -> None:
     checkpoint = boxes_checkpoint(4)
     card = checkpoint.card
@@ -243,10 +243,9 @@ def test_raw_images_of_a_data_set_give_what_its_test_split_gives(tmp_path: Path)
                     picture.save(target.with_suffix(".jpg"), exif=exif)
                 else:
                     picture.convert(mode).save(target.with_suffix(".png"))
-    path = exported(made(), tmp_path / "student.onnx")
-    folder = unpacked(
-        make_bundle(path, tmp_path / "drone.zip", pictures_of(str(tmp_path / "photos"), 12)).path, tmp_path / "there"
-    )
+    path, pictures = exported(made(), tmp_path / "student.onnx"), pictures_of(str(tmp_path / "photos"), 12)
+    assert pictures.origin == "12 test images of photos"
+    folder = unpacked(make_bundle(path, tmp_path / "drone.zip", pictures).path, tmp_path / "there")
     test = load(str(tmp_path / "photos"), DataOptions(augment=()), see=SEE).test
     (batch,) = test.batches(12)
     for number, expected in enumerate(batch.image):
@@ -257,7 +256,7 @@ def test_raw_images_of_a_data_set_give_what_its_test_split_gives(tmp_path: Path)
 
 def test_pictures_are_spread_over_the_test_split() -> None:
     pictures = pictures_of("digits", 3)
-    assert pictures.origin == "3 test images of digits"
+    assert pictures.origin == "3 test images of digits (licence: CC BY 4.0 (E. Alpaydin, C. Kaynak, UCI))"
     assert [(one.mode, one.size) for one in pictures.images] == [("L", (8, 8))] * 3
     see = Preprocessing((8, 8), 1, (0.0,), (1.0,))
     test = next(load("digits", DataOptions(augment=()), see=see).test.batches(1000)).image
@@ -265,8 +264,7 @@ def test_pictures_are_spread_over_the_test_split() -> None:
         assert np.array_equal(np.asarray(image), test[position, 0].numpy())
 
 
-@pytest.mark.parametrize("takes", INPUTS)
-@pytest.mark.parametrize("see", [SEE, GREY], ids=["colour", "grey"])
+@pytest.mark.parametrize(("see", "takes"), [(SEE, "float32"), (GREY, "uint8")], ids=["colour", "grey pixels"])
 def test_photos_of_any_mode_are_seen_and_scaled_bit_by_bit(tmp_path: Path, see: Preprocessing, takes: Input) -> None:
     checkpoint = made(see)
     path = make_bundle(
@@ -344,6 +342,7 @@ def foreign(path: Path) -> Path:
         ("student.openvino", "drone.zip", ExportError, "takes .onnx or .tflite"),
         ("foreign.onnx", "drone.zip", DataError, "`edgepress export` wrote"),
         ("missing.onnx", "drone.zip", ExportError, "missing.onnx"),
+        ("two\nlines.onnx", "drone.zip", ExportError, "rename it"),
         ("student.onnx", "drone.tar", ExportError, "ends in .zip"),
         ("student.onnx", "none/drone.zip", OutputError, "does not exist"),
     ],
