@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def open_model(rule: Rule) -> Model:
 
 
 def _in_onnxruntime(path: Path) -> Model:
-    import onnxruntime
+    onnxruntime: Any = _imported("onnxruntime", "onnxruntime")
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -95,9 +96,8 @@ def _in_onnxruntime(path: Path) -> Model:
 
 
 def _in_litert(path: Path) -> Model:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
+    litert: Any = _imported("ai_edge_litert.interpreter", "ai-edge-litert")
+    interpreter = litert.Interpreter(model_content=path.read_bytes(), num_threads=1)
     taken, given = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def answer(image: Any) -> Any:
@@ -108,6 +108,13 @@ def _in_litert(path: Path) -> Model:
         return interpreter.get_tensor(given)
 
     return answer
+
+
+def _imported(module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}: pip install {package}") from error
 
 
 def told(output: Any, rule: Rule, labels: list[str]) -> list[str]:
@@ -124,17 +131,17 @@ def told(output: Any, rule: Rule, labels: list[str]) -> list[str]:
 
 
 def main(words: list[str]) -> int:
-    """0 once the image is answered; 2 where no image was given, or it cannot be read."""
+    """0 once the image is answered; 2 where no image was given, it cannot be read, or the runtime is not installed."""
     if len(words) != 1:
         sys.stderr.write("usage: python run.py IMAGE\n")
         return 2
     rule = read_rule()
     try:
-        pixels = see(Path(words[0]), rule)
-    except (OSError, ValueError) as error:
+        pixels, model = see(Path(words[0]), rule), open_model(rule)
+    except (OSError, ValueError, ModuleNotFoundError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    for line in told(open_model(rule)(feed(pixels, rule)), rule, read_labels()):
+    for line in told(model(feed(pixels, rule)), rule, read_labels()):
         sys.stdout.write(f"{line}\n")
     return 0
 

@@ -80,7 +80,11 @@ def main() -> int:
         sys.stdout.write("unpack the bundle again; nothing was run\n")
         return 1
     sys.stdout.write(f"ok      every file is as {MANIFEST} says\n")
-    results = compared(load_run())
+    try:
+        results = compared(load_run())
+    except ModuleNotFoundError as error:
+        sys.stdout.write(f"FAILED  nothing was run: {error}\n")
+        return 1
     for fine, sentence in results:
         sys.stdout.write(f"{'ok    ' if fine else 'FAILED'}  {sentence}\n")
     failed = sum(not fine for fine, _ in results)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,14 +39,15 @@ CLASSES = ("a", "b", "c é")
 SEE = Preprocessing((24, 40), 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=0.9, border=1)
 GREY = Preprocessing((24, 24), 1, (0.3,), (0.4,), resize="stretch")
 KEPT_OUT = ("torch", "torchvision", "compress", "exports", "cli", "benchmarks", "onnx")
-ALONE = f"""
+ALONE = """
 import runpy, sys
+kept_out = sys.argv[1].split(",")
 class KeptOut:
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in {KEPT_OUT}:
-            raise ImportError(name + " is kept out")
+        if name.partition(".")[0] in kept_out:
+            raise ModuleNotFoundError(name + " is kept out")
 sys.meta_path.insert(0, KeptOut)
-sys.argv = sys.argv[1:]
+sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 PACKAGES = {
@@ -54,8 +55,6 @@ PACKAGES = {
     ".tflite": ("numpy", "numpy.libs", "PIL", "pillow.libs", "ai_edge_litert", "flatbuffers", "google", "ml_dtypes"),
 }
 OF_LITERT = ("backports", "tqdm", "typing_extensions.py")
-
-Bundled = Callable[..., Path]
 
 
 def made(see: Preprocessing = SEE) -> Checkpoint:
@@ -76,9 +75,11 @@ def unpacked(path: Path, folder: Path) -> Path:
     return inner
 
 
-def alone(script: Path, *words: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A script in a Python that finds neither torch nor edgepress."""
-    command = [sys.executable, "-I", "-c", ALONE, str(script), *map(str, words)]
+def alone(
+    script: Path, *words: str | Path, folder: Path, without: Sequence[str] = KEPT_OUT
+) -> subprocess.CompletedProcess[str]:
+    """A script in a Python that finds neither torch nor edgepress, or none of other packages."""
+    command = [sys.executable, "-I", "-c", ALONE, ",".join(without), str(script), *map(str, words)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -305,6 +306,14 @@ def test_run_names_the_class_that_the_checkpoint_names(bundle: Path, tmp_path: P
         refused = alone(bundle / "run.py", *words, folder=tmp_path)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "Traceback" not in refused.stderr
+
+
+def test_a_runtime_that_is_missing_is_named_with_what_to_install(bundle: Path, tmp_path: Path) -> None:
+    for script, words, code in (("run.py", (bundle / "golden/00.png",), 2), ("selftest.py", (), 1)):
+        done = alone(bundle / script, *words, folder=tmp_path, without=["onnxruntime"])
+        assert done.returncode == code
+        assert "onnxruntime is kept out: pip install onnxruntime" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_same_bytes_each_time_whole_and_never_over_a_file(files: dict[str, Path], tmp_path: Path) -> None:
