@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
 from benchmarks.costs import size
 from benchmarks.document import SCHEMA
+from benchmarks.explain import explain
 from benchmarks.measure.latency import Call, Clocks, Latency, measure
 from benchmarks.measure.pairs import Judged, decided, held_against
 from benchmarks.measure.quality import quality
@@ -86,6 +87,7 @@ def compare(
     options: DataOptions = AS_THE_DATA_SAY,
     protocol: Protocol = Protocol(),
     command: str = "",
+    explained: bool = False,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Comparison:
     """Files measured side by side, and each but one held against that one.
@@ -100,6 +102,7 @@ def compare(
         options: How a file that says nothing of it sees its images.
         protocol: How latency is measured.
         command: What was typed.
+        explained: Also profile the .onnx files, see `benchmarks.explain`.
         say: Is told what is being done.
 
     Raises:
@@ -128,6 +131,10 @@ def compare(
             _file(measured[at], base, cpu=_cpu_time_counts(protocol)) if at in measured else _left_out(one, reasons[at])
             for at, one in enumerate(given)
         ]
+        if explained:
+            say("profiling")
+            for at, facts in explain(contenders, where["flags"]).items():
+                told[at]["explained"] = facts
     document = {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -33,6 +33,7 @@ The document of schema "edgepress-benchmark/4":
             images_lost, images_won, mcnemar_p   those that only the baseline, only this file gets right, and how likely
                         so uneven a division is if the two are equally good
         verdict     kind (faster, slower, same, unsure) and words, see benchmarks.verdict; or null
+        explained   see benchmarks.explain; only where that was asked for
         reason      why it was not measured; "" if it was, and then all of the above is there
     claims      see benchmarks.claims
     samples     file and sha256 of the raw samples beside it, see benchmarks.samples; or null

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.blame import Blamed, blame
+from benchmarks.measure.operators import spent, subject_of
 from benchmarks.measure.shipped import file_of, latencies
 from benchmarks.verdict import Ratio, Verdict, judge, ratio
 from compress.checkpoint import Checkpoint
@@ -24,12 +27,14 @@ class Proof:
         latency_ms: Median before and after; the files took turns.
         ratio: How many times as long the file before takes, by wall time.
         verdict: What may be said of that.
+        blamed: Where it is not faster: the layers that take more than their share, see `benchmarks.blame`.
     """
 
     size_bytes: tuple[int, int]
     latency_ms: tuple[float, float]
     ratio: Ratio
     verdict: Verdict
+    blamed: tuple[Blamed, ...] = ()
 
     def records(self) -> list[Record]:
         """Bytes and milliseconds of the file after, and how many times as fast it is, with the 95 % interval."""
@@ -42,7 +47,7 @@ class Proof:
 
 
 def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
-    """Both networks as .onnx files, weighed and timed in turn.
+    """Both networks as .onnx files, weighed and timed in turn; where the small one is not faster, profiled as well.
 
     Args:
         small: What was made of it.
@@ -56,7 +61,15 @@ def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
         files = {name: file_of(one, Path(folder), name) for name, one in networks.items()}
         sizes = tuple(path.stat().st_size for path in files.values())
         taken = latencies(files, sessions=SESSIONS, rounds=ROUNDS)
-    before, after = taken["before"], taken["after"]
-    pairs = ((before.wall_medians_ms, after.wall_medians_ms), (before.cpu_medians_ms, after.cpu_medians_ms))
-    ratios = {clock: ratio(*pair) for clock, pair in zip(CLOCKS, pairs, strict=True)}
-    return Proof((sizes[0], sizes[1]), (before.median_ms, after.median_ms), ratios[CLOCKS[0]], judge(ratios))
+        before, after = taken["before"], taken["after"]
+        pairs = ((before.wall_medians_ms, after.wall_medians_ms), (before.cpu_medians_ms, after.cpu_medians_ms))
+        ratios = {clock: ratio(*pair) for clock, pair in zip(CLOCKS, pairs, strict=True)}
+        verdict = judge(ratios)
+        blamed = [] if verdict.kind == "faster" else _blamed(files, networks)
+    took = (before.median_ms, after.median_ms)
+    return Proof((sizes[0], sizes[1]), took, ratios[CLOCKS[0]], verdict, tuple(blamed))
+
+
+def _blamed(files: Mapping[str, Path], networks: Mapping[str, Checkpoint]) -> list[Blamed]:
+    taken = spent({name: subject_of(path, networks[name]) for name, path in files.items()})
+    return blame(taken["before"], taken["after"])

@@ -6,7 +6,7 @@ milliseconds; where it decides images, also `I/decisions` (N,) and, once, `label
 
 from __future__ import annotations
 
-import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bench import Measured
-from compress.files import write_whole
 
 
 def samples_path(document: Path) -> Path:
@@ -23,26 +22,17 @@ def samples_path(document: Path) -> Path:
     return document.with_suffix(".samples.npz")
 
 
-def save_samples(measured: Mapping[int, Measured], path: Path, *, force: bool = False) -> dict[str, Any]:
-    """What a document says of its raw samples, once they are written: file and sha256.
+def pack(measured: Mapping[int, Measured]) -> bytes:
+    """The content of the file of raw samples.
 
     Args:
         measured: By the place of the file.
-        path: Where they go.
-        force: Allow a file that already exists to be replaced.
-
-    Raises:
-        OutputError: The file may not or cannot be written.
     """
     arrays: dict[str, NDArray[Any]] = {}
     for at, one in measured.items():
         arrays[f"{at}/wall_ms"], arrays[f"{at}/cpu_ms"] = one.latency.wall_ms, one.latency.cpu_ms
         if one.judged is not None and one.judged.decisions is not None and one.judged.labels is not None:
             arrays[f"{at}/decisions"], arrays["labels"] = one.judged.decisions, one.judged.labels
-
-    def write(staged: Path) -> None:
-        with staged.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    write_whole(path, write, force=force)
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    return content.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from cli import options
 from cli.claims import NO_CLAIM, Claimed, read_claimed
+from cli.explained import explanation
 
 if TYPE_CHECKING:
     from benchmarks.bench import Comparison
@@ -52,6 +54,10 @@ def benchmark(
     threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of the runtime.")] = 1,
     sessions: Annotated[int, options.whole("--sessions", 2, help="How often each file is opened anew.")] = 8,
     rounds: Annotated[int, options.whole("--rounds", 10, help="How often each session has its turn.")] = 30,
+    explain: Annotated[
+        bool,
+        options.switch("--explain", help="Also say where the time of each .onnx file goes, and what to do about it."),
+    ] = False,
     claimed: Claimed = NO_CLAIM,
     plain: options.Plain = options.NO_CARD,
     against_arch: Annotated[
@@ -75,11 +81,11 @@ def benchmark(
         edgepress benchmark student.onnx --data digits
         edgepress benchmark student.onnx --against teacher.safetensors --data digits -o bench.json
         edgepress benchmark teacher.safetensors dist/ --data fashion-mnist --max-size 28KB --min-speedup 14.89
-        edgepress benchmark weights.pt --arch torchvision:resnet18 --data cifar10
     """
     from benchmarks.bench import Protocol, compare
     from benchmarks.claims import check, lines
     from benchmarks.pages import terminal
+    from benchmarks.samples import pack, samples_path
     from cli import parse, say
     from compress.data import DataOptions
     from compress.opening import Named
@@ -100,12 +106,18 @@ def benchmark(
             options=asked,
             protocol=protocol,
             command=parse.command_line(),
+            explained=explain,
             say=update,
         )
     verdicts = check(found.document, claims)
     found.document["claims"] = [one.to_dict() for one in verdicts]
-    written = _save(found, output, force)
-    say.result(found.document, terminal.render(found.document, say.console()), *lines(verdicts), *written)
+    raw = pack(found.measured)
+    if output is not None:
+        found.document["samples"] = {"file": samples_path(output).name, "sha256": sha256(raw).hexdigest()}
+    drawn = [terminal.render(found.document, say.console()), *explanation(found.document)]
+    say.result(found.document, *drawn, *lines(verdicts))
+    if output is not None:
+        _save(found, raw, output, force)
     _end(found, verdicts)
 
 
@@ -126,17 +138,20 @@ def _check_targets(output: Path | None, given: list[Named], force: bool) -> None
             check_target(path, force=force, inputs=[Path(one.name) for one in given])
 
 
-def _save(found: Comparison, output: Path | None, force: bool) -> list[str]:
-    """What was written: the raw samples, and then the document, which has their digest."""
+def _save(found: Comparison, raw: bytes, output: Path, force: bool) -> None:
+    """Write the raw samples, and then the document, which has their digest."""
     from benchmarks.document import save
-    from benchmarks.samples import samples_path, save_samples
+    from benchmarks.samples import samples_path
+    from cli import say
+    from compress.files import write_whole
 
-    if output is None:
-        return []
-    raw = samples_path(output)
-    found.document["samples"] = save_samples(found.measured, raw, force=force)
+    def write(staged: Path) -> None:
+        staged.write_bytes(raw)
+
+    path = samples_path(output)
+    write_whole(path, write, force=force)
     save(found.document, output, force=force)
-    return [f"written: {output}, {raw}"]
+    say.line(f"written: {output}, {path}")
 
 
 def _end(found: Comparison, verdicts: list[Verdict]) -> None:

@@ -71,7 +71,8 @@ _Blocks = Annotated[
     options.whole(
         "--blocks",
         0,
-        help="Residual blocks to remove first: those whose removal costs the least loss for the MACs it saves.",
+        help="Residual blocks to remove first: those whose removal costs the least loss for the time it saves, by ONNX "
+        "Runtime's profile; with --no-timing, for the MACs it saves.",
         group=options.METHOD,
     ),
 ]
@@ -186,13 +187,9 @@ def fitted(small: Checkpoint, before: Checkpoint, seen: Calibration, command: st
 
 def say_cut(before: Checkpoint, found: Scored, ratio: float) -> Shares:
     """What a cut leaves of each layer, having printed what is worth a word."""
-    from cli import say
     from compress.checkpoint import blank_image
     from compress.pruning import apply, followed, shares_left
 
-    gone = [drop.module for drop in found.drops]
-    if gone:
-        say.line(f"{'block' if len(gone) == 1 else 'blocks'} removed: {', '.join(gone)}")
     left = shares_left(before.network, apply(before.network, found.at(ratio), blank_image(before.card)))
     _say_shares(left, ratio, found.choice, whole=followed(before.network.model))
     return left

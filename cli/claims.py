@@ -10,34 +10,43 @@ import typer
 
 from cli import options
 
-CLAIMS = "Claims"
-
-_MaxSize = Annotated[int | None, options.size("--max-size", "", help="Bytes of the file: 28KB.", group=CLAIMS)]
+_MaxSize = Annotated[int | None, options.size("--max-size", "", help="Bytes of the file: 28KB.", group=options.CLAIMS)]
 _MaxParams = Annotated[
-    float | None, options.measure("--max-params", options.COUNTS, "50k or 1.5M", help="Parameters: 50k.", group=CLAIMS)
+    float | None,
+    options.measure("--max-params", options.COUNTS, "50k or 1.5M", help="Parameters: 50k.", group=options.CLAIMS),
 ]
 _MaxMacs = Annotated[
     float | None,
     options.measure(
-        "--max-macs", options.COUNTS, "500k or 10M", help="Multiply-accumulates of one image: 10M.", group=CLAIMS
+        "--max-macs",
+        options.COUNTS,
+        "500k or 10M",
+        help="Multiply-accumulates of one image: 10M.",
+        group=options.CLAIMS,
     ),
 ]
 _MaxLatency = Annotated[
     float | None,
-    options.measure("--max-latency", options.TIMES, "1ms or 500us", help="Of one image: 0.49ms.", group=CLAIMS),
+    options.measure("--max-latency", options.TIMES, "1ms or 500us", help="Of one image: 0.49ms.", group=options.CLAIMS),
 ]
 _MinSpeedup = Annotated[
     float | None,
-    options.number("--min-speedup", 0, 1e9, "()", help="Times as fast as the baseline: 14.89.", group=CLAIMS),
+    options.number("--min-speedup", 0, 1e9, "()", help="Times as fast as the baseline: 14.89.", group=options.CLAIMS),
 ]
 _MaxDrop = Annotated[
     float | None,
     options.number(
-        "--max-drop", -100, 100, "[]", help="Percentage points of the score below the baseline's: 1.", group=CLAIMS
+        "--max-drop",
+        -100,
+        100,
+        "[]",
+        help="Percentage points of the score below the baseline's: 1.",
+        group=options.CLAIMS,
     ),
 ]
 _MinAccuracy = Annotated[
-    float | None, options.number("--min-accuracy", 0, 100, "[]", help="The score itself, in percent: 90.", group=CLAIMS)
+    float | None,
+    options.number("--min-accuracy", 0, 100, "[]", help="The score itself, in percent: 90.", group=options.CLAIMS),
 ]
 _File = Annotated[
     Path | None,
@@ -45,7 +54,7 @@ _File = Annotated[
         "--claims",
         metavar="FILE",
         help="A TOML file of them, such as max-size = 28000; those typed here count before it.",
-        rich_help_panel=CLAIMS,
+        rich_help_panel=options.CLAIMS,
     ),
 ]
 

@@ -20,7 +20,14 @@ from cli.kinds import switch as switch
 from cli.kinds import whole as whole
 from cli.kinds import words as words
 
-GROUPS = DATA, NETWORK, METHOD, TRAINING, OUTPUT = ("Data", "Network", "Method", "Training", "Output")
+GROUPS = DATA, NETWORK, METHOD, TRAINING, CLAIMS, OUTPUT = (
+    "Data",
+    "Network",
+    "Method",
+    "Training",
+    "Claims",
+    "Output",
+)
 
 # Names that the shell completes and the help shows; the tables themselves would import torch.
 DATA_SETS = ("digits", "fashion-mnist", "cifar10", "imagenette", "imagewoof", "cub200", "camvid")

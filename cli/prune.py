@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
 from cli.choosing import LEAST_NORMS, Chosen
+from cli.sensitivity import TOGETHER, Alone, only_looks, show_cuts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 
 USUAL = "okd"  # the recovery of one who names none
-RATE, UNFITTED_RATE = 3e-4, 1e-3  # a network that was fitted has less to learn, and more to lose
 
 _Ratio = Annotated[
     float | None,
@@ -36,7 +36,11 @@ _Ratio = Annotated[
 ]
 _NoTiming = Annotated[
     bool,
-    options.switch("--no-timing", help="Do not hold the two as .onnx files against each other.", group=options.OUTPUT),
+    options.switch(
+        "--no-timing",
+        help="Time nothing: do not hold the two as .onnx files against each other; --blocks counts MACs.",
+        group=options.OUTPUT,
+    ),
 ]
 _Recover = Annotated[
     str | None,
@@ -75,7 +79,7 @@ _Rate = Annotated[
         0,
         options.LARGEST_RATE,
         "(]",
-        help=f"Learning rate, above 0. [default: {RATE:g}, or {UNFITTED_RATE:g} where nothing was fitted]",
+        help="Learning rate, above 0. [default: 3e-4; 1e-3 where over 60 % of the channels go or nothing is fitted]",
         group=options.TRAINING,
     ),
 ]
@@ -103,6 +107,7 @@ def prune(
     ratio: _Ratio = None,
     budgets: Budgets = NO_BUDGET,
     chosen: Chosen = LEAST_NORMS,
+    alone: Alone = TOGETHER,
     steps: _Steps = 1,
     recover: _Recover = None,
     knobs: options.Knobs = None,
@@ -130,55 +135,56 @@ def prune(
     what the whole network says on a few images; --recover then trains it, and the unpruned network teaches.
 
     Examples:
+        edgepress prune teacher.safetensors --sensitivity --data digits -o sensitivity.json
         edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
-        edgepress prune teacher.safetensors --ratio 0 --blocks 2 --data digits -o shallow.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
+    from cli.blocks import prices_of, say_blocks
     from cli.choosing import look, looks, read_choice, say_cut
-    from cli.steps import Cutting, cut_in_steps, journals
-    from compress.jobs import Job, Recovery
+    from cli.steps import Cutting, check_targets, cut_in_steps
+    from compress.jobs import Job, Recovery, usual_rate
     from compress.opening import open_pair
     from compress.pruning import NOTHING, in_steps
     from compress.smaller import scored
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
+    journal = Journal(output, resume, force, (checkpoint,))
+    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
+    opened = partial(open_pair, parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    if only_looks(alone, _OF_RECOVERY):
+        show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
+        return
     method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
     choice = read_choice(chosen, ratio, wished, seed)
-    journal = Journal(output, resume, force, (checkpoint,))
-    targets = journals(journal, steps)
-    for one in targets:
-        one.check()
-    asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
-    before, images = open_pair(parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    check_targets(journal, steps)
+    before, images = opened()
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
     judged_by = looked_at if looks(chosen) else NOTHING
-    found = scored(before, choice, judged_by)
+    prices = prices_of(before, chosen.blocks, timed=not no_timing)
+    found = scored(before, choice, judged_by, prices=prices.deciding)
     ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
     plan = in_steps(found, ratio, steps)
-    rate = lr or (RATE if looked_at.batches else UNFITTED_RATE)
-    recoveries: list[Recovery] = []
-    for count in _shared(epochs, method.fewest_epochs(before.network), len(plan)) if method else ():
-        assert method is not None
-        fit = parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
-        recoveries.append(Recovery(method, parse.replaying(fit, replayed)))
+    say_blocks(found, prices)
     left = say_cut(before, found, ratio)
+    rate = lr or usual_rate(left.channels_left, fitted=bool(looked_at.batches))
+    fits = [
+        parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
+        for count in _shared(epochs, method, before, len(plan))
+    ]
+    recoveries = [Recovery(method, parse.replaying(fit, replayed)) for fit in fits] if method else []
     stamp = progress.stamp(output)
     cutting = Cutting(before, found, plan, recoveries, judged_by, looked_at)
-    networks = cut_in_steps(cutting, images, [replace(job, journal=one) for one in journals(journal, len(plan))])
+    networks = cut_in_steps(cutting, images, job)
     costs = _costs(networks, images)
     say.aside(_table(costs))
     after = [*networks.values()][-1]
-    records, won = ([], []) if no_timing else _proven(after, before, budgets, costs)
-    layers = {name: share.channels for name, share in left.layers.items()}
-    say.result(
-        {"output": output, "ratio": ratio, "networks": costs, "layers": layers, "records": records},
-        *won,
-        progress.written(output, stamp),
-    )
+    proof, won = ({"records": [], "blamed": []}, []) if no_timing else _proven(after, before, budgets, costs)
+    facts = {"output": output, "ratio": ratio, "networks": costs, "layers": left.counts, **proof}
+    say.result(facts, *won, progress.written(output, stamp))
 
 
 def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:
@@ -195,10 +201,13 @@ def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) ->
     return for_recovery(read_method(recover or USUAL, parse.read_settings(knobs)))
 
 
-def _shared(epochs: int | None, fewest: int, steps: int) -> list[int]:
+def _shared(epochs: int | None, method: Method | None, before: Checkpoint, steps: int) -> list[int]:
     """The epochs of each step: alike, and to the last what is left over; PlanError where there are too few."""
     from compress.errors import PlanError
 
+    if method is None:
+        return []
+    fewest = method.fewest_epochs(before.network)
     if epochs is None:
         return [fewest + 1] * steps
     if epochs < fewest * steps and steps > 1:
@@ -225,14 +234,15 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
 
 def _proven(
     after: Checkpoint, before: Checkpoint, budgets: Budgets, costs: dict[str, dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The records of the two files held against each other, and a line about them."""
+) -> tuple[dict[str, list[dict[str, Any]]], list[str | Table]]:
+    """The records of the two files held against each other, and a line about them; also the layers to blame."""
     from benchmarks.proof import prove
-    from cli import parse
+    from cli import blamed, parse
 
     proof = prove(after, before)
     _warn_of_time(proof, budgets)
-    return parse.stamped(proof.records()), [_won(proof, costs)]
+    facts = {"records": parse.stamped(proof.records()), "blamed": blamed.facts(proof.blamed)}
+    return facts, [_won(proof, costs), *blamed.drawn(proof.blamed)]
 
 
 def _warn_of_time(proof: Proof, budgets: Budgets) -> None:

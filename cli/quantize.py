@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compress.training.journal import Journal
     from exports.effect import Effect
 
-_CHECKPOINT, _TABLE = ".safetensors", ".json"
+_CHECKPOINT = ".safetensors"
 _Scheme = Annotated[
     str | None,
     options.choice(
@@ -86,7 +86,7 @@ _Sensitivity = Annotated[
     bool,
     options.switch(
         "--sensitivity",
-        help="Only show what it costs to quantize each layer alone; writes a .json.",
+        help="Only show what it costs to quantize each layer alone; writes a .json and a .png.",
         group=options.METHOD,
     ),
 ]
@@ -172,11 +172,11 @@ def quantize(
     """
     from cli import parse, say
     from cli.effects import Yardstick
-    from cli.sensitivity import show
+    from cli.sensitivity import show_grids
     from compress.checkpoint import blank_image
     from compress.jobs import Job, Recovery
     from compress.opening import open_pair
-    from compress.quantization import Static, plan, plan_values, read_range, read_rounding
+    from compress.quantization import Static, plan, plan_values, read_range, read_rounding, sensitivities
     from compress.recipes import read_method
     from compress.smaller import quantized
     from compress.tasks import TASKS
@@ -205,7 +205,8 @@ def quantize(
             [f"--calibrate {calibrate:,}: there are {len(images.train):,} training images, and all are looked at"]
         )
     if sensitivity:
-        show(before, wished, grids, looked_at, rounds, output, force=force)
+        rows = sensitivities(before.network, wished, grids, looked_at, rounds)
+        show_grids(rows, before, images, journal, rounding=rounding, seen=sum(map(len, looked_at)))
         return
     command = parse.command_line()
     small = quantized(before, grids, command, activations=values, rounding=rounds, static=static, images=looked_at)
@@ -261,8 +262,8 @@ def _others(mixed: str | None) -> dict[str, int]:
 
 def _check(journal: Journal, wished: Scheme, rounding: str, *, trains: bool, only_looks: bool) -> None:
     """Nothing, once the output may be written and no option was typed that would be ignored."""
+    from cli.sensitivity import IDLE, check_table
     from cli.typed import refuse
-    from compress.errors import OutputError
     from compress.files import check_target
     from exports import format_of
 
@@ -271,12 +272,8 @@ def _check(journal: Journal, wished: Scheme, rounding: str, *, trains: bool, onl
     if rounding != "compensated" and not only_looks and not wished.activations:
         refuse(("--calibrate",), "nothing is looked at without --rounding compensated; leave it out")
     if only_looks:
-        refuse(
-            ("--qat", "--max-drop", *_OF_STATIC, *_OF_TRAINING), "--sensitivity trains and ships nothing; leave it out"
-        )
-        if journal.output.suffix != _TABLE:
-            raise OutputError(f"{journal.output}: --sensitivity writes a {_TABLE} file; give it a name that ends so")
-        check_target(journal.output, force=journal.force, inputs=journal.inputs)
+        refuse(("--qat", "--max-drop", *_OF_STATIC, *_OF_TRAINING), IDLE)
+        check_table(journal)
         return
     if trains:
         refuse(("--max-drop",), "what was trained is kept, whatever it lost; leave it out")

@@ -128,6 +128,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | No
     return drawn
 
 
+def numbers(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table of numbers, each below the other: of the first column, their names, a long one goes on below."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    for number, name in enumerate(head):
+        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    return drawn
+
+
 def to_json(facts: Mapping[str, Any]) -> str:
     """The facts as indented JSON in ASCII; what JSON has no word for (NaN, infinity) is null, a path its text."""
     text = json.dumps(_plain(facts), indent=2, allow_nan=False, default=str)

@@ -40,17 +40,16 @@ class Cutting:
         return what if step.of == 1 else f"{what} {step.number}"
 
 
-def journals(journal: Journal, count: int) -> list[Journal]:
-    """Where the networks of the steps go, of which the last is the result.
+def check_targets(journal: Journal, count: int) -> None:
+    """Nothing, once the networks of all steps may be written; OutputError otherwise.
 
     Args:
         journal: Of the result.
         count: How many steps there are.
     """
-    return [
-        *(replace(journal, output=step_path(journal.output, number)) for number in range(1, count)),
-        journal,
-    ]
+    for number in range(1, count):
+        replace(journal, output=step_path(journal.output, number)).check()
+    journal.check()
 
 
 def step_path(output: Path, number: int) -> Path:
@@ -58,13 +57,13 @@ def step_path(output: Path, number: int) -> Path:
     return output.with_suffix(f".step{number}.safetensors")
 
 
-def cut_in_steps(cutting: Cutting, images: Dataset, jobs: Sequence[Job]) -> dict[str, Checkpoint]:
+def cut_in_steps(cutting: Cutting, images: Dataset, job: Job) -> dict[str, Checkpoint]:
     """Every network on the way, the last of which is saved.
 
     Args:
         cutting: What to do.
         images: That fit the network.
-        jobs: One a step.
+        job: Of the last step.
     """
     from cli import progress
     from cli.choosing import fitted
@@ -73,7 +72,7 @@ def cut_in_steps(cutting: Cutting, images: Dataset, jobs: Sequence[Job]) -> dict
     from compress.smaller import cut_to, scored
 
     networks, small, found = {"before": cutting.before}, cutting.before, cutting.found
-    for step, job in zip(cutting.steps, jobs, strict=True):
+    for step in cutting.steps:
         if step.number > 1:
             found = scored(small, later(found.choice), cutting.judged_by)
         small = cut_to(small, found, step, job.command, calibration=cutting.judged_by)
@@ -83,7 +82,12 @@ def cut_in_steps(cutting: Cutting, images: Dataset, jobs: Sequence[Job]) -> dict
             networks[cutting.name("fitted", step)] = small
         recovery = cutting.recoveries[step.number - 1] if cutting.recoveries else None
         if recovery or step.number == step.of:
-            small = progress.follow(recovered(small, cutting.before, recovery, images, job), job.journal.output)
+            own = job if step.number == step.of else _earlier(job, step)
+            small = progress.follow(recovered(small, cutting.before, recovery, images, own), own.journal.output)
         if recovery:
             networks[cutting.name("recovered", step)] = small
     return networks
+
+
+def _earlier(job: Job, step: Step) -> Job:
+    return replace(job, journal=replace(job.journal, output=step_path(job.journal.output, step.number)))

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +18,6 @@ from cli.progress import InterruptedRunError, duration
 from compress.errors import GateError, MissingExtraError, PlanError, unknown_name
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from benchmarks.studies.folder import Plan
     from benchmarks.studies.gather import Scoring
     from benchmarks.studies.grid import AuxiliaryOf, Grid, Made, Way
@@ -257,7 +255,7 @@ def _say_study(folder: Path, document: Mapping[str, Any], *, pictures: bool) -> 
         written += _drawn_figures(folder, document) if pictures else []
     except MissingExtraError as error:
         missing = error
-    say.result(document, *headings(document), _drawn(head, body), "written:", *(f"  {path}" for path in written))
+    say.result(document, *headings(document), say.numbers(head, body), "written:", *(f"  {path}" for path in written))
     failed = [row for row in document["rows"] if row["reason"]]
     for row in failed:
         say.warning(f"{row['name']}: {row['reason']}")
@@ -277,19 +275,6 @@ def _drawn_figures(folder: Path, document: Mapping[str, Any]) -> list[Path]:
 
     curves = {row["name"]: epochs(folder, row["name"]) for row in document["rows"]}
     return draw(document, curves, folder / FIGURES)
-
-
-def _drawn(head: Sequence[str], body: Sequence[Sequence[str]]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    for number, name in enumerate(head):
-        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
-    for row in body:
-        table.add_row(*map(Text, row))
-    return table
 
 
 @dataclass

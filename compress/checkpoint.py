@@ -59,7 +59,7 @@ def save(checkpoint: Checkpoint, path: Path | str, *, force: bool = False) -> Pa
                 f"its stages {', '.join(network.keep)} are narrowed, which no checkpoint can keep; save the network "
                 "as it was before"
             )
-        _check_same(_outline(card).model, network.model)
+        _check_same(outlined(card).model, network.model)
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.model.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata={KEY: card.to_json()})
     return write_whole(path, lambda staged: _write_bytes(staged, content), force=force)
@@ -94,7 +94,7 @@ def load(path: Path | str) -> Checkpoint:
     path = Path(path)
     card, shapes = read_card(path)
     with _about(path):
-        network = _outline(card)
+        network = outlined(card)
         check_shapes(network.model, shapes)
     tensors = read_tensors(path)
     with _about(path):
@@ -186,7 +186,7 @@ def _as_it_is(architecture: Architecture) -> Architecture:
     return replace(architecture, sha256=file_of(architecture.name, architecture.sha256).sha256)
 
 
-def _outline(card: Card) -> Staged:
+def outlined(card: Card) -> Staged:
     """The network of a card on the meta device, shapes without memory; of one from elsewhere with memory."""
     network = outline(card.architecture, stages=card.stages)
     _check_names(replace(network, stages=card.stages))

@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+NO_LAYERS = nn.Identity()
+
+
+@dataclass(frozen=True)
+class Product:
+    """One convolution or matrix product with a weight of the network, as a forward pass calls it.
+
+    Attributes:
+        layer: The module that owns the weight.
+        macs: Multiply-accumulates of this call.
+        weight: The weight's shape: (out, in / groups, height, width) of a convolution, (out, in) of a linear layer.
+        groups: Of a convolution; 1 of all else.
+    """
+
+    layer: str
+    macs: int
+    weight: tuple[int, ...]
+    groups: int = 1
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each output channel reads one input channel alone."""
+        return self.groups > 1 and self.weight[1] == 1
 
 
 class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -14,13 +40,23 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Torch's `FlopCounterMode` counts the same but first imports torch's compiler, which takes longer than to count.
 
+    Args:
+        model: Whose weights are looked for, to tell layers apart.
+
     Attributes:
         macs: So far.
+        products: Those of them with a weight of the model, in the order of their calls, whatever function made them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module = NO_LAYERS) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
+        self.products: list[Product] = []
+        self._owners = {
+            parameter.untyped_storage()._cdata: (name.rpartition(".")[0], tuple(parameter.shape))
+            for name, parameter in model.named_parameters()
+            if parameter.dim() > 1
+        }
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -38,5 +74,14 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return result
         result = func(*args, **given)
         if formula is not None:
-            self.macs += formula(*args, **given, out_val=result) // 2
+            macs = formula(*args, **given, out_val=result) // 2
+            self.macs += macs
+            self._note(args, macs)
         return result
+
+    def _note(self, args: tuple[Any, ...], macs: int) -> None:
+        for value in args:
+            owner = self._owners.get(value.untyped_storage()._cdata) if isinstance(value, Tensor) else None
+            if owner is not None:
+                groups = args[-1] if isinstance(args[-1], int) else 1
+                self.products.append(Product(owner[0], macs, owner[1], groups))

@@ -105,7 +105,7 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 def versions() -> dict[str, str | None]:
     """The versions that a trained network depends on."""
-    return {"edgepress": _version("edgepress"), "torch": _version("torch"), "python": platform.python_version()}
+    return {"edgepress": version_of("edgepress"), "torch": version_of("torch"), "python": platform.python_version()}
 
 
 def describe() -> dict[str, Any]:
@@ -128,7 +128,7 @@ def describe() -> dict[str, Any]:
         "governor": GOVERNOR.read_text().strip() if GOVERNOR.is_file() else None,
         "os": platform.platform(),
         "python": platform.python_version(),
-        **{package: _version(package) for package in PACKAGES},
+        **{package: version_of(package) for package in PACKAGES},
     }
 
 
@@ -170,7 +170,8 @@ def _physical(processors: list[dict[str, str]]) -> int | None:
     return len(cores) or None
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Of an installed package; None where there is none of that name."""
     try:
         return version(package)
     except PackageNotFoundError:

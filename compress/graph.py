@@ -81,6 +81,17 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.calls: dict[nn.Module, list[tuple[object, object]]] = {}
 
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """What torch.fx asks of a tracer at the start: what goes in; beside the image the network's own defaults."""
+        function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        for number, arg in enumerate(args[2:], 2):
+            if isinstance(arg, fx.Proxy) and arg.node.args and not str(arg.node.target).startswith("*"):
+                args[number] = arg.node.args[0]
+                self.graph.erase_node(arg.node)
+        return function, args
+
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:

@@ -16,6 +16,7 @@ from compress.errors import PlanError
 from compress.evidence import versions, weights_digest
 from compress.graph import Uncuttable
 from compress.pruning import (
+    MACS,
     NOTHING,
     Calibration,
     Choice,
@@ -71,20 +72,27 @@ def cut(
     return cut_at(checkpoint, scored(checkpoint, choice, calibration), ratio, command, calibration=calibration)
 
 
-def scored(checkpoint: Checkpoint, choice: Choice, calibration: Calibration = NOTHING) -> Scored:
+def scored(
+    checkpoint: Checkpoint,
+    choice: Choice,
+    calibration: Calibration = NOTHING,
+    *,
+    prices: Mapping[str, float] = MACS,
+) -> Scored:
     """A checkpoint's network traced and scored, to be cut at any ratio, see `cut_at`.
 
     Args:
         checkpoint: Left as it is.
         choice: How the channels are chosen.
         calibration: Images for the criteria that look at some, see `looked_at`.
+        prices: Of layers, for the choice of blocks: what each takes; without any, MACs count.
 
     Raises:
         PlanError: Its weights are quantized; or see `compress.pruning.score`.
     """
     if checkpoint.card.grids:
         raise PlanError("its weights are quantized; prune the network as it was before, and quantize what is left")
-    return score(checkpoint.network, blank_image(checkpoint.card), choice, calibration)
+    return score(checkpoint.network, blank_image(checkpoint.card), choice, calibration, prices=prices)
 
 
 def cut_at(

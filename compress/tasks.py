@@ -107,8 +107,7 @@ def tallied(network: Staged, split: Split, task: Task) -> Tensor:
     Raises:
         GateError: An output is NaN or infinite.
     """
-    size = _batch_size(split) if task.masks else EVALUATION_BATCH
-    outputs = _outputs(network, split, task.output, order=0, size=size)
+    outputs = _outputs(network, split, task.output, order=0, size=batch_size(task, split))
     return total(torch.stack([task.tally(output, batch.target) for output, batch in outputs]).sum(dim=0))
 
 
@@ -152,8 +151,12 @@ def _outputs(
             yield answer(batch.image), batch
 
 
-def _batch_size(split: Split) -> int:
-    """How many images with masks go through a network at once, so that their logits stay small."""
+def batch_size(task: Task, split: Split) -> int:
+    """How many images of a split go through a network at once; few where each pixel has logits."""
+    return _few(split) if task.masks else EVALUATION_BATCH
+
+
+def _few(split: Split) -> int:
     first = next(split.batches(1)).image
     return min(max(EVALUATION_PIXELS // first.shape[2:].numel(), 1), EVALUATION_BATCH)
 
@@ -211,7 +214,7 @@ def _evaluate_segmentation(network: Staged, data: Dataset) -> dict[str, float]:
     A class that neither occurs nor is taken for anything is in no mean, and has no entry.
     """
     check_task(SEGMENTATION, network, data)
-    outputs = _outputs(network, data.test, "logits", order=None, size=_batch_size(data.test))
+    outputs = _outputs(network, data.test, "logits", order=None, size=batch_size(SEGMENTATION, data.test))
     rows = [(batch.index, pixel_counts(output, batch.target)) for output, batch in outputs]
     order = gathered(torch.cat([index for index, _ in rows])).argsort()
     counts = gathered(torch.cat([count for _, count in rows]))[order]

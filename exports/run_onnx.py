@@ -29,7 +29,7 @@ _DTYPES = {
     "tensor(double)": "float64",
     "tensor(uint8)": "uint8",
 }
-_LOAD_ERRORS = (
+LOAD_ERRORS = (
     errors.EPFail,
     errors.Fail,
     errors.InvalidArgument,
@@ -66,11 +66,11 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True, optimized: bool =
     try:
         session = interruptible(
             lambda: onnxruntime.InferenceSession(
-                source, _options(threads, optimized=optimized), providers=["CPUExecutionProvider"]
+                source, session_options(threads, optimized=optimized), providers=["CPUExecutionProvider"]
             ),
             stop=lambda: None,
         )
-    except (*_LOAD_ERRORS, ValueError, MemoryError) as error:
+    except (*LOAD_ERRORS, ValueError, MemoryError) as error:
         raise ExportError(
             f"{path}: is not an ONNX model that ONNX Runtime {onnxruntime.__version__} can run, or is damaged: "
             f"{_reason(error)}; export it again"
@@ -136,7 +136,7 @@ class OnnxRunner:
                 lambda: self._session.run([self._output], {self._input: array}, options)[0],
                 stop=lambda: setattr(options, "terminate", True),
             )
-        except (*_LOAD_ERRORS, ValueError, MemoryError) as error:
+        except (*LOAD_ERRORS, ValueError, MemoryError) as error:
             raise ExportError(f"{self._path}: cannot run a batch of shape {array.shape}: {_reason(error)}") from error
         if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.ndim == 0:
             raise ExportError(f"{self._path}: its first output is no tensor of numbers; edgepress needs one of logits")
@@ -163,7 +163,8 @@ class BoundRun:
         self.session.run_with_iobinding(self.binding)  # type: ignore[no-untyped-call]
 
 
-def _options(threads: int, *, optimized: bool) -> onnxruntime.SessionOptions:
+def session_options(threads: int, *, optimized: bool) -> onnxruntime.SessionOptions:
+    """Options of a quiet session on so many CPU threads; `optimized` as `read` takes it."""
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL

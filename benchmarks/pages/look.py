@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,16 +66,23 @@ def write_pictures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    written: list[Path] = []
+    with drawing():
+        folder.mkdir(exist_ok=True)
+        for name, figure in figures:
+            written += [_write(figure, folder / f"{name}.{kind}") for kind in FORMATS]
+    return written
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """A `with` in which figures are in the style of all pictures; MissingExtraError where there is no matplotlib."""
     try:
         from matplotlib import rc_context
     except ImportError as error:
         raise MissingExtraError("pictures need matplotlib: pip install 'edgepress[plots]'") from error
-    folder.mkdir(exist_ok=True)
-    written: list[Path] = []
     with rc_context(STYLE):
-        for name, figure in figures:
-            written += [_write(figure, folder / f"{name}.{kind}") for kind in FORMATS]
-    return written
+        yield
 
 
 def _write(figure: Figure, path: Path) -> Path:

@@ -10,21 +10,16 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from benchmarks import script
 from benchmarks.studies.table import UNKNOWN, section_of, write_section
-from compress.card import Card
-from compress.checkpoint import Checkpoint
-from compress.errors import CompressError, DataError, unknown_name
+from benchmarks.studies.untrained import SAMPLES, untrained
+from compress.errors import CompressError
 from compress.evidence import versions
-from compress.models import Architecture, build
-from compress.preprocessing import Preprocessing
 from compress.quantization import SCHEMES
 from compress.smaller import cut, quantized_by
 from exports import FORMATS, Settings, noise, ship
@@ -41,8 +36,6 @@ NETWORKS = {
     "unet-resnet10": (64, 96),
 }
 PRECISIONS = ("fp32", *SCHEMES)
-CLASSES = tuple("abcdefghij")
-SAMPLES = 8
 
 Cell = tuple[int, str]  # bytes of the file, 0 where there is none; and why, or what there is to say of it
 Row = dict[tuple[str, str], Cell]  # of a network, by precision and suffix
@@ -56,7 +49,7 @@ def cells(name: str, size: tuple[int, int], precisions: Iterable[str]) -> Iterat
         size: Height and width of its images.
         precisions: Of `PRECISIONS`.
     """
-    network = _warm(name.removeprefix(PRUNED), size)
+    network = untrained(name.removeprefix(PRUNED), size)
     if name.startswith(PRUNED):
         network = cut(network, 0.5, "edgepress prune")
     images = [noise(network.card, SAMPLES)]
@@ -75,18 +68,6 @@ def cells(name: str, size: tuple[int, int], precisions: Iterable[str]) -> Iterat
                 except CompressError as error:
                     reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
                     yield precision, suffix, (0, " ".join(reason.split()))
-
-
-def _warm(name: str, size: tuple[int, int]) -> Checkpoint:
-    architecture = Architecture(name, len(CLASSES), 3, size)
-    see = Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3)
-    network, task = build(architecture, seed=0), "segmentation" if name.startswith("unet") else "classification"
-    made = Checkpoint(network, Card(architecture, see, CLASSES, task=task))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # some networks drop a part of their layers
-        network.model.train()(noise(made.card, SAMPLES))
-    network.model.eval()
-    return replace(made, network=network)
 
 
 def markdown(found: Mapping[str, Row]) -> str:
@@ -135,7 +116,7 @@ def main(
     precision: Annotated[list[str] | None, typer.Option(help="These alone; the page keeps the others.")] = None,
 ) -> None:
     """Ship each network in every format and precision, and write which files there are."""
-    names, precisions = _known("only", only, NETWORKS), _known("precision", precision, PRECISIONS)
+    names, precisions = script.chosen("only", only, NETWORKS), script.chosen("precision", precision, PRECISIONS)
     for name in names:
         made: Row = {}
         for kind, suffix, cell in cells(name, NETWORKS[name], precisions):
@@ -144,13 +125,6 @@ def main(
         kept = rows_of(section_of(page))
         row = {**kept.get(name, {}), **made}
         write_section(page, markdown({**kept, name: row}), title="Which network goes into which format")
-
-
-def _known(option: str, asked: list[str] | None, known: Iterable[str]) -> list[str]:
-    for name in asked or []:
-        if name not in known:
-            raise DataError(unknown_name(f"--{option}", name, known))
-    return asked or list(known)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import torch_pruning
 
 from compress.checkpoint import Checkpoint, blank_image
 from compress.data import DataOptions, Dataset
+from compress.jobs import usual_rate
 from compress.opening import data_for
 from compress.phase import OPTIMIZERS, Fit, Lesson
-from compress.pruning import show_survivors
+from compress.pruning import shares_left, show_survivors
 from compress.recipes import read_method
 from compress.schedule import Schedule
 from compress.smaller import cut, looked_at, mended
@@ -29,7 +30,6 @@ PLAIN = ("no_teacher", "okd", "pkt", "simultaneous")
 FITTED = f"{FIT} + "
 USUAL = f"{FITTED}okd"
 WAYS = (*PLAIN, THEIRS, USUAL)
-RATES = {USUAL: 3e-4}  # as the command has it; 1e-3 for all that was not fitted
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ def recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
     start, task = copy.deepcopy(scene.start(way).network), TASKS[scene.whole.card.task]
     spent = 0.0
     if epochs:
-        fit = Fit(epochs, OPTIMIZERS["adam"](RATES.get(way, 1e-3)), Schedule("cosine", epochs), batch_size=64)
+        left = shares_left(scene.whole.network, scene.cut.network).channels_left
+        rate = usual_rate(left, fitted=way.startswith(FITTED))
+        fit = Fit(epochs, OPTIMIZERS["adam"](rate), Schedule("cosine", epochs), batch_size=64)
         method, guide = read_method(way.rpartition(" + ")[2]), scene.whole.network
         if method.recipe.matches:
             guide = show_survivors(guide, scene.cut.card.cuts, blank_image(scene.whole.card))

@@ -1,6 +1,7 @@
 """Structured pruning: which channels to keep, and the surgery that leaves only them."""
 
 from compress.edits import Cut, Drop, Surgery
+from compress.pruning.blocks import MACS, saving
 from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import MULTIPLE, SCOPES, USUAL, Choice
 from compress.pruning.importance import by_chance, filter_norms, largest
@@ -16,6 +17,7 @@ from compress.pruning.tracing import followed
 
 __all__ = [
     "CRITERIA",
+    "MACS",
     "MULTIPLE",
     "NOTHING",
     "SCOPES",
@@ -43,6 +45,7 @@ __all__ = [
     "read_criterion",
     "reconstruct",
     "reestimate",
+    "saving",
     "score",
     "shares_left",
     "show_survivors",

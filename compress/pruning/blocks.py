@@ -1,10 +1,10 @@
-"""Residual blocks that can go as a whole, and which of them cost the least for what their removal saves."""
+"""Residual blocks that can go as a whole, and which of them cost the least loss for what their removal saves."""
 
 from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -27,10 +27,19 @@ ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
 RELUS = (functional.relu, torch.relu, "relu", "relu_")
 
 
+MACS: Mapping[str, float] = {}  # no layer has a price of its own: what multiply-accumulates there are is counted
+
+
 def least_blocks(
-    network: Staged, image: Tensor, count: int, calibration: Calibration, *, leave: Sequence[str] = ()
+    network: Staged,
+    image: Tensor,
+    count: int,
+    calibration: Calibration,
+    *,
+    leave: Sequence[str] = (),
+    prices: Mapping[str, float] = MACS,
 ) -> tuple[Drop, ...]:
-    """The blocks whose removal costs the least loss for each multiply-accumulate that it saves, in that order.
+    """The blocks whose removal costs the least loss for what it saves, in that order.
 
     They are chosen one after the other, each with those gone that were chosen before. The loss is that on the images,
     with nothing trained; one that falls counts as one that stays.
@@ -41,15 +50,18 @@ def least_blocks(
         count: How many, at least 1.
         calibration: With a loss.
         leave: Patterns of layers that stay, and with them the blocks that they are in.
+        prices: Layer to what it takes, such as milliseconds; without any, multiply-accumulates are saved.
 
     Raises:
-        PlanError: There are not so many blocks, or no images or loss; or the network cannot be looked into.
+        PlanError: There are not so many blocks, or no images or loss; a block has no price where others have; or the
+            network cannot be looked into.
     """
     if not calibration.batches or calibration.loss is None:
         raise PlanError("blocks are chosen by what their removal costs: give images, labels and the loss of a task")
     whole = replace(network, model=copy.deepcopy(network.model))
     with evaluating(whole.model):
         free = [name for name in residual_blocks(whole, image) if not _left(whole, name, leave)]
+        _check_priced(free, prices)
         gone: list[str] = []
         while len(gone) < count:
             rest = [name for name in free if name not in gone and _spares_stages(network, [*gone, name])]
@@ -58,9 +70,20 @@ def least_blocks(
                     f"{type(network.model).__name__} has {len(gone)} residual blocks that could go, where {count} were "
                     "to; each stage keeps something that learns"
                 )
-            gone.append(_cheapest(whole.model, rest, image, calibration))
+            saved = {name: saving(name, prices) for name in rest} if prices else _macs_saved(whole.model, rest, image)
+            gone.append(_cheapest(whole.model, saved, calibration))
             whole.model.set_submodule(gone[-1], nn.Identity())
     return tuple(map(Drop, gone))
+
+
+def saving(block: str, prices: Mapping[str, float]) -> float:
+    """What the layers of a block take together.
+
+    Args:
+        block: A module.
+        prices: Layer to what it takes.
+    """
+    return sum(price for layer, price in prices.items() if layer == block or layer.startswith(f"{block}."))
 
 
 def residual_blocks(network: Staged, image: Tensor) -> list[str]:
@@ -150,14 +173,30 @@ def _spares_stages(network: Staged, gone: Sequence[str]) -> bool:
     )
 
 
-def _cheapest(model: nn.Module, names: Sequence[str], image: Tensor, calibration: Calibration) -> str:
-    macs, loss = _macs(model, image), _loss(model, calibration)
-    costs = {}
+def _check_priced(blocks: Sequence[str], prices: Mapping[str, float]) -> None:
+    unknown = [name for name in blocks if prices and not saving(name, prices)]
+    if unknown:
+        raise PlanError(
+            f"block {unknown[0]}: what its layers take is not known, while it is of others; measure nothing, so that "
+            "MACs are counted (--no-timing), or leave the block alone (--leave)"
+        )
+
+
+def _cheapest(model: nn.Module, saved: Mapping[str, float], calibration: Calibration) -> str:
+    """The block without which the loss rises the least for what is saved."""
+    loss, costs = _loss(model, calibration), {}
+    for name, gain in saved.items():
+        with _without(model, name):
+            costs[name] = (max(_loss(model, calibration) - loss, 0.0) / gain, -gain)
+    return min(costs, key=costs.__getitem__)
+
+
+def _macs_saved(model: nn.Module, names: Sequence[str], image: Tensor) -> dict[str, float]:
+    macs, saved = _macs(model, image), {}
     for name in names:
         with _without(model, name):
-            saved = macs - _macs(model, image)
-            costs[name] = (max(_loss(model, calibration) - loss, 0.0) / max(saved, 1), -saved)
-    return min(costs, key=costs.__getitem__)
+            saved[name] = float(max(macs - _macs(model, image), 1))
+    return saved
 
 
 @contextmanager

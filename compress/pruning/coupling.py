@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch_pruning.ops import _SliceOp
 
 from compress.pruning.tracing import Region
 
@@ -74,6 +75,21 @@ class Coupling:
         """The names of the layers whose outputs they are."""
         return tuple(role.name for role in self.side("makes"))
 
+    def outputs_left(self, layer: str, outputs: int, removed: Iterable[int]) -> Tensor:
+        """The positions (O,) of those outputs of a layer that stay where some of these channels go.
+
+        Args:
+            layer: Its name; of one that does not make the channels all outputs stay.
+            outputs: How many it has.
+            removed: The channels that go.
+        """
+        goes, stays = torch.zeros(self.width, dtype=torch.bool), torch.ones(outputs, dtype=torch.bool)
+        goes[list(removed)] = True
+        for role in self.side("makes"):
+            if role.name == layer:
+                stays[role.places[goes[role.channels]]] = False
+        return stays.nonzero().flatten()
+
 
 def filters(layer: nn.Module, weight: Tensor) -> Tensor:
     """(out, K): the weights, or what is of their shape, that make each output of a convolution or linear layer."""
@@ -101,11 +117,64 @@ def couplings(region: Region, kept: Iterable[nn.Module]) -> Iterator[Coupling]:
     """
     graph = region.graph
     names = {module: region.prefix + name for name, module in graph.model.named_modules()}
-    for group in graph.get_all_groups(ignored_layers=list(kept)):
+    for group in graph.get_all_groups(ignored_layers=[*kept, *_sliced(graph)]):
         held = any(dep.target.module in region.held for dep, _ in group)
         if not held and not _makes_the_output(graph, group):
+            group = _from_fewest(graph, group)
             root = group[0].dep.target.module
             yield Coupling(names[root], len(group[0].idxs), _groups(graph, group), tuple(_roles(graph, group, names)))
+
+
+def _from_fewest(graph: Any, group: Any) -> Any:
+    """The same group, numbered by the outputs of its narrowest layer, if each of them stands for several of others.
+
+    Where a layer's outputs are concatenated with what is made of them, as in a GhostNet, those that read them all are
+    wider, and cannot lose channels one by one.
+    """
+    makers = [
+        dep.target.module
+        for dep, _ in group
+        if isinstance(dep.target.module, _ConvNd | nn.Linear) and graph.is_out_channel_pruning_fn(dep.handler)
+    ]
+    narrowest = min(makers, key=graph.get_out_channels)
+    count = graph.get_out_channels(narrowest)
+    if count == len(group[0].idxs):
+        return group
+    function = graph.get_pruner_of_module(narrowest).prune_out_channels
+    other = graph.get_pruning_group(narrowest, function, list(range(count)))
+    return other if _reach(other) == _reach(group) else group
+
+
+def _reach(group: Any) -> dict[nn.Module, set[int]]:
+    """Each layer to its channels that are in a group."""
+    found: dict[nn.Module, set[int]] = {}
+    for dep, places in group:
+        found.setdefault(dep.target.module, set()).update(places)
+    return found
+
+
+def _sliced(graph: Any) -> Iterator[nn.Module]:
+    """The layers whose channels run through a slice of channels, which has its ends in numbers that stay."""
+    for module, node in graph.module2node.items():
+        if isinstance(module, _ConvNd | nn.Linear):
+            pruner = graph.get_pruner_of_module(module)
+            if _meets_slice(node, pruner.prune_out_channels):
+                yield module
+
+
+def _meets_slice(node: Any, function: Any) -> bool:
+    """Whether what is coupled to the outputs of a layer is sliced along its second side on its way."""
+    seen, open_ = {(node, function)}, [(node, function)]
+    while open_:
+        at, trigger = open_.pop()
+        for dep in at.dependencies:
+            step = (dep.target, dep.handler)
+            if dep.is_triggered_by(trigger) and step not in seen:
+                if isinstance(dep.target.module, _SliceOp) and dep.target.module.dim == 1:
+                    return True
+                seen.add(step)
+                open_.append(step)
+    return False
 
 
 def _roles(graph: Any, group: Any, names: dict[nn.Module, str]) -> Iterator[Role]:

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from compress.edits import Cut, Drop, Surgery
 from compress.errors import PlanError
-from compress.pruning.blocks import least_blocks
+from compress.pruning.blocks import MACS, least_blocks
 from compress.pruning.calibration import NOTHING, Calibration
 from compress.pruning.choice import USUAL, Choice, check_named, matching
 from compress.pruning.coupling import Coupling, couplings
 from compress.pruning.importance import largest
 from compress.pruning.scores import scores
 from compress.pruning.surgery import apply
-from compress.pruning.tracing import check_output, named_failures, regions
+from compress.pruning.tracing import check_output, followed, named_failures, regions
+from compress.pruning.trial import needs_trial, spared
 from compress.pruning.widths import kept_places, kept_unrounded, step_of
 from compress.stages import Staged
 
@@ -90,6 +91,17 @@ class Scored:
                 cuts.append(Cut(layer.root, True, tuple(removed)))
         return tuple(cuts)
 
+    def alone(self, layer: Coupling, ratio: float) -> tuple[Cut, ...]:
+        """The cut that takes this share of the channels of one coupling and none of the others; none if none would go.
+
+        Args:
+            layer: One of `layers`.
+            ratio: Share of its channels, in (0, 1).
+        """
+        rating = next(rating for other, rating in self.layers if other is layer)
+        removed = _least(layer, rating, _places(layer, layer.places * (1 - ratio), self.choice.multiple))
+        return (Cut(layer.root, True, tuple(removed)),) if removed else ()
+
     def _stay(self, ratio: float, part: float) -> Iterator[float]:
         """How many places in each group of channels would stay, were channels divisible."""
         free = [layer for layer, own in zip(self.layers, self.ratios, strict=True) if own is None]
@@ -108,18 +120,27 @@ class Scored:
         return f"loses no channel where widths are multiples of {self.choice.multiple}; cut more, or round to less"
 
 
-def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: Calibration = NOTHING) -> Scored:
+def score(
+    network: Staged,
+    image: Tensor,
+    choice: Choice = USUAL,
+    calibration: Calibration = NOTHING,
+    *,
+    prices: Mapping[str, float] = MACS,
+) -> Scored:
     """A network traced and scored, to be cut at any ratio.
 
     Layers that have to be equally wide are cut together, and share one score for each channel. The stage "logits" and
     whatever else makes the network's output keep their outputs. Of a ShuffleNet, Swin or MaxViT only inner widths are
-    cut, of chains of layers between what torch-pruning does not follow.
+    cut, of chains of layers between what torch-pruning does not follow. A network of timm or of the user's own is
+    tried: what it fails without, because it keeps a number of channels beside its layers, keeps its width.
 
     Args:
         network: Left as it is.
         image: One image (1, C, H, W) that the network takes.
         choice: How channels are chosen.
         calibration: Images for the criteria that look at some, and for the choice of blocks.
+        prices: Of layers, for the choice of blocks, see `compress.pruning.blocks.least_blocks`.
 
     Raises:
         PlanError: The criterion is unknown or lacks what it looks at, a pattern of the choice names no layer, or layers
@@ -131,13 +152,15 @@ def score(network: Staged, image: Tensor, choice: Choice = USUAL, calibration: C
     drops: tuple[Drop, ...] = ()
     if choice.blocks:
         check_output(copy.deepcopy(network.model).eval(), image)
-        drops = least_blocks(network, image, choice.blocks, calibration, leave=choice.leave)
+        drops = least_blocks(network, image, choice.blocks, calibration, leave=choice.leave, prices=prices)
         network = apply(network, drops, image)
     model = copy.deepcopy(network.model)
     head = [module for path, module in model.named_modules() if network.owns(["logits"], path)]
     traced = regions(model, image)
     with named_failures(model):
         found = [layer for region in traced for layer in couplings(region, head)]
+    if needs_trial(model) and followed(model):
+        found = spared(model, image, found)
     layers = _free(network, found, choice)
     ratings = scores(network, layers, choice, calibration)
     scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]

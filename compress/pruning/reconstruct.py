@@ -54,22 +54,22 @@ def reconstruct(small: Staged, whole: Staged, kept: Mapping[str, Tensor], batche
     with evaluating(small.model), evaluating(whole.model):
         ours, theirs = trace(small), trace(whole)
         used = Counter(node.target for node in ours.graph.nodes if node.op == "call_module")
-        walks = [(_start(ours, image), _start(theirs, image)) for image in batches]
+        walks = [(start_walk(ours, image), start_walk(theirs, image)) for image in batches]
         chance, done = torch.Generator().manual_seed(0), 0
         for node, twins in _pairs(ours, theirs):
             for twin in twins:
                 for _, other in walks:
-                    _step(other, twin)
+                    step(other, twin)
             layer = small.model.get_submodule(str(node.target)) if node.op == "call_module" else None
             if isinstance(layer, Layer) and node.target in kept and used[node.target] == 1:
                 said = [(walk.env[node.all_input_nodes[0]], other.env[twins[-1]]) for walk, other in walks]
-                _refit(layer, said, kept[str(node.target)], chance)
+                refit(layer, said, kept[str(node.target)], chance)
                 done += 1
             for walk, other in walks:
-                _step(walk, node)
-                _forget(walk, node)
+                step(walk, node)
+                forget(walk, node)
                 for twin in twins:
-                    _forget(other, twin)
+                    forget(other, twin)
     return done
 
 
@@ -90,24 +90,33 @@ def _pairs(ours: Trace, theirs: Trace) -> list[tuple[fx.Node, tuple[fx.Node, ...
     return pairs
 
 
-def _start(traced: Trace, image: Tensor) -> fx.Interpreter:
+def start_walk(traced: Trace, image: Tensor) -> fx.Interpreter:
+    """A network about to be run on images (B, C, H, W), call by call."""
     walk = fx.Interpreter(traced.model, graph=traced.graph)
     walk.args_iter = iter((image,))
     return walk
 
 
-def _step(walk: fx.Interpreter, node: fx.Node) -> None:
+def step(walk: fx.Interpreter, node: fx.Node) -> None:
+    """Make the next call."""
     walk.env[node] = walk.run_node(node)
 
 
-def _forget(walk: fx.Interpreter, node: fx.Node) -> None:
+def forget(walk: fx.Interpreter, node: fx.Node) -> None:
     """Drop the values that nothing after this node reads."""
     for read in walk.user_to_last_uses.get(node, ()):
         del walk.env[read]
 
 
-def _refit(layer: Layer, said: Sequence[tuple[Tensor, Tensor]], kept: Tensor, chance: torch.Generator) -> None:
-    """New weights for a layer, from what it sees and what is to come of it, batch by batch."""
+def refit(layer: Layer, said: Sequence[tuple[Tensor, Tensor]], kept: Tensor, chance: torch.Generator) -> None:
+    """New weights for a layer, from what it sees and what is to come of it, batch by batch.
+
+    Args:
+        layer: Changed in place.
+        said: Of each batch what goes into the layer, and what all outputs of the whole network's layer are for it.
+        kept: (O,) the positions of those outputs that the layer still has.
+        chance: Draws the positions that are looked at.
+    """
     images, wanted = sum(len(seen) for seen, _ in said), max(LEAST_ROWS, ROWS_A_WEIGHT * layer.weight[0].numel())
     rows, targets = [], []
     for seen, output in said:

@@ -36,6 +36,11 @@ class Shares:
     layers: Mapping[str, Share]
     channels_left: float
 
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Layer to its channels before and after."""
+        return {name: share.channels for name, share in self.layers.items()}
+
 
 def shares_left(before: Staged, after: Staged) -> Shares:
     """What a cut left of a network, layer by layer and in all.

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, inliner
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from compress.cost import MacCounter
+from compress.cost import MacCounter, Product
 from compress.errors import ExportError
 from compress.quantization import parameters_of
 from compress.stages import Staged, evaluating
@@ -85,6 +86,21 @@ def network_census(network: Staged, image_shape: tuple[int, int, int]) -> Networ
         macs=counter.macs,
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )
+
+
+def network_products(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Product]:
+    """Every product with a weight in one forward pass in eval mode, in the order in which they are computed.
+
+    Args:
+        model: Left as it is.
+        image_shape: (C, H, W) of one image.
+    """
+    weight = next(model.parameters(), torch.zeros(0))
+    image = torch.zeros(1, *image_shape, device=weight.device)
+    with evaluating(model), _plain_attention(), torch.no_grad(), MacCounter(model) as counter:
+        model(image)
+    products: list[Product] = counter.products
+    return products
 
 
 @contextmanager

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
+from benchmarks.blame import Blamed
+from benchmarks.verdict import Verdict
+from cli.blamed import drawn
 from compress.checkpoint import load
 from compress.edits import Drop
 
@@ -94,11 +98,49 @@ def test_blocks_go_and_are_said(folder: Path, succeeds: Run) -> None:
     )
     (drop,) = load(folder / "shallow.safetensors").card.edits
     assert isinstance(drop, Drop)
-    assert said.stdout.startswith(f"block removed: {drop.module}\n")
+    assert re.match(rf"block removed: {re.escape(drop.module)} \([\d.]+ of [\d.]+ million MACs\)\n", said.stdout)
     assert "whole blocks are gone" in said.stdout.splitlines()[1]
     shown = succeeds("inspect shallow.safetensors --json", folder).stdout
     assert json.loads(shown)["surgery"] == {"cuts": 0, "channels": 0, "blocks": [drop.module]}
     assert f"block {drop.module}" in succeeds("inspect shallow.safetensors", folder).stdout
+
+
+def test_blocks_are_chosen_by_the_time_they_take(folder: Path, succeeds: Run) -> None:
+    succeeds(f"train resnet14 --epochs 1 {FEW} -o slow.safetensors", folder)
+    line = f"prune slow.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o faster.safetensors"
+    said = succeeds(line, folder).stdout
+    (drop,) = load(folder / "faster.safetensors").card.edits
+    assert isinstance(drop, Drop)
+    found = re.match(rf"block removed: {re.escape(drop.module)} \(([\d.]+) of ([\d.]+) ms\)\n", said)
+    assert found is not None
+    assert 0 < float(found[1]) < float(found[2])
+
+
+def test_where_it_is_not_faster_the_layers_to_blame_are_kept(
+    folder: Path, succeeds: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict is given, for a small network may be faster or not; and so little counts that a layer is above it."""
+    monkeypatch.setattr("benchmarks.blame.LEAST_EXCESS", -1e9)
+    monkeypatch.setattr("benchmarks.blame.LEAST_RISE", 0.0)
+    monkeypatch.setattr("benchmarks.proof.judge", lambda _ratios: Verdict("same", "no detectable difference"))
+    line = f"prune small.safetensors --ratio 0.5 {DIGITS} -o blamed.safetensors --json"
+    blamed = json.loads(succeeds(line, folder).stdout)["blamed"]
+    assert 0 < len(blamed) <= 5
+    assert all(one.keys() == {"name", "macs", "time_ms", "excess_ms", "reason"} for one in blamed)
+    assert all(min(one["time_ms"][1:]) > 0 for one in blamed)
+
+
+def test_the_layers_to_blame_are_drawn_with_what_they_take() -> None:
+    layer = Blamed("features.2", (497_664, 347_328), (0.03, 0.184), 0.163, "67 channels")
+    reorder = Blamed("ReorderInput", (0, 0), (0.0, 0.02), 0.02, "9 changes between layouts where there were none")
+    (table,) = drawn([layer, reorder])
+    assert [[str(cell) for cell in column.cells] for column in table.columns] == [
+        ["features.2", "ReorderInput"],
+        ["497,664 -> 347,328", ""],
+        ["0.030 -> 0.184", "0.000 -> 0.020"],
+        ["67 channels", "9 changes between layouts where there were none"],
+    ]
+    assert drawn([]) == []
 
 
 def test_a_cut_as_asked_for_is_not_remarked_upon(folder: Path, succeeds: Run) -> None:

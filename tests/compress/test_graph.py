@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.graph import Cut, Uncuttable, between, cut
+from compress.graph import Cut, Uncuttable, between, cut, trace
 from compress.models import Architecture, build
 from compress.phase import OPTIMIZERS, Fit, Phase
 from compress.stages import Stage, Staged, tapped
@@ -205,3 +205,25 @@ def test_the_statistics_of_a_norm_without_parameters_move_in_eval_mode_too() -> 
         network.model.first.requires_grad_(False)  # type: ignore[union-attr]
         names = [node.name for node in cut(network, ("first", "last"), ("last",), torch.randn(4, 3, 8, 8)).frontier]
     assert names == ["first"]
+
+
+class _WithOptions(nn.Module):
+    """A network whose forward takes more than the image, with values of its own for it, as timm's transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(12, 10)
+
+    def forward(self, image: Tensor, mask: Tensor | None = None, scale: float = 2.0) -> Tensor:
+        logits: Tensor = self.fc(image.flatten(1)) * scale
+        return logits if mask is None else logits * mask
+
+
+def test_what_a_network_takes_beside_the_image_is_what_it_has_by_default() -> None:
+    network = Staged(_WithOptions().eval(), (Stage("logits", "", ("fc",), 10),))
+    image = torch.randn(3, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    traced = trace(network)
+    part = between(traced, [traced.image], traced.ends(["logits"]))
+    assert part is not None
+    with torch.no_grad():
+        assert torch.equal(part(image)[0], network.model(image))

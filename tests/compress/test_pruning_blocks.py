@@ -17,7 +17,7 @@ from compress.errors import CompressError, PlanError
 from compress.losses import cross_entropy_loss
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
-from compress.pruning import Calibration, Choice, apply, score, shares_left, show_survivors
+from compress.pruning import Calibration, Choice, apply, saving, score, shares_left, show_survivors
 from compress.pruning.blocks import least_blocks, residual_blocks
 from compress.smaller import cut
 from compress.stages import Stage, Staged, tapped
@@ -130,6 +130,36 @@ def test_the_block_goes_that_costs_the_least_loss_for_what_it_saves() -> None:
     assert min(costs.values()) > 0
     assert least_blocks(network, IMAGE, 1, calibration) == (Drop(min(costs, key=costs.__getitem__)),)
     assert all(torch.equal(before[key], value) for key, value in network.model.state_dict().items())
+
+
+def test_with_prices_the_block_goes_that_costs_the_least_loss_for_its_price() -> None:
+    network, calibration = _network(), _calibration()
+    network.model.get_submodule("classifier").weight.data.mul_(50)
+    _learn(network, calibration)
+    costs = _naive_costs(network, calibration)
+    worst = max(costs, key=costs.__getitem__)
+    dear = {f"{name}.conv1": 1.0 for name in RESNET18} | {
+        f"{worst}.conv1": 5e8,
+        f"{worst}.conv2": 5e8,
+        "classifier": 1e12,
+    }
+    assert least_blocks(network, IMAGE, 1, calibration, prices=dear) == (Drop(worst),)
+    found = score(network, IMAGE, Choice(blocks=1), calibration, prices=dear)
+    assert found.drops == (Drop(worst),)
+
+
+def test_a_block_without_a_price_among_others_is_refused() -> None:
+    prices = {f"{name}.conv1": 1.0 for name in RESNET18[:-1]}
+    with pytest.raises(PlanError, match=r"block encoder\.layer4\.1: what its layers take is not known"):
+        least_blocks(_network(), IMAGE, 1, _calibration(), prices=prices)
+    assert least_blocks(_network(), IMAGE, 1, _calibration(), leave=("layer4",), prices=prices)
+
+
+def test_what_a_block_takes_is_the_sum_over_its_layers() -> None:
+    prices = {"layer1.1.conv1": 1.0, "layer1.1.conv2": 2.0, "layer1.10.conv1": 4.0, "layer1": 8.0}
+    assert saving("layer1.1", prices) == 3
+    assert saving("layer1", prices) == 15
+    assert saving("layer2", prices) == 0
 
 
 def _learn(network: Staged, calibration: Calibration) -> None:
