@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from cli.benchmark import benchmark
+from cli.bundle import bundle
 from cli.command import Group, mount
 from cli.compare import compare
 from cli.data import data
 from cli.demo import demo
 from cli.distill import distill
+from cli.doctor import doctor
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.gate import gate
@@ -57,7 +59,7 @@ _COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
 _OPENING = (*_COMPUTING, export, verify, benchmark, inspect)
 
-for _command in (*_OPENING, report, gate, networks, methods, data, demo):
+for _command in (*_OPENING, report, gate, bundle, networks, methods, data, doctor, demo):
     mount(app, _command, computes=_command in _COMPUTING, opens=_command in _OPENING)
 
 

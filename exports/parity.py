@@ -105,6 +105,17 @@ def check_parity(
     return parity
 
 
+def limits(spreads: Tensor, largest: float, tolerance: float = TOLERANCE) -> Tensor:
+    """(outputs,): how far each output of two that should agree may differ; see `check_parity`.
+
+    Args:
+        spreads: (outputs,), the standard deviation of each over the samples.
+        largest: The largest magnitude of all outputs.
+        tolerance: Largest difference of an output, as a share of its spread.
+    """
+    return tolerance * spreads + ROUNDING * largest
+
+
 class _Tally:
     """The sums and maxima over the samples that the verdict needs."""
 
@@ -122,8 +133,8 @@ class _Tally:
         if self._meaning is not None:
             self._agreeing += self._meaning.count(expected, found)
         self._largest = max(self._largest, float(expected.abs().max()))
-        self._difference = torch.maximum(self._difference, _by_output((expected - found).abs()).amax(0))
-        rows = _by_output(expected)
+        self._difference = torch.maximum(self._difference, by_output((expected - found).abs()).amax(0))
+        rows = by_output(expected)
         before, self._values = self._values, self._values + len(rows)
         mean = rows.mean(0)
         gap = mean - self._mean
@@ -132,7 +143,7 @@ class _Tally:
 
     def parity(self, tolerance: float) -> Parity:
         """The verdict over all that was counted."""
-        allowed = tolerance * (self._squares / self._values).sqrt() + ROUNDING * self._largest
+        allowed = limits((self._squares / self._values).sqrt(), self._largest, tolerance)
         share = self._difference / allowed.clamp(min=torch.finfo(torch.float64).tiny)
         nearest = int(share.argmax())
         return Parity(
@@ -144,7 +155,7 @@ class _Tally:
         )
 
 
-def _by_output(values: Tensor) -> Tensor:
+def by_output(values: Tensor) -> Tensor:
     """(B, outputs, ...) as (values, outputs)."""
     flat = values.reshape(len(values), -1, 1) if values.ndim < 2 else values.flatten(2) if values.ndim > 2 else values
     return flat.movedim(1, -1).reshape(-1, flat.shape[1])

@@ -58,7 +58,7 @@ def load(
         DataError: There is no such data set; it cannot be had; it is damaged; or it does not fit the options.
     """
     options = options or DataOptions()
-    name, defaults, parts = _find(name_or_path)
+    name, defaults, parts = find_parts(name_or_path)
     if defaults is FOLDER and see is None and options.size is None:
         height, width = defaults.size
         note = f"{name}: images of a folder are prepared at {height}x{width}; --size changes it"
@@ -84,7 +84,12 @@ def load(
     )
 
 
-def _find(name_or_path: str) -> tuple[str, Defaults, Parts]:
+def find_parts(name_or_path: str) -> tuple[str, Defaults, Parts]:
+    """The name of a data set, its preprocessing where nothing else is said, and its parts as they were found.
+
+    Raises:
+        DataError: There is no such data set, or it cannot be had.
+    """
     known, colon, count = name_or_path.partition(":")
     if known in DATASETS:
         source = DATASETS[known]

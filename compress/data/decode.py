@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from compress.data.augment import View
 from compress.data.chance import Positions
 from compress.data.found import VOID, Listing, Masks, Pixels
-from compress.data.prepare import Bytes, fit, fit_mask
+from compress.data.prepare import Bytes, convert, fit, fit_mask
 from compress.errors import DataError
 from compress.preprocessing import Preprocessing
 
@@ -46,6 +46,16 @@ def read_image(path: str, see: Preprocessing) -> Bytes:
             decompression bomb; it is named.
     """
     return _read_image(path, see)[0]
+
+
+def read_upright(path: str) -> Image.Image:
+    """The picture in an image file, turned upright: grey as it is, all else in RGB.
+
+    Raises:
+        DataError: See `read_image`.
+    """
+    with _upright(path) as (image, _look):
+        return convert(image, 1 if image.mode == "L" else 3).copy()
 
 
 def read_values(path: str) -> Bytes:
@@ -214,12 +224,18 @@ class _Reader(Dataset[Any]):
 
 
 def _read_image(path: str, see: Preprocessing) -> tuple[Bytes, Look]:
+    with _upright(path) as (image, look):
+        return fit(image, see), look
+
+
+@contextmanager
+def _upright(path: str) -> Iterator[tuple[Image.Image, Look]]:
     with _opened(path) as opened:
         if opened.mode.startswith(DEEP_MODES):
             raise ValueError(f"its pixels are of mode {opened.mode}; 8 bits a channel are needed")
         opened.load()
         look = Look(opened.size, opened.getexif().get(EXIF_ORIENTATION, 1))
-        return fit(ImageOps.exif_transpose(opened) if look.turned != 1 else opened, see), look
+        yield ImageOps.exif_transpose(opened) if look.turned != 1 else opened, look
 
 
 def _look(path: str) -> Look:

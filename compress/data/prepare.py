@@ -122,7 +122,7 @@ def to_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def fit(image: Image.Image, see: Preprocessing) -> Bytes:
     """(C, H, W): an upright image of 8 bits a channel as `Preprocessing` describes it, before it is scaled."""
-    image = _place(_convert(image, see.channels), see, Image.Resampling.BILINEAR, border=0)
+    image = _place(convert(image, see.channels), see, Image.Resampling.BILINEAR, border=0)
     return np.asarray(image).reshape(*see.size, see.channels).transpose(2, 0, 1)
 
 
@@ -149,6 +149,15 @@ def fit_pixels(images: Bytes, see: Preprocessing) -> Bytes:
     return np.stack([fit(Image.fromarray(plane), see) for plane in planes])
 
 
+def convert(image: Image.Image, channels: int) -> Image.Image:
+    """The image as L or RGB; grey by way of RGB, which leaves grey images as they are."""
+    if image.mode == ("L" if channels == 1 else "RGB"):
+        return image
+    if "transparency" in image.info:  # Pillow warns of palettes with transparency unless they go by RGBA
+        image = image.convert("RGBA")
+    return image.convert("RGB") if channels == 3 else image.convert("RGB").convert("L")
+
+
 def margin(size: Size) -> Size:
     """How far a random crop may move an image down and right: an eighth of its size (4 at 32), at least 1."""
     height, width = size
@@ -165,12 +174,3 @@ def _place(image: Image.Image, see: Preprocessing, resampling: Image.Resampling,
     down, right = see.box((image.height, image.width))
     top, left = round((image.height - down) / 2), round((image.width - right) / 2)
     return image.resize((width, height), resampling, box=(left, top, left + right, top + down))
-
-
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    """The image as L or RGB; grey by way of RGB, which leaves grey images as they are."""
-    if image.mode == ("L" if channels == 1 else "RGB"):
-        return image
-    if "transparency" in image.info:  # Pillow warns of palettes with transparency unless they go by RGBA
-        image = image.convert("RGBA")
-    return image.convert("RGB") if channels == 3 else image.convert("RGB").convert("L")
