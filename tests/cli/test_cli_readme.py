@@ -111,20 +111,17 @@ def test_the_demo_does_what_it_says(
 
         return record
 
-    for name in ("train", "distill", "export", "benchmark"):
+    steps = ["train", "distill", "prune", "export", "export", "benchmark", "report"]
+    for name in dict.fromkeys(steps):
         module = import_module(f"cli.{name}")
         monkeypatch.setattr(module, name, recorder(name, getattr(module, name)))
     result = edgepress("demo -o out --seed 3", tmp_path)
     assert result.exit_code == 0, result.output
     shown = [line.removeprefix("$ edgepress ") for line in result.stdout.splitlines() if line.startswith("$ ")]
-    assert (
-        [name for name, _ in called]
-        == [line.split()[0] for line in shown]
-        == ["train", "distill", "export", "benchmark"]
-    )
+    assert [name for name, _ in called] == [line.split()[0] for line in shown] == steps
     for line, (_, arguments) in zip(shown, called, strict=True):
         assert parse(shlex.split(line)) == arguments
-    assert (tmp_path / "out").is_dir()
+    assert result.stdout.splitlines()[-1] == "  out/report.html"
 
 
 def test_the_demo_does_not_overwrite(tmp_path: Path, refused: Callable[..., str]) -> None:
