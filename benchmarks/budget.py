@@ -56,7 +56,7 @@ class Budget:
     def words(self) -> str:
         """The budget as a part of a sentence."""
         bound = "at least" if self.quantity == "speedup" else "at most"
-        return f"{bound} {self.limit:,.6g} {UNITS[self.quantity]}"
+        return f"{bound} {_amount(self.limit, 6)} {UNITS[self.quantity]}"
 
 
 @dataclass
@@ -123,7 +123,7 @@ def _fit(tried: _Tried, budget: Budget, price: _Price, least: float, say: Callab
     def cost(ratio: float) -> float:
         if ratio not in costs:
             costs[ratio] = price.cost(tried.at(ratio))
-            say(f"{100 * ratio:.1f} % of the channels cut: {_shown(budget, costs[ratio])}, asked: {budget.words}")
+            say(f"{_at(ratio)}: {_shown(budget, costs[ratio])}, asked: {budget.words}")
         return costs[ratio]
 
     if cost(least) <= 1:
@@ -139,8 +139,8 @@ def _fit(tried: _Tried, budget: Budget, price: _Price, least: float, say: Callab
     if not met:
         closest = min(costs, key=costs.__getitem__)
         raise GateError(
-            f"{budget.words} cannot be met: the closest is {_shown(budget, costs[closest])}, with "
-            f"{100 * closest:.1f} % of the channels cut; nothing was written"
+            f"{budget.words} cannot be met: the closest is {_shown(budget, costs[closest])}, {_at(closest)}; "
+            "nothing was written"
         )
     return min(met)
 
@@ -202,7 +202,16 @@ def _price(budget: Budget, whole: Checkpoint, folder: Path) -> _Price:
 
 def _shown(budget: Budget, cost: float) -> str:
     value = budget.limit / cost if budget.quantity == "speedup" else budget.limit * cost
-    return f"{value:,.4g} {UNITS[budget.quantity]}" if value < 1e4 else f"{value:,.0f} {UNITS[budget.quantity]}"
+    return f"{_amount(value, 4)} {UNITS[budget.quantity]}"
+
+
+def _amount(value: float, digits: int) -> str:
+    return f"{value:,.0f}" if value >= 1e4 or value == round(value) else f"{value:,.{digits}g}"
+
+
+def _at(ratio: float) -> str:
+    """Where in the search; the ratio is what was asked for, and rounded widths leave more or less."""
+    return f"at a ratio of {ratio:g}" if ratio else "as it is"
 
 
 def _size(checkpoint: Checkpoint, folder: Path) -> int:

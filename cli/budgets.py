@@ -66,10 +66,23 @@ class Budgets:
 NO_BUDGET = Budgets()
 
 
-def read_budgets(given: Budgets) -> list[Budget]:
-    """The budgets that were set."""
-    from benchmarks.budget import Budget
+def read_budgets(given: Budgets, *, timed: bool) -> list[Budget]:
+    """The budgets that were set.
 
+    Args:
+        given: What may be left.
+        timed: Whether time may be measured.
+
+    Raises:
+        PlanError: It may not, but one of them is about time.
+    """
+    from benchmarks.budget import Budget
+    from compress.errors import PlanError
+
+    times = {"--max-latency": given.max_latency, "--min-speedup": given.min_speedup}
+    asked = [name for name, limit in times.items() if limit is not None]
+    if asked and not timed:
+        raise PlanError(f"--no-timing: {' and '.join(asked)} cannot be kept without measuring time; leave one out")
     limits: dict[Quantity, float | None] = {
         "parameters": given.max_params,
         "macs": given.max_macs,

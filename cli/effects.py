@@ -57,8 +57,9 @@ def lines(found: Effect, split: str) -> list[str]:
     change = f"{0.0 - found.drop_points:+.2f} points"
     told = [f"{found.metric} {100 * found.before:.2f} -> {100 * found.after:.2f} % ({change}) on {split}"]
     if found.mcnemar is not None:
+        lost = f"{found.lost} {'image' if found.lost == 1 else 'images'} lost"
         told.append(
-            f"{found.lost} images lost, {found.won} won (McNemar's exact test: p = {found.mcnemar:.2g}); farthest off: "
+            f"{lost}, {found.won} won (McNemar's exact test: p = {found.mcnemar:.2g}); farthest off: "
             f"images {', '.join(map(str, found.worst))}"
         )
     same = f"{found.agreement[0].words} {share_text(found.agreement[1])}, " if found.agreement else ""

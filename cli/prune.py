@@ -142,7 +142,7 @@ def prune(
     from cli import parse, progress, say
     from cli.blocks import prices_of, say_blocks
     from cli.choosing import look, looks, read_choice, say_cut
-    from cli.steps import Cutting, check_targets, cut_in_steps
+    from cli.steps import Cutting, check_targets, cut_in_steps, say_steps
     from compress.jobs import Job, Recovery, usual_rate
     from compress.opening import open_pair
     from compress.pruning import NOTHING, in_steps
@@ -156,7 +156,7 @@ def prune(
     if only_looks(alone, _OF_RECOVERY):
         show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
         return
-    method, wished = _method(recover, epochs, knobs), read_budgets(budgets)
+    method, wished = _method(recover, epochs, knobs), read_budgets(budgets, timed=not no_timing)
     choice = read_choice(chosen, ratio, wished, seed)
     check_targets(journal, steps)
     before, images = opened()
@@ -168,6 +168,7 @@ def prune(
     found = scored(before, choice, judged_by, prices=prices.deciding)
     ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
     plan = in_steps(found, ratio, steps)
+    say_steps(plan, steps)
     say_blocks(found, prices)
     left = say_cut(before, found, ratio)
     rate = lr or usual_rate(left.channels_left, fitted=bool(looked_at.batches))

@@ -295,7 +295,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
     lines = [
         f"each row: these layers alone are cut; {fitted}",
         f"{metric} of the whole network is {before:.2f} % on {count:,} {data['split']} images, one of which is "
-        f"{100 / count:.2g} points",
+        f"{100 / count:.2g} {'point' if count == 100 else 'points'}",
         f"{_UNIT.format(document['compared'])}; most for what is saved comes first",
         f"all cut alike: {_together(document, even)}: {even['options']}",
     ]

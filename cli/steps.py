@@ -52,6 +52,21 @@ def check_targets(journal: Journal, count: int) -> None:
     journal.check()
 
 
+def say_steps(plan: Sequence[Step], asked: int) -> None:
+    """Say it where there are fewer steps than were asked for.
+
+    Args:
+        plan: The steps that cut something.
+        asked: How many were to be.
+    """
+    from cli import say
+
+    if len(plan) < asked:
+        say.notes(
+            [f"--steps {asked}: {len(plan)} of them cut a channel as widths are rounded, the others are left out"]
+        )
+
+
 def step_path(output: Path, number: int) -> Path:
     """Where the network of a step goes that is not the last."""
     return output.with_suffix(f".step{number}.safetensors")

@@ -146,7 +146,10 @@ def indistill(
         layers = len(lesson.student.body)
         if not share:
             return _l_cls(lesson, fit, [(1, count) for count in l_cls_epochs(layers, fit.epochs, a, b)[:-1]], last)
-        own = max(1, min(round(share * fit.epochs), fit.epochs - last.fewest_epochs(lesson.student)))
+        fewest = 1 + last.fewest_epochs(lesson.student)
+        if fit.epochs < fewest:
+            raise PlanError(f"indistill: {fit.epochs} epochs for its maps and {last.name}; give at least {fewest}")
+        own = max(1, min(round(share * fit.epochs), fit.epochs - fewest + 1))
         return _l_cls(lesson, fit, scaled_epochs(layers, own, a, b), last)
     factors = tuple(weight * decay**epoch for epoch in range(fit.epochs))
     return [_at_once(lesson, fit, last, weight if scheme == "all" else factors)]

@@ -49,6 +49,13 @@ def test_steps_that_are_only_fitted_leave_one_file(folder: Path, succeeds: Run) 
     assert [step["refitted_layers"] for step in steps if "refitted_layers" in step] == [4, 4]
 
 
+def test_steps_that_would_cut_nothing_are_left_out_and_that_is_said(folder: Path, succeeds: Run) -> None:
+    result = succeeds(f"{CUT} --calibrate 0 --steps 9 --json -o few.safetensors", folder)
+    steps = [name for name in json.loads(result.stdout)["networks"] if name.startswith("cut")]
+    assert 1 < len(steps) < 9
+    assert f"--steps 9: {len(steps)} of them cut a channel" in " ".join(result.stderr.split())
+
+
 def test_steps_that_cannot_be(folder: Path, refused: Callable[..., str]) -> None:
     said = refused(f"{CUT} --steps 3 --epochs 2 -o none.safetensors", folder)
     assert "--epochs 2: 3 steps of at least 1 epochs each take 3; give more, or fewer --steps" in said
