@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cli.measured import Measured
     from compress.checkpoint import Checkpoint
     from compress.pruning import Scored
 
@@ -33,12 +35,13 @@ class Prices:
         return self.of_layers if self.measured else {}
 
 
-def prices_of(before: Checkpoint, blocks: int, *, timed: bool) -> Prices:
+def prices_of(before: Checkpoint, blocks: int, measured: Measured, *, timed: bool) -> Prices:
     """What the layers of a network take, where blocks are to go.
 
     Args:
         before: The network.
         blocks: How many are to go.
+        measured: Keeps the times.
         timed: Whether by time, in ONNX Runtime at one thread.
 
     Raises:
@@ -49,7 +52,7 @@ def prices_of(before: Checkpoint, blocks: int, *, timed: bool) -> Prices:
     if timed:
         from benchmarks.measure.operators import layer_times_ms
 
-        return Prices(layer_times_ms(before), "ms", measured=True)
+        return Prices(measured.once("layers_ms", partial(layer_times_ms, before)), "ms", measured=True)
     from exports.graph.census import network_products
 
     macs: dict[str, float] = {}

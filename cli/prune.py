@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from benchmarks.budget import Budget
     from benchmarks.proof import Proof
+    from cli.measured import Measured
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
     from compress.pruning import Scored
@@ -142,6 +143,7 @@ def prune(
     from cli import parse, progress, say
     from cli.blocks import prices_of, say_blocks
     from cli.choosing import look, looks, read_choice, say_cut
+    from cli.measured import Measured
     from cli.steps import Cutting, check_targets, cut_in_steps, say_steps
     from compress.jobs import Job, Recovery, usual_rate
     from compress.opening import open_pair
@@ -164,9 +166,10 @@ def prune(
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
     judged_by = looked_at if looks(chosen) else NOTHING
-    prices = prices_of(before, chosen.blocks, timed=not no_timing)
+    timed = Measured(journal)
+    prices = prices_of(before, chosen.blocks, timed, timed=not no_timing)
     found = scored(before, choice, judged_by, prices=prices.deciding)
-    ratio = _fitting(before, found, wished, job.command) if wished else ratio or 0.0
+    ratio = _fitting(before, found, wished, job.command, timed) if wished else ratio or 0.0
     plan = in_steps(found, ratio, steps)
     say_steps(plan, steps)
     say_blocks(found, prices)
@@ -220,14 +223,18 @@ def _shared(epochs: int | None, method: Method | None, before: Checkpoint, steps
     return [*[each] * (steps - 1), epochs - each * (steps - 1)]
 
 
-def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: str) -> float:
-    """The least ratio at which the network keeps to the budgets."""
+def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: str, timed: Measured) -> float:
+    """The least ratio at which the network keeps to the budgets; of those of time that which was found first."""
     from benchmarks.budget import fit_budgets
     from cli import say
     from compress.errors import PlanError
     from compress.smaller import cut_at
 
-    ratio = fit_budgets(lambda share: cut_at(before, found, share, command), before, budgets, say.line)
+    def search() -> float:
+        return fit_budgets(lambda share: cut_at(before, found, share, command), before, budgets, say.line)
+
+    by_time = any(one.quantity in ("latency", "speedup") for one in budgets)
+    ratio: float = timed.once("ratio", search) if by_time else search()
     if not ratio:
         raise PlanError(f"nothing has to be cut: the network has {' and '.join(one.words for one in budgets)} already")
     return ratio

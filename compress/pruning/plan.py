@@ -114,7 +114,8 @@ class Scored:
 
     def _why_none(self) -> str:
         if not self.layers:
-            return "has no layer that could lose a channel"
+            spared = " beside those that are to be left alone" if self.choice.leave else ""
+            return f"has no layer that could lose a channel{spared}"
         if self.choice.multiple == 1:
             return "loses no channel; cut more"
         return f"loses no channel where widths are multiples of {self.choice.multiple}; cut more, or round to less"

@@ -63,7 +63,7 @@ def path(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Pa
     ("name", "scheme"),
     [
         ("resnet18", ""),
-        ("mobilenet_v2", ""),
+        pytest.param("mobilenet_v2", "", marks=pytest.mark.slow),
         ("unet-resnet10", ""),
         ("resnet10", "static"),
         ("resnet10", "w8"),

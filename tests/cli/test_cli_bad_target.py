@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_no_half_of_a_report(workshop: Path, edgepress: Run, 
         result = edgepress("benchmark student.onnx --rounds 10 -o new.json", workshop)
     assert result.exit_code == 2
     assert "student.onnx" in result.stdout, "what was measured is shown all the same"
-    assert result.stderr.splitlines()[-1].startswith("error: new.json: not written: File too large")
+    assert result.stderr.splitlines()[-1].startswith("error: new.samples.npz: not written: File too large")
     assert sorted(workshop.iterdir()) == before
 
 

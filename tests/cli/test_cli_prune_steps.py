@@ -63,3 +63,30 @@ def test_steps_that_cannot_be(folder: Path, refused: Callable[..., str]) -> None
     assert "none.step1.safetensors" in refused(f"{CUT} --steps 2 --epochs 2 -o none.safetensors", folder)
     assert (folder / "none.step1.safetensors").read_bytes() == b"mine"
     assert not (folder / "none.safetensors").exists()
+
+
+def test_what_was_timed_is_not_timed_again_by_a_run_that_goes_on(
+    folder: Path, succeeds: Run, refused: Callable[..., str]
+) -> None:
+    kept = folder / "tight.measured.json"
+    kept.write_text('{"ratio": 0.5}', encoding="utf-8")
+    line = f"prune small.safetensors --max-latency 1us --round 1 {DIGITS} --json -o tight.safetensors --resume"
+    facts = json.loads(succeeds(line, folder).stdout)
+    assert facts["ratio"] == 0.5, "one microsecond cannot be met, so it was not searched for"
+    kept.write_text("[", encoding="utf-8")
+    said = refused(line, folder)
+    assert "tight.measured.json: is not what an interrupted run measured; begin anew with --force" in said
+
+
+def test_the_times_that_blocks_are_chosen_by_are_kept(folder: Path, succeeds: Run) -> None:
+    succeeds(f"train resnet14 --epochs 1 --batch-size 32 {DIGITS} -o deep.safetensors", folder)
+    line = f"prune deep.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS}"
+    succeeds(f"{line} -o first.safetensors", folder)
+    times = json.loads((folder / "first.measured.json").read_text("utf-8"))["layers_ms"]
+    assert all(value > 0 for value in times.values())
+    slower = {name: 1000 * value for name, value in times.items()}
+    (folder / "second.measured.json").write_text(json.dumps({"layers_ms": slower}), encoding="utf-8")
+    said = succeeds(f"{line} -o second.safetensors --resume", folder).stdout
+    assert f"of {sum(slower.values()):.3g} ms)" in said
+    (first,), (second,) = (load(folder / f"{name}.safetensors").card.edits for name in ("first", "second"))
+    assert first == second
