@@ -159,7 +159,8 @@ def _cut_and_fitted(teacher: Checkpoint, share: float, images: Dataset, command:
     from cli.choosing import LEAST_NORMS, fitted, look
     from compress.smaller import cut
 
-    return fitted(cut(teacher, share, command), teacher, look(teacher, images, LEAST_NORMS), command)
+    seen = look(teacher, images, LEAST_NORMS)
+    return fitted(cut(teacher, share, command, calibration=seen), teacher, seen, command)
 
 
 def _refuse_ignored(plan: Method, auxiliary: Path | None, *, pruned: bool) -> None:

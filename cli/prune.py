@@ -142,12 +142,12 @@ def prune(
     """
     from cli import parse, progress, say
     from cli.blocks import prices_of, say_blocks
-    from cli.choosing import look, looks, read_choice, say_cut
+    from cli.choosing import look, read_choice, say_cut
     from cli.measured import Measured
     from cli.steps import Cutting, check_targets, cut_in_steps, say_steps
     from compress.jobs import Job, Recovery, usual_rate
     from compress.opening import open_pair
-    from compress.pruning import NOTHING, in_steps
+    from compress.pruning import in_steps
     from compress.smaller import scored
     from compress.tasks import TASKS
     from compress.training.journal import Journal
@@ -165,10 +165,9 @@ def prune(
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
-    judged_by = looked_at if looks(chosen) else NOTHING
     timed = Measured(journal)
     prices = prices_of(before, chosen.blocks, timed, timed=not no_timing)
-    found = scored(before, choice, judged_by, prices=prices.deciding)
+    found = scored(before, choice, looked_at, prices=prices.deciding)
     ratio = _fitting(before, found, wished, job.command, timed) if wished else ratio or 0.0
     plan = in_steps(found, ratio, steps)
     say_steps(plan, steps)
@@ -181,7 +180,7 @@ def prune(
     ]
     recoveries = [Recovery(method, parse.replaying(fit, replayed)) for fit in fits] if method else []
     stamp = progress.stamp(output)
-    cutting = Cutting(before, found, plan, recoveries, judged_by, looked_at)
+    cutting = Cutting(before, found, plan, recoveries, looked_at)
     networks = cut_in_steps(cutting, images, job)
     costs = _costs(networks, images)
     say.aside(_table(costs))

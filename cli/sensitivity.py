@@ -163,8 +163,7 @@ def show_cuts(
     from benchmarks.sensitivity import RATIOS, examine, rows
     from benchmarks.suggestion import evenly, suggest
     from cli import parse, say
-    from cli.choosing import look, looks, read_choice
-    from compress.pruning import NOTHING
+    from cli.choosing import look, read_choice
     from compress.smaller import scored
 
     wished = USUAL_RATIO if ratio is None else ratio
@@ -176,7 +175,7 @@ def show_cuts(
     say.notes(images.notes)
     chosen = _halved(chosen, images)
     calibration = look(before, images, chosen)
-    found = scored(before, choice, calibration if looks(chosen) else NOTHING)
+    found = scored(before, choice, calibration)
     found.at(wished)  # refuses one that cuts nothing
     kept: list[Row] = []
     with say.doing("the whole network") as tell:

@@ -24,16 +24,14 @@ class Cutting:
         found: Its channels, scored.
         steps: In which they go.
         recoveries: What trains after each step; empty where nothing does.
-        judged_by: The images that decide which channels go.
-        fitted_on: The images that what is left is fitted on; none for no fit.
+        seen: The images by which channels are judged, and on which what is left is fitted; none for no fit.
     """
 
     before: Checkpoint
     found: Scored
     steps: Sequence[Step]
     recoveries: Sequence[Recovery]
-    judged_by: Calibration
-    fitted_on: Calibration
+    seen: Calibration
 
     def name(self, what: str, step: Step) -> str:
         """What a network on the way is called."""
@@ -89,11 +87,11 @@ def cut_in_steps(cutting: Cutting, images: Dataset, job: Job) -> dict[str, Check
     networks, small, found = {"before": cutting.before}, cutting.before, cutting.found
     for step in cutting.steps:
         if step.number > 1:
-            found = scored(small, later(found.choice), cutting.judged_by)
-        small = cut_to(small, found, step, job.command, calibration=cutting.judged_by)
+            found = scored(small, later(found.choice), cutting.seen)
+        small = cut_to(small, found, step, job.command, calibration=cutting.seen)
         networks[cutting.name("cut", step)] = small
-        if cutting.fitted_on.batches:
-            small = fitted(small, cutting.before, cutting.fitted_on, job.command)
+        if cutting.seen.batches:
+            small = fitted(small, cutting.before, cutting.seen, job.command)
             networks[cutting.name("fitted", step)] = small
         recovery = cutting.recoveries[step.number - 1] if cutting.recoveries else None
         if recovery or step.number == step.of:

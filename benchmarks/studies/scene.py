@@ -67,9 +67,10 @@ def new_scene(whole: Checkpoint, data: str, options: DataOptions, ratio: float) 
         ratio: Share of the channels to cut.
     """
     images = data_for(whole.card, data, options)
-    small = cut(whole, ratio, "edgepress prune")
+    seen = looked_at(whole, images.train, CALIBRATION)
+    small = cut(whole, ratio, "edgepress prune", calibration=seen)
     start = time.process_time()
-    fitted, why = mended(small, whole, looked_at(whole, images.train, CALIBRATION), "edgepress prune")
+    fitted, why = mended(small, whole, seen, "edgepress prune")
     spent = time.process_time() - start
     assert not why, why
     return Scene(whole, images, small, fitted, _by_torch_pruning(whole, small), spent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,8 @@ from compress.stages import Staged
 
 Score = Callable[[Coupling], Tensor | None]
 
+SILENT = 1e-6  # of what the loudest channel adds
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -34,12 +36,15 @@ class Criterion:
     Attributes:
         made: A network, its coupled channels, images and a seed to what scores (width,) one coupling, or says None
             where it has none to say: the channels then stay.
-        looks: At images; at their labels, too, where that is said.
+        looks: At images.
+        labels: At their labels, too.
+        control: It is what others are held against, and left as it is.
     """
 
     made: Callable[[Staged, Sequence[Coupling], Calibration, int], Score]
     looks: bool = False
     labels: bool = False
+    control: bool = False
 
 
 def scores(
@@ -47,11 +52,38 @@ def scores(
 ) -> list[Tensor | None]:
     """For each of the couplings the scores (width,) of its channels, or None where the criterion has none.
 
+    Where there are images, channels of which nothing that reads them ever sees a change score 0: units that never fire
+    keep the norms that they began with, and would outlive those that learnt.
+
     Raises:
         PlanError: The criterion is unknown, or there is not what it looks at.
     """
-    score = read_criterion(choice.criterion).made(network, layers, calibration, choice.seed)
-    return [score(layer) for layer in layers]
+    criterion = read_criterion(choice.criterion)
+    score = criterion.made(network, layers, calibration, choice.seed)
+    found = [score(layer) for layer in layers]
+    if criterion.looks or criterion.control or not calibration.batches:
+        return found
+    heard = _heard(network, layers, calibration, choice.seed)
+    return [
+        rating if rating is None or not bool(some.any()) else rating.masked_fill(~some, 0.0)
+        for rating, some in zip(found, heard, strict=True)
+    ]
+
+
+def _heard(network: Staged, layers: Sequence[Coupling], calibration: Calibration, seed: int) -> Iterator[Tensor]:
+    """(width,) bool for each coupling: whether what reads a channel sees it change from image to image."""
+    seen = contributions(network, _readers(layers), calibration, seed)
+    for layer in layers:
+        spread = torch.zeros(layer.width)
+        for role in layer.side("reads"):
+            if role.name in seen:
+                added = seen[role.name][:, role.places].abs().amax(dim=0).float()
+                spread.index_add_(0, role.channels, added)
+        yield spread > SILENT * spread.max()
+
+
+def _readers(layers: Sequence[Coupling]) -> set[str]:
+    return {role.name for layer in layers for role in layer.side("reads")}
 
 
 def read_criterion(name: str) -> Criterion:
@@ -137,8 +169,7 @@ def _taylor(network: Staged, _layers: Sequence[Coupling], calibration: Calibrati
 
 def _reconstruction(network: Staged, layers: Sequence[Coupling], calibration: Calibration, seed: int) -> Score:
     """By the outputs of all layers that read a coupling, each of which counts as much."""
-    names = {role.name for layer in layers for role in layer.side("reads")}
-    seen = contributions(network, names, calibration, seed)
+    seen = contributions(network, _readers(layers), calibration, seed)
 
     def score(layer: Coupling) -> Tensor | None:
         found = []
@@ -160,5 +191,5 @@ CRITERIA: Mapping[str, Criterion] = {
     "lamp": Criterion(_of_weights(_lamp)),
     "taylor": Criterion(_taylor, looks=True, labels=True),
     "reconstruction": Criterion(_reconstruction, looks=True),
-    "random": Criterion(_random),
+    "random": Criterion(_random, control=True),
 }

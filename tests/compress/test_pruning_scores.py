@@ -257,3 +257,24 @@ def test_batch_norm_scales_leave_alone_what_has_no_batch_norm() -> None:
 def test_what_a_criterion_looks_at_is_asked_for(criterion: str, calibration: Calibration, message: str) -> None:
     with pytest.raises(PlanError, match=message):
         _scores(_staged(), criterion, calibration)
+
+
+def test_units_that_never_fire_go_first_where_there_are_images() -> None:
+    network = build(Architecture("cnn-s", 10, 3, (32, 32), {"width": 8}), seed=0)
+    layer, norm = (network.model.get_submodule(f"blocks.0.{name}") for name in ("conv", "norm"))
+    assert isinstance(layer, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    dead = [1, 4, 6]
+    with torch.no_grad():
+        layer.weight[dead] *= 100  # the largest by far, but silent
+        norm.weight[dead], norm.bias[dead] = 1e-3, -1e3
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    seen = Calibration([(images, torch.zeros(8, dtype=torch.long))])
+    for criterion in ("l1", "l2", "lamp", "fpgm"):
+        choice = Choice(criterion, multiple=1)
+        gone = {cut.module: cut.channels for cut in score(network, images[:1], choice, seen).at(3 / 8)}
+        assert gone["blocks.0.conv"] == tuple(dead)
+        blind = {cut.module: cut.channels for cut in score(network, images[:1], choice).at(3 / 8)}
+        assert blind["blocks.0.conv"] != tuple(dead)
+    chance = Choice("random", multiple=1, seed=1)
+    assert score(network, images[:1], chance, seen).at(0.5) == score(network, images[:1], chance).at(0.5)
