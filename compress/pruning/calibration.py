@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 
 from compress.errors import PlanError
 from compress.pruning.coupling import filters
@@ -107,12 +107,13 @@ def contributions(network: Staged, names: set[str], calibration: Calibration, se
     found: dict[str, list[Tensor]] = {}
 
     def look(name: str, layer: nn.Module, given: tuple[Any, ...]) -> None:
-        found.setdefault(name, []).extend(_samples(layer, given[0], chance))
+        if given:  # one that is called by keyword is not looked at
+            found.setdefault(name, []).extend(_samples(layer, given[0], chance))
 
     with evaluating(network.model), ExitStack() as hooks:
         for name in sorted(names):
             layer = network.model.get_submodule(name)
-            if not isinstance(layer, _ConvTransposeNd):
+            if isinstance(layer, nn.Linear | nn.Conv2d):
                 hooks.callback(layer.register_forward_pre_hook(partial(look, name)).remove)
         for images, _ in calibration.batches:
             network.model(images)

@@ -71,14 +71,15 @@ def scores(
 
 
 def _heard(network: Staged, layers: Sequence[Coupling], calibration: Calibration, seed: int) -> Iterator[Tensor]:
-    """(width,) bool for each coupling: whether what reads a channel sees it change from image to image."""
+    """(width,) bool for each coupling: whether what reads a channel sees it change; all where a reader is unseen."""
     seen = contributions(network, _readers(layers), calibration, seed)
     for layer in layers:
-        spread = torch.zeros(layer.width)
-        for role in layer.side("reads"):
-            if role.name in seen:
-                added = seen[role.name][:, role.places].abs().amax(dim=0).float()
-                spread.index_add_(0, role.channels, added)
+        spread, reads = torch.zeros(layer.width), layer.side("reads")
+        if not all(role.name in seen for role in reads):
+            yield torch.ones(layer.width, dtype=torch.bool)
+            continue
+        for role in reads:
+            spread.index_add_(0, role.channels, seen[role.name][:, role.places].abs().amax(dim=0).float())
         yield spread > SILENT * spread.max()
 
 

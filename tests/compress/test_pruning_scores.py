@@ -278,3 +278,24 @@ def test_units_that_never_fire_go_first_where_there_are_images() -> None:
         assert blind["blocks.0.conv"] != tuple(dead)
     chance = Choice("random", multiple=1, seed=1)
     assert score(network, images[:1], chance, seen).at(0.5) == score(network, images[:1], chance).at(0.5)
+
+
+class _ByKeyword(nn.Module):
+    """A convolution, another that is called by keyword, and one of one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.third, self.head = nn.Conv1d(8, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.second(input=self.first(images).relu()).relu()
+        return self.head(self.third(maps.flatten(2)).relu().mean(2))
+
+
+def test_what_reads_unseen_leaves_the_scores_as_they_are() -> None:
+    network = Staged(_ByKeyword(), (Stage("logits", "head", ("head",), 10),))
+    images = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    seen = Calibration([(images, torch.zeros(4, dtype=torch.long))])
+    choice = Choice(multiple=1)
+    assert score(network, images[:1], choice, seen).at(0.5) == score(network, images[:1], choice).at(0.5)
