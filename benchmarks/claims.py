@@ -181,7 +181,7 @@ def _held(file: File, name: str, bound: float) -> Verdict:
     called = f"{file['name']}: {about.words or about.quantity or file.get('metric') or 'score'}"
     if seen is None:
         return Verdict(file["name"], name, bound, "not shown", f"{called} was not measured, asked: {asked}")
-    held = _said(about, bound, seen.least, seen.most)
+    held = at_most(bound, seen.least, seen.most) if about.most else _at_least(bound, seen.least, seen.most)
     value = _amount(seen.value, about.unit)
     return Verdict(file["name"], name, bound, held, f"{called} {value}{_ends_text(seen)}, asked: {asked}")
 
@@ -203,11 +203,22 @@ def _ends(file: File, found: Mapping[str, Any], about: Bound, *, sure: bool) -> 
     return (None, None) if None in ends else (about.scale * min(ends), about.scale * max(ends))
 
 
-def _said(about: Bound, bound: float, least: float | None, most: float | None) -> Held:
+def at_most(bound: float, least: float | None, most: float | None) -> Held:
+    """What may be said of a bound from above.
+
+    Args:
+        bound: What it may be at most.
+        least: The lower end of the interval; None where there is none.
+        most: The upper end, likewise.
+    """
     if least is None or most is None:
         return "not shown"
-    if about.most:
-        return "met" if most <= bound else "broken" if least > bound else "not shown"
+    return "met" if most <= bound else "broken" if least > bound else "not shown"
+
+
+def _at_least(bound: float, least: float | None, most: float | None) -> Held:
+    if least is None or most is None:
+        return "not shown"
     return "met" if least >= bound else "broken" if most < bound else "not shown"
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims import Held, Verdict
+from benchmarks.claims import Held, Verdict, at_most
 from benchmarks.document import Document, File, baseline, number, record
 
 COUNTED = {"max-size": ("size", "bytes"), "max-params": ("parameters", ""), "max-macs": ("macs", "")}
@@ -53,7 +53,8 @@ def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Ver
             now = found.get(_name(file))
             change = Change(NOT_THERE) if now is None else _change(limit, (new, now), (old, file))
             said = f"{_name(file)}: {change.words}, allowed: {bound_text(limit, bound)}"
-            verdicts.append(Verdict(_name(file), limit, bound, _held(change, bound), said))
+            held = at_most(bound, change.least, change.most)
+            verdicts.append(Verdict(_name(file), limit, bound, held, said))
     return verdicts
 
 
@@ -83,12 +84,6 @@ def _measured(document: Document) -> Iterator[File]:
 
 def _name(file: File) -> str:
     return Path(file["name"]).name
-
-
-def _held(change: Change, bound: float) -> Held:
-    if change.least is None or change.most is None:
-        return "not shown"
-    return "met" if change.most <= bound else "broken" if change.least > bound else "not shown"
 
 
 def _change(limit: str, new: tuple[Document, File], old: tuple[Document, File]) -> Change:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.document import SCHEMA
+from benchmarks.document import SCHEMA, digest
 from benchmarks.gate import check, markdown
 from cli.main import app
 from compress.evidence import Record
@@ -91,8 +91,9 @@ def _gate(*words: object) -> Any:
 
 def test_the_command(tmp_path: Path) -> None:
     new, old, summary = tmp_path / "new.json", tmp_path / "main.json", tmp_path / "summary.md"
-    new.write_text(json.dumps(_document(Record("size", 1011))), encoding="utf-8")
-    old.write_text(json.dumps(_document(Record("size", 1000))), encoding="utf-8")
+    for path, size in ((new, 1011), (old, 1000)):
+        document = _document(Record("size", size))
+        path.write_text(json.dumps({**document, "digest": digest(document)}), encoding="utf-8")
     done = _gate(new, "--baseline", old, "--max-size", "+1%", "--markdown", summary)
     assert done.exit_code == 3
     assert done.stdout.startswith("broken     a.onnx: size 1,000 -> 1,011 bytes (+1.10 %), allowed: +1 %\n")
@@ -108,3 +109,6 @@ def test_the_command(tmp_path: Path) -> None:
     for words, mentions in refused.items():
         done = _gate(*words)
         assert (done.exit_code, mentions in done.output) == (2, True), done.output
+    new.write_text(new.read_text("utf-8").replace("1011", "1001"), encoding="utf-8")
+    done = _gate(new, "--baseline", old, "--max-size", "+2%")
+    assert (done.exit_code, "is not as `edgepress benchmark` wrote it" in done.output) == (3, True)
