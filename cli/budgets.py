@@ -11,20 +11,8 @@ if TYPE_CHECKING:
     from benchmarks.budget import Budget, Quantity
 
 
-_MaxParams = Annotated[
-    float | None,
-    options.measure("--max-params", options.COUNTS, "50k or 1.5M", help="Parameters: 50k.", group=options.METHOD),
-]
-_MaxMacs = Annotated[
-    float | None,
-    options.measure(
-        "--max-macs",
-        options.COUNTS,
-        "500k or 10M",
-        help="Multiply-accumulates of one image: 10M.",
-        group=options.METHOD,
-    ),
-]
+_MaxParams = Annotated[float | None, options.most_parameters(options.METHOD)]
+_MaxMacs = Annotated[float | None, options.most_macs(options.METHOD)]
 _MaxSize = Annotated[
     int | None,
     options.size("--max-size", "", help="Bytes of the .onnx file, its lineage apart: 100KB.", group=options.METHOD),

@@ -11,20 +11,8 @@ import typer
 from cli import options
 
 _MaxSize = Annotated[int | None, options.size("--max-size", "", help="Bytes of the file: 28KB.", group=options.CLAIMS)]
-_MaxParams = Annotated[
-    float | None,
-    options.measure("--max-params", options.COUNTS, "50k or 1.5M", help="Parameters: 50k.", group=options.CLAIMS),
-]
-_MaxMacs = Annotated[
-    float | None,
-    options.measure(
-        "--max-macs",
-        options.COUNTS,
-        "500k or 10M",
-        help="Multiply-accumulates of one image: 10M.",
-        group=options.CLAIMS,
-    ),
-]
+_MaxParams = Annotated[float | None, options.most_parameters(options.CLAIMS)]
+_MaxMacs = Annotated[float | None, options.most_macs(options.CLAIMS)]
 _MaxLatency = Annotated[
     float | None,
     options.measure("--max-latency", options.TIMES, "1ms or 500us", help="Of one image: 0.49ms.", group=options.CLAIMS),

@@ -79,6 +79,17 @@ def measure(flag: str, units: Mapping[str, float], example: str, *, help: str, g
     return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
 
 
+def most_parameters(group: str) -> Any:
+    """The option --max-params, under a group of the help."""
+    return measure("--max-params", COUNTS, "50k or 1.5M", help="Parameters: 50k.", group=group)
+
+
+def most_macs(group: str) -> Any:
+    """The option --max-macs, under a group of the help."""
+    about = "Multiply-accumulates of one image: 10M."
+    return measure("--max-macs", COUNTS, "500k or 10M", help=about, group=group)
+
+
 def growth(flag: str, *, help: str, group: str) -> Any:
     """An option that takes by how much something may grow, such as +1%, and gives it as a share."""
 

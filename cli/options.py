@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cli.kinds import COUNTS as COUNTS
 from cli.kinds import TIMES as TIMES
 from cli.kinds import choice as choice
 from cli.kinds import completed as completed
 from cli.kinds import file_name as file_name
 from cli.kinds import growth as growth
 from cli.kinds import measure as measure
+from cli.kinds import most_macs as most_macs
+from cli.kinds import most_parameters as most_parameters
 from cli.kinds import number as number
 from cli.kinds import size as size
 from cli.kinds import switch as switch
