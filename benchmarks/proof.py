@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.blame import Blamed, blame
+from benchmarks.measure.latency import Latency
 from benchmarks.measure.operators import spent, subject_of
 from benchmarks.measure.shipped import file_of, latencies
-from benchmarks.verdict import Ratio, Verdict, judge, ratio
+from benchmarks.verdict import Ratio, Verdict, interval, judge, ratio
 from compress.checkpoint import Checkpoint
 from compress.evidence import Record
 
@@ -24,26 +25,37 @@ class Proof:
 
     Attributes:
         size_bytes: Of the file before and after.
-        latency_ms: Median before and after; the files took turns.
+        taken: Latency before and after; the files took turns.
         ratio: How many times as long the file before takes, by wall time.
         verdict: What may be said of that.
         blamed: Where it is not faster: the layers that take more than their share, see `benchmarks.blame`.
     """
 
     size_bytes: tuple[int, int]
-    latency_ms: tuple[float, float]
+    taken: tuple[Latency, Latency]
     ratio: Ratio
     verdict: Verdict
     blamed: tuple[Blamed, ...] = ()
 
-    def records(self) -> list[Record]:
-        """Bytes and milliseconds of the file after, and how many times as fast it is, with the 95 % interval."""
+    @property
+    def latency_ms(self) -> tuple[float, float]:
+        """Median before and after."""
+        return self.taken[0].median_ms, self.taken[1].median_ms
+
+    def before(self) -> list[Record]:
+        """Bytes and milliseconds of the file before, with the 95 % interval over sessions."""
+        return _file_records(self.size_bytes[0], self.taken[0])
+
+    def after(self) -> list[Record]:
+        """The same of the file after, and how many times as fast it is."""
         found = self.ratio
-        return [
-            Record("size", self.size_bytes[1], unit="bytes"),
-            Record("latency", self.latency_ms[1], unit="ms"),
-            Record("speed-up", found.value, found.low, found.high, n=SESSIONS, unit="x"),
-        ]
+        faster = Record("speedup", found.value, found.low, found.high, n=SESSIONS, unit="x")
+        return [*_file_records(self.size_bytes[1], self.taken[1]), faster]
+
+
+def _file_records(size: int, taken: Latency) -> list[Record]:
+    took = Record("latency", taken.median_ms, *interval(taken.wall_medians_ms), n=SESSIONS, unit="ms")
+    return [Record("size", size, unit="bytes"), took]
 
 
 def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
@@ -66,8 +78,7 @@ def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
         ratios = {clock: ratio(*pair) for clock, pair in zip(CLOCKS, pairs, strict=True)}
         verdict = judge(ratios)
         blamed = [] if verdict.kind == "faster" else _blamed(files, networks)
-    took = (before.median_ms, after.median_ms)
-    return Proof((sizes[0], sizes[1]), took, ratios[CLOCKS[0]], verdict, tuple(blamed))
+    return Proof((sizes[0], sizes[1]), (before, after), ratios[CLOCKS[0]], verdict, tuple(blamed))
 
 
 def _blamed(files: Mapping[str, Path], networks: Mapping[str, Checkpoint]) -> list[Blamed]:

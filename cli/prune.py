@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
@@ -11,13 +11,9 @@ from cli.choosing import LEAST_NORMS, Chosen
 from cli.sensitivity import TOGETHER, Alone, only_looks, show_cuts
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from benchmarks.budget import Budget
-    from benchmarks.proof import Proof
     from cli.measured import Measured
     from compress.checkpoint import Checkpoint
-    from compress.data import Dataset
     from compress.pruning import Scored
     from compress.recipes import Method
 
@@ -144,6 +140,7 @@ def prune(
     from cli.blocks import prices_of, say_blocks
     from cli.choosing import look, read_choice, say_cut
     from cli.measured import Measured
+    from cli.proven import shown
     from cli.steps import Cutting, check_targets, cut_in_steps, say_steps
     from compress.jobs import Job, Recovery, usual_rate
     from compress.opening import open_pair
@@ -182,12 +179,9 @@ def prune(
     stamp = progress.stamp(output)
     cutting = Cutting(before, found, plan, recoveries, looked_at)
     networks = cut_in_steps(cutting, images, job)
-    costs = _costs(networks, images)
-    say.aside(_table(costs))
-    after = [*networks.values()][-1]
-    proof, won = ({"records": [], "blamed": []}, []) if no_timing else _proven(after, before, budgets, costs)
-    facts = {"output": output, "ratio": ratio, "networks": costs, "layers": left.counts, **proof}
-    say.result(facts, *won, progress.written(output, stamp))
+    proven, said = shown(networks, images, None if no_timing else budgets, seed=seed)
+    facts = {"output": output, "ratio": ratio, "layers": left.counts, **proven}
+    say.result(facts, *said, progress.written(output, stamp))
 
 
 def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:
@@ -237,62 +231,3 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
     if not ratio:
         raise PlanError(f"nothing has to be cut: the network has {' and '.join(one.words for one in budgets)} already")
     return ratio
-
-
-def _proven(
-    after: Checkpoint, before: Checkpoint, budgets: Budgets, costs: dict[str, dict[str, Any]]
-) -> tuple[dict[str, list[dict[str, Any]]], list[str | Table]]:
-    """The records of the two files held against each other, and a line about them; also the layers to blame."""
-    from benchmarks.proof import prove
-    from cli import blamed, parse
-
-    proof = prove(after, before)
-    _warn_of_time(proof, budgets)
-    facts = {"records": parse.stamped(proof.records()), "blamed": blamed.facts(proof.blamed)}
-    return facts, [_won(proof, costs), *blamed.drawn(proof.blamed)]
-
-
-def _warn_of_time(proof: Proof, budgets: Budgets) -> None:
-    """Say where a bound of time that held during the search no longer does."""
-    from cli import say
-
-    advice = "measured once more; the bound is close, or the machine is busy: give a tighter one, or try again at rest"
-    took, gained = proof.latency_ms[1], proof.ratio.low
-    if budgets.max_latency is not None and took > budgets.max_latency:
-        say.warning(f"--max-latency {budgets.max_latency:g} ms: it takes {took:.4g} ms, {advice}")
-    if budgets.min_speedup is not None and gained < budgets.min_speedup:
-        say.warning(f"--min-speedup {budgets.min_speedup:g}: it is {gained:.3g}x at least, {advice}")
-
-
-def _won(proof: Proof, costs: dict[str, dict[str, Any]]) -> str:
-    """The two files held against each other, and a word where fewer operations do not make it faster."""
-
-    first, last = (list(costs.values())[at]["macs"] for at in (0, -1))
-    (before, after), (slow, fast) = proof.size_bytes, proof.latency_ms
-    said = f".onnx: {before:,} -> {after:,} bytes; {slow:.4g} -> {fast:.4g} ms, {proof.verdict.words}"
-    return said if proof.verdict.kind == "faster" else f"{said}; {first / last:.2f}x fewer MACs did not make it faster"
-
-
-def _costs(networks: dict[str, Checkpoint], images: Dataset) -> dict[str, dict[str, Any]]:
-    """What each network costs and scores: parameters, macs, weight_bytes, metrics."""
-    from compress.tasks import TASKS
-    from exports.graph.census import network_census
-
-    costs = {}
-    for name, checkpoint in networks.items():
-        cost = network_census(checkpoint.network, checkpoint.card.preprocessing.shape)
-        metrics = TASKS[checkpoint.card.task].evaluate(checkpoint.network, images)
-        counts = {"parameters": cost.parameters, "macs": cost.macs, "weight_bytes": cost.weight_bytes}
-        costs[name] = {**counts, "metrics": metrics}
-    return costs
-
-
-def _table(costs: dict[str, dict[str, Any]]) -> Table:
-    from cli import say
-
-    rows = []
-    for name, cost in costs.items():
-        metric, value = next(iter(cost["metrics"].items()))
-        counts = (f"{cost['parameters']:,}", f"{cost['macs']:,}", f"{cost['weight_bytes']:,} B")
-        rows.append((name, *counts, f"{metric} {100 * value:.2f} %"))
-    return say.table(("", "parameters", "MACs", "weights", "test"), rows)

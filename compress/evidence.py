@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,6 +85,19 @@ _PARTS: Mapping[str, tuple[type, ...]] = {
     "environment": (Mapping,),
     "reason": (str,),
 }
+
+
+def metric_records(metrics: Mapping[str, float], count: int) -> Iterator[Record]:
+    """A record for every metric of a task, with its interval where there is one.
+
+    Args:
+        metrics: By name, as shares; the ends of an interval are named after it ("_low", "_high").
+        count: How many samples they were counted on.
+    """
+    for name, value in metrics.items():
+        if not name.endswith(("_low", "_high")):
+            low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+            yield Record(name, value, low, high, n=count, unit="share")
 
 
 def weights_digest(model: nn.Module) -> str:

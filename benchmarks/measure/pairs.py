@@ -11,7 +11,7 @@ import torch
 from benchmarks.measure.quality import agreement
 from benchmarks.raw import Counts
 from compress.data import Dataset
-from compress.evidence import Record
+from compress.evidence import Record, metric_records
 from compress.tasks import answering
 from exports import Artefact
 from exports.answers import as_network, task_of
@@ -54,10 +54,7 @@ def scores(judged: Judged) -> Iterator[Record]:
     """A record for every metric of the file's own task, with the interval where it has one."""
     if judged.quality is None:
         return
-    found, count = judged.quality["all"], judged.quality["samples"]
-    for name, value in found.items():
-        if not name.endswith(("_low", "_high")):
-            yield Record(name, value, found.get(f"{name}_low"), found.get(f"{name}_high"), n=count, unit="share")
+    yield from metric_records(judged.quality["all"], judged.quality["samples"])
 
 
 def held_against(own: Judged, other: Judged) -> Iterator[Record]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import Result
@@ -15,6 +16,7 @@ from benchmarks.verdict import Verdict
 from cli.blamed import drawn
 from compress.checkpoint import load
 from compress.edits import Drop
+from compress.evidence import weights_digest
 
 Run = Callable[[str, Path], Result]
 
@@ -29,6 +31,11 @@ def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     succeeds(f"train cnn-s --width 3 --depth 1 --epochs 1 {FEW} -o narrow.safetensors", folder)
     succeeds(f"train cnn-s --width 4 --depth 2 --epochs 1 {FEW} -o small.safetensors", folder)
     return folder
+
+
+def _of_cut(facts: dict[str, Any], quantity: str) -> int:
+    found: int = next(one["value"] for one in facts["networks"]["cut"] if one["quantity"] == quantity)
+    return found
 
 
 def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
@@ -183,11 +190,25 @@ def test_what_is_left_is_fitted_and_held_against_what_was(folder: Path, succeeds
     facts = json.loads(said)
     assert [*facts["networks"]] == ["before", "cut", "fitted"]
     assert facts["ratio"] == 0.5
-    records = {record["quantity"]: record for record in facts["records"]}
-    assert records["size"]["value"] < (folder / "small.safetensors").stat().st_size
-    assert records["speed-up"]["low"] < records["speed-up"]["value"] < records["speed-up"]["high"]
-    assert records["latency"]["command"].startswith("edgepress prune small.safetensors")
+    before, _, after = ({one["quantity"]: one for one in records} for records in facts["networks"].values())
+    for quantity in ("parameters", "macs", "weights", "size"):
+        assert 0 < after[quantity]["value"] < before[quantity]["value"]
+    for records, file in ((before, "small.safetensors"), (after, "fitted.safetensors")):
+        assert {one["sha256"] for one in records.values()} == {weights_digest(load(folder / file).network.model)}
+        assert {one["command"].split()[1] for one in records.values()} == {"prune"}
+        assert records["latency"]["low"] < records["latency"]["value"] < records["latency"]["high"]
+        assert records["top1"]["low"] < records["top1"]["value"] < records["top1"]["high"]
+    assert after["speedup"]["low"] < after["speedup"]["value"] < after["speedup"]["high"]
     assert load(folder / "fitted.safetensors").card.lineage[-2]["refitted_layers"] == 4
+
+
+def test_before_and_after_stand_in_one_table(folder: Path, succeeds: Run) -> None:
+    said = succeeds(f"prune small.safetensors --ratio 0.5 {DIGITS} -o table.safetensors", folder).stdout
+    head, _, before, cut, after = said.strip().splitlines()[:5]
+    assert re.split(r"\s{2,}", head.strip()) == ["parameters", "MACs", "weights, B", ".onnx, B", "ms", "top1 %"]
+    assert [len(line.split()) for line in (before, cut, after)] == [7, 5, 7]
+    timed = f"prune small.safetensors --ratio 0.5 {DIGITS} --no-timing -o untimed.safetensors"
+    assert ".onnx" not in succeeds(timed, folder).stdout
 
 
 @pytest.mark.parametrize(
@@ -198,10 +219,10 @@ def test_the_least_cut_that_keeps_to_a_budget(
 ) -> None:
     line = f"prune small.safetensors {budget} {DIGITS} --calibrate 0 --no-timing --json -o fits.safetensors --force"
     facts = json.loads(succeeds(line, folder).stdout)
-    assert facts["networks"]["cut"][quantity] <= limit
+    assert _of_cut(facts, quantity) <= limit
     more = f"prune small.safetensors --ratio {facts['ratio'] - 0.13} {DIGITS} --calibrate 0 --no-timing --json"
     wider = json.loads(succeeds(f"{more} -o wider.safetensors --force", folder).stdout)
-    assert wider["networks"]["cut"][quantity] > limit, "a layer of 8 channels more would not have fitted"
+    assert _of_cut(wider, quantity) > limit, "a layer of 8 channels more would not have fitted"
 
 
 @pytest.mark.parametrize(
