@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from compress.recipes import Method
 
 
+STATISTICS = ("fixed", "batch")
 USUAL = "okd"  # the recovery of one who names none
 
 _Ratio = Annotated[
@@ -80,9 +82,20 @@ _Rate = Annotated[
         group=options.TRAINING,
     ),
 ]
+_BatchNorm = Annotated[
+    str | None,
+    options.choice(
+        "--batch-norm",
+        STATISTICS,
+        help="What it normalises by in the recovery: fixed, the statistics that it has, or batch, those of each batch. "
+        "[default: fixed where layers were fitted, or else batch]",
+        group=options.TRAINING,
+    ),
+]
 _OF_RECOVERY = (
     "--set",
     "--lr",
+    "--batch-norm",
     "--optimizer",
     "--schedule",
     "--warm-up",
@@ -110,6 +123,7 @@ def prune(
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
     lr: _Rate = None,
+    batch_norm: _BatchNorm = None,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
     batch_size: options.BatchSize = 128,
@@ -170,12 +184,14 @@ def prune(
     say_steps(plan, steps)
     say_blocks(found, prices)
     left = say_cut(before, found, ratio)
-    rate = lr or usual_rate(left.channels_left, fitted=bool(looked_at.batches))
+    seen_anew = bool(looked_at.batches)
+    rate, fixed = lr or usual_rate(left.channels_left, fitted=seen_anew), _fixed(batch_norm, usual=seen_anew)
     fits = [
         parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
         for count in _shared(epochs, method, before, len(plan))
     ]
-    recoveries = [Recovery(method, parse.replaying(fit, replayed)) for fit in fits] if method else []
+    fits = [replace(parse.replaying(fit, replayed), fixed_statistics=fixed) for fit in fits]
+    recoveries = [Recovery(method, fit) for fit in fits] if method else []
     stamp = progress.stamp(output)
     cutting = Cutting(before, found, plan, recoveries, looked_at)
     networks = cut_in_steps(cutting, images, job)
@@ -196,6 +212,15 @@ def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) ->
         )
         return None
     return for_recovery(read_method(recover or USUAL, parse.read_settings(knobs)))
+
+
+def _fixed(batch_norm: str | None, *, usual: bool) -> bool:
+    """Whether the statistics of batch-norm stay in the recovery; PlanError for an unknown name."""
+    from compress.errors import PlanError, unknown_name
+
+    if batch_norm is not None and batch_norm not in STATISTICS:
+        raise PlanError(unknown_name("--batch-norm", batch_norm, STATISTICS))
+    return usual if batch_norm is None else batch_norm == "fixed"
 
 
 def _shared(epochs: int | None, method: Method | None, before: Checkpoint, steps: int) -> list[int]:

@@ -137,6 +137,8 @@ class Fit:
         views: 0 augments the images anew in every epoch; otherwise the epochs replay so many augmentations in turn,
             and what does not learn need not be computed again when one returns. 1 or more.
         fresh: Whether the optimizer forgets its moments at the start of every epoch, not only of every phase.
+        fixed_statistics: Whether batch-norm normalises by the statistics it came with, which stay, instead of by those
+            of the batch; its scale and shift learn all the same.
     """
 
     epochs: int
@@ -147,6 +149,7 @@ class Fit:
     ema: float = 0.0
     views: int = 0
     fresh: bool = False
+    fixed_statistics: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -260,6 +263,7 @@ def describe(phases: Iterable[Phase]) -> list[dict[str, Any]]:
             **({"ema": phase.fit.ema} if phase.fit.ema else {}),
             **({"views": phase.fit.views} if phase.fit.views else {}),
             **({"fresh": True} if phase.fit.fresh else {}),
+            **({"fixed_statistics": True} if phase.fit.fixed_statistics else {}),
             **({"norms": phase.norms} if phase.norms != "as trained" else {}),
         }
         for phase in phases

@@ -29,13 +29,16 @@ def only_trained(student: Staged, train: tuple[str, ...] | None) -> Iterator[Non
 
 @contextmanager
 def training_mode(student: Staged, phase: Phase) -> Iterator[None]:
-    """Training mode inside the `with`, but for the batch-norm of frozen stages, which goes by `Phase.norms`; eval mode
-    afterwards.
+    """Training mode inside the `with`; eval mode afterwards.
+
+    But for batch-norm of fixed statistics (`Fit.fixed_statistics`) and that of frozen stages, which goes by
+    `Phase.norms`.
     """
     student.model.train()
     train = phase.train if phase.norms == "as trained" else None
     for path, module in student.model.named_modules():
-        if isinstance(module, NORMS) and train is not None and not student.owns(train, path):
+        frozen = train is not None and not student.owns(train, path)
+        if isinstance(module, NORMS) and (frozen or phase.fit.fixed_statistics):
             module.eval()
     try:
         yield

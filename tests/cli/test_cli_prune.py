@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import Result
 
 from benchmarks.blame import Blamed
@@ -176,6 +177,33 @@ def test_the_layers_of_indistill_have_half_of_the_epochs_or_what_its_knobs_say(
 def test_other_methods_get_two_epochs(folder: Path, succeeds: Run) -> None:
     succeeds(f"prune --no-timing small.safetensors --ratio 0.5 {FEW} --recover okd -o okd.safetensors", folder)
     assert load(folder / "okd.safetensors").card.lineage[-1]["phases"] == [["okd", 2]]
+
+
+@pytest.mark.parametrize(("words", "stay"), [("", True), ("--batch-norm batch", False), ("--calibrate 0", False)])
+def test_statistics_of_batch_norm_stay_as_fitted_unless_asked_otherwise(
+    folder: Path, succeeds: Run, words: str, stay: bool
+) -> None:
+    seen = words if words.startswith("--calibrate") else ""
+    line = f"prune --no-timing small.safetensors --ratio 0.5 {DIGITS}"
+    succeeds(f"{line} {seen} -o start.safetensors --force", folder)
+    succeeds(f"{line} {words} --epochs 1 --batch-size 32 -o taught.safetensors --force", folder)
+    before, after = (load(folder / name).network.model for name in ("start.safetensors", "taught.safetensors"))
+    means = "blocks.0.norm.running_mean"
+    assert torch.equal(before.get_buffer(means), after.get_buffer(means)) == stay
+    assert not torch.equal(before.get_parameter("blocks.0.norm.weight"), after.get_parameter("blocks.0.norm.weight"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--epochs 1 --batch-norm fix", "unknown --batch-norm 'fix'"),
+        ("--batch-norm fixed", "--batch-norm: nothing is trained without --recover or --epochs"),
+    ],
+)
+def test_how_batch_norm_normalises_is_said_of_a_recovery(
+    folder: Path, refused: Callable[..., str], words: str, said: str
+) -> None:
+    assert said in refused(f"prune small.safetensors --ratio 0.5 {FEW} {words} -o none.safetensors", folder)
 
 
 def test_epochs_alone_are_a_recovery(folder: Path, succeeds: Run) -> None:

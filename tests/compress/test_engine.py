@@ -227,6 +227,19 @@ def test_a_trained_stage_updates_its_own_statistics_only(digits: Dataset, make_f
     assert all(key.startswith("blocks.1.") for key in changed)
 
 
+def test_fixed_statistics_stay_and_are_what_the_training_normalises_by(digits: Dataset, make_fit: MakeFit) -> None:
+    fit, student = replace(make_fit(1), fixed_statistics=True), make_student()
+    before = state_of(student)
+    norms = [module for path, module in student.model.named_modules() if path.endswith("norm")]
+    modes: set[bool] = set()
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda module, _args: modes.add(module.training))
+    list(run([Phase("p", (CE,), fit)], student, digits, Run(CLASSIFICATION)))
+    assert modes == {False}
+    changed = {key.rpartition(".")[2] for key in moved(before, state_of(student)) if "norm" in key}
+    assert changed == {"weight", "bias"}
+
+
 def test_dropout_and_depthwise_convolutions_of_a_frozen_body(make_fit: MakeFit) -> None:
     data = load("digits", DataOptions(size=(32, 32), fraction=0.05, augment=()))
     student = build(Architecture("mobilenet_v3_small", 10, 1, (32, 32)), seed=0)
