@@ -107,7 +107,7 @@ def distill(
     from cli import parse, progress, say
     from compress.jobs import Auxiliary, Distillation, Job, Recovery, distil, recovered
     from compress.opening import Named, open_beside, open_pair
-    from compress.recipes import read_method
+    from compress.recipes import for_recovery, read_method
     from compress.training.journal import Journal
 
     plan, share = read_method(method, parse.read_settings(knobs)), _share(student)
@@ -129,7 +129,7 @@ def distill(
     if small is None:
         assert share is not None
         learner = _cut_and_fitted(source, share, images, job.command)
-        training = recovered(learner, source, Recovery(plan, fit), images, job)
+        training = recovered(learner, source, Recovery(for_recovery(plan), fit), images, job)
         progress.say_result(progress.follow(training, output), output, before)
         return
     learner = open_beside(f"--student {student}", small, images, seed=seed)

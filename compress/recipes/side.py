@@ -9,27 +9,30 @@ from compress.phase import Fit, Lesson, Phase, S, T, Term
 from compress.recipes.knobs import check_choice, check_positive
 from compress.recipes.maps import STAGE_LOSSES, stage_term, times, without_stem
 from compress.recipes.method import Recipe
+from compress.recipes.single import softened
 
 
-def simultaneous(lesson: Lesson, fit: Fit, *, loss: str = "mse") -> list[Phase]:
+def simultaneous(lesson: Lesson, fit: Fit, *, loss: str = "mse", alpha: float = 1.0, tau: float = 4.0) -> list[Phase]:
     """One phase: the mean of the task and of the losses of all body stages.
 
     Args:
         lesson: Teacher and student have the same stages; a task without terms leaves the stages alone.
         fit: The whole training.
         loss: What likens a stage to the teacher's: a name of `STAGE_LOSSES`.
+        alpha: Share of the labels in the task, in [0, 1]; the rest is for the teacher's logits, as in `okd`.
+        tau: Temperature of these, above 0.
 
     Reference: Kulkarni et al., Data Efficient Stagewise Knowledge Distillation, 2019, Eq. 3.
     Deviates: The paper adds the task to the mean of the stages; as in its released code this is the mean of them all.
     """
     check_choice("simultaneous", "stage loss", loss, STAGE_LOSSES)
     stages = [stage_term(lesson, stage, loss, name=f"{loss} {stage}") for stage in lesson.student.body]
-    return [Phase("all", _mean(lesson, stages), fit)]
+    own = lesson.task.terms if alpha == 1 else softened("simultaneous", lesson, alpha, tau)
+    return [Phase("all", _mean(own, stages), fit)]
 
 
-def _mean(lesson: Lesson, stages: list[Term]) -> tuple[Term, ...]:
+def _mean(own: tuple[Term, ...], stages: list[Term]) -> tuple[Term, ...]:
     """The mean of the task, as one, and of the terms of the stages."""
-    own = lesson.task.terms
     return tuple(times(term, 1 / (len(stages) + bool(own))) for term in (*own, *stages))
 
 
@@ -88,7 +91,7 @@ def at(lesson: Lesson, fit: Fit, *, beta: float = 1.0) -> list[Phase]:
     """
     check_positive("at", beta=beta)
     stages = [_attention(lesson, stage, beta) for stage in without_stem(lesson.student)]
-    return [Phase("attention", _mean(lesson, stages), fit)]
+    return [Phase("attention", _mean(lesson.task.terms, stages), fit)]
 
 
 def _attention(lesson: Lesson, stage: str, weight: float) -> Term:

@@ -28,11 +28,16 @@ def okd(lesson: Lesson, fit: Fit, *, alpha: float = 0.1, tau: float = 4.0) -> li
 
     Reference: Hinton et al., Distilling the Knowledge in a Neural Network, 2015.
     """
-    check_share("okd", alpha=alpha)
-    check_positive("okd", tau=tau)
+    return [Phase("okd", softened("okd", lesson, alpha, tau), fit)]
+
+
+def softened(method: str, lesson: Lesson, alpha: float, tau: float) -> tuple[Term, ...]:
+    """The terms of a task whose labels are softened by the teacher's logits; see `okd`."""
+    check_share(method, alpha=alpha)
+    check_positive(method, tau=tau)
     own = tuple(times(term, alpha) for term in lesson.task.terms)
     rest = 1 - alpha if own else 1.0
-    return [Phase("okd", (*own, Term(partial(kd_loss, tau=tau), (S("logits"), T("logits")), rest, "kd")), fit)]
+    return (*own, Term(partial(kd_loss, tau=tau), (S("logits"), T("logits")), rest, "kd"))
 
 
 def pkt(lesson: Lesson, fit: Fit, *, beta: float = 1_000.0) -> list[Phase]:

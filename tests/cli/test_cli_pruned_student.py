@@ -22,9 +22,9 @@ def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("method", "phases"), [("indistill", 3), ("okd", 1)])
+@pytest.mark.parametrize(("method", "phases"), [("indistill", 2), ("okd", 1)])
 def test_the_teacher_teaches_what_was_cut_out_of_it(folder: Path, succeeds: Run, method: str, phases: int) -> None:
-    line = f"distill whole.safetensors --student pruned:0.5 --method {method} --epochs 10 {FEW} -o {method}.safetensors"
+    line = f"distill whole.safetensors --student pruned:0.5 --method {method} --epochs 2 {FEW} -o {method}.safetensors"
     succeeds(line, folder)
     card = load(folder / f"{method}.safetensors").card
     assert card.cuts

@@ -38,6 +38,14 @@ def test_simultaneous_is_the_mean_of_the_task_and_of_all_stages(student: Staged)
     assert _plan(student, "simultaneous") == [Phase("all", (replace(CE, weight=0.25), *stages), FIT)]
 
 
+def test_the_task_of_simultaneous_may_be_softened_by_the_teachers_logits(student: Staged) -> None:
+    (plain,), (soft,) = _plan(student, "simultaneous"), _plan(student, "simultaneous", alpha=0.1, tau=2.0)
+    labels, logits, *stages = soft.terms
+    assert labels == replace(CE, weight=0.25 * 0.1)
+    assert (logits.name, logits.weight, logits.loss.keywords) == ("kd", 0.25 * 0.9, {"tau": 2.0})  # type: ignore[attr-defined]
+    assert stages == [*plain.terms[1:]]
+
+
 def test_simultaneous_without_labels_is_the_mean_of_the_stages(student: Staged) -> None:
     plan = _plan(student, "simultaneous", task=RETRIEVAL)
     assert plan == [Phase("all", tuple(_mse(stage, 1 / 3) for stage in MAPS), FIT)]
