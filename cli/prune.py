@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 STATISTICS = ("fixed", "batch")
-USUAL = "okd"  # the recovery of one who names none
-
 _Ratio = Annotated[
     float | None,
     options.number(
@@ -46,7 +44,8 @@ _Recover = Annotated[
     options.choice(
         "--recover",
         options.METHODS,
-        help=f"Recipe to train it with afterwards; the unpruned network teaches. [default, with --epochs: {USUAL}]",
+        help="Recipe to train it with afterwards; the unpruned network teaches. [default, with --epochs: simultaneous "
+        "with alpha=0.1]",
         group=options.METHOD,
     ),
 ]
@@ -148,7 +147,7 @@ def prune(
     Examples:
         edgepress prune teacher.safetensors --sensitivity --data digits -o sensitivity.json
         edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
-        edgepress prune teacher.safetensors --ratio 0.5 --recover okd --epochs 2 --data digits -o pruned.safetensors
+        edgepress prune teacher.safetensors --ratio 0.5 --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
     from cli.blocks import prices_of, say_blocks
@@ -204,14 +203,13 @@ def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) ->
     """What to recover with, if at all; the options of a recovery are refused where there is none."""
     from cli import parse
     from cli.typed import refuse
-    from compress.recipes import for_recovery, read_method
+    from compress.recipes import for_recovery, read_method, usual_recovery
 
     if recover is None and epochs is None:
-        refuse(
-            _OF_RECOVERY, f"nothing is trained without --recover or --epochs; leave it out, or add --recover {USUAL}"
-        )
+        refuse(_OF_RECOVERY, "nothing is trained without --recover or --epochs; leave it out, or add --epochs 2")
         return None
-    return for_recovery(read_method(recover or USUAL, parse.read_settings(knobs)))
+    settings = parse.read_settings(knobs)
+    return for_recovery(read_method(recover, settings)) if recover else usual_recovery(settings)
 
 
 def _fixed(batch_norm: str | None, *, usual: bool) -> bool:

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.checkpoint import Checkpoint, load, save
+from compress.checkpoint import Checkpoint, blank_image, load, save
 from compress.data import Dataset
 from compress.data.found import Pixels
 from compress.data.split import MemorySplit
 from compress.errors import CompressError, GateError
 from compress.phase import OPTIMIZERS, Fit, Lesson
-from compress.pruning import Calibration, shares_left
-from compress.recipes import read_method
+from compress.pruning import Calibration, shares_left, show_survivors
+from compress.recipes import usual_recovery
 from compress.smaller import cut, mended
 from compress.stages import feature_shapes
 from compress.tasks import SEGMENTATION, TASKS
@@ -28,7 +28,6 @@ from exports.graph.census import NetworkCensus, network_census
 
 RATIO = 0.5
 COMMAND = f"edgepress prune --ratio {RATIO}"
-TEACHING = "okd"  # what a pruned network learns by, where nothing else is asked for
 IMAGES = 8
 
 Facts = dict[str, Any]
@@ -119,10 +118,11 @@ def _taught(made: Pruned) -> Facts:
     """The whole network teaches it, for a step: its weights move and stay finite."""
     student, task = copy.deepcopy(made.small.network), TASKS[made.small.card.task]
     data = _noise_to_learn(made.small)
-    lesson = Lesson(student, made.whole.network, task, IMAGES, len(data.classes), 0)
-    phases = read_method(TEACHING).phases(lesson, Fit(1, OPTIMIZERS["adam"](1e-3), (1.0,), batch_size=IMAGES))
+    guide = show_survivors(made.whole.network, made.small.card.cuts, blank_image(made.whole.card))
+    lesson = Lesson(student, guide, task, IMAGES, len(data.classes), 0)
+    phases = usual_recovery().phases(lesson, Fit(1, OPTIMIZERS["adam"](1e-3), (1.0,), batch_size=IMAGES))
     before = copy.deepcopy(student.model.state_dict())
-    for _ in run(phases, student, data, Run(task), teacher=made.whole.network):
+    for _ in run(phases, student, data, Run(task), teacher=guide):
         pass
     after = student.model.state_dict()
     still = [name for name, _ in student.model.named_parameters() if torch.equal(before[name], after[name])]

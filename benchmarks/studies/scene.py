@@ -15,7 +15,7 @@ from compress.jobs import usual_rate
 from compress.opening import data_for
 from compress.phase import OPTIMIZERS, Fit, Lesson
 from compress.pruning import shares_left, show_survivors
-from compress.recipes import read_method
+from compress.recipes import read_method, usual_recovery
 from compress.schedule import Schedule
 from compress.smaller import cut, looked_at, mended
 from compress.stages import Staged, feature_shapes
@@ -28,7 +28,7 @@ CUT, FIT = "cut", "fit"
 THEIRS = "torch-pruning + no_teacher"
 PLAIN = ("no_teacher", "okd", "pkt", "simultaneous")
 FITTED = f"{FIT} + "
-USUAL = f"{FITTED}okd"
+USUAL = f"{FITTED}maps and logits"
 WAYS = (*PLAIN, THEIRS, USUAL)
 
 
@@ -119,9 +119,11 @@ def recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
     spent = 0.0
     if epochs:
         left = shares_left(scene.whole.network, scene.cut.network).channels_left
-        rate = usual_rate(left, fitted=way.startswith(FITTED))
-        fit = Fit(epochs, OPTIMIZERS["adam"](rate), Schedule("cosine", epochs), batch_size=64)
-        method, guide = read_method(way.rpartition(" + ")[2]), scene.whole.network
+        fitted = way.startswith(FITTED)
+        rate = usual_rate(left, fitted=fitted)
+        fit = Fit(epochs, OPTIMIZERS["adam"](rate), Schedule("cosine", epochs), batch_size=64, fixed_statistics=fitted)
+        method = usual_recovery() if way == USUAL else read_method(way.rpartition(" + ")[2])
+        guide = scene.whole.network
         if method.recipe.matches:
             guide = show_survivors(guide, scene.cut.card.cuts, blank_image(scene.whole.card))
         lesson = Lesson(start, guide, task, len(scene.images.train), len(scene.images.classes), seed)

@@ -11,7 +11,7 @@ from compress.recipes.side import AT, ATTENTION, HINTS, SIMULTANEOUS
 from compress.recipes.single import CONTRASTIVE, DIST, DKD, MKT, NO_TEACHER, OKD, PKT
 from compress.recipes.stagewise import FSP, STAGEWISE, TRADITIONAL
 
-__all__ = ["RECIPES", "Method", "Recipe", "for_recovery", "read_method"]
+__all__ = ["RECIPES", "Method", "Recipe", "for_recovery", "read_method", "usual_recovery"]
 
 _SINGLE = (NO_TEACHER, OKD, HINTS, ATTENTION, MKT, PKT, CONTRASTIVE)
 _AUXILIARY = (PKT_H_CR, INDISTILL)
@@ -19,6 +19,15 @@ _STAGES = (STAGEWISE, TRADITIONAL, SIMULTANEOUS, FSP, AT)
 _LATER = (DKD, DIST)
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*_SINGLE, *_AUXILIARY, *_STAGES, *_LATER)}
+
+
+def usual_recovery(settings: Mapping[str, str] | None = None) -> Method:
+    """What a pruned network is taught by where nobody says: the whole one's logits and those of its maps that are left.
+
+    Args:
+        settings: Of its knobs, where not all are as usual.
+    """
+    return read_method("simultaneous", {"alpha": "0.1"} | dict(settings or {}))
 
 
 def read_method(name: str, settings: Mapping[str, str] | None = None) -> Method:
