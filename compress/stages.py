@@ -178,9 +178,8 @@ def tapped(network: Staged, names: Iterable[str], *, whole: bool = True) -> Iter
 
 def _tap(network: Staged, name: str, taps: Taps, *, ends: bool) -> RemovableHandle:
     stage, keep = network.stage(name), network.keep.get(name)
-    module = network.model.get_submodule(stage.tap)
 
-    def show(feature: object) -> Tensor:
+    def show(_module: nn.Module, feature: object) -> Tensor:
         if not isinstance(feature, Tensor):
             raise PlanError(f"stage {name!r}: its tap gives a {type(feature).__name__}, not a tensor")
         shown = feature.permute(0, 3, 1, 2) if stage.channels_last else feature
@@ -189,18 +188,34 @@ def _tap(network: Staged, name: str, taps: Taps, *, ends: bool) -> RemovableHand
             raise _FarEnough
         return feature.clone()
 
+    return passed(network.model, stage, show)
+
+
+def passed(model: nn.Module, stage: Stage, change: Callable[[nn.Module, Any], Tensor]) -> RemovableHandle:
+    """A hook by which what a stage's tap reads goes on as something else.
+
+    Args:
+        model: The network.
+        stage: Where.
+        change: The tapped module and its value to what takes the place of the value.
+
+    Raises:
+        PlanError: In a pass, nothing goes into a tap that reads what does.
+    """
+    module = model.get_submodule(stage.tap)
+
     def before(
-        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args:
-            return (show(args[0]), *args[1:]), kwargs
+            return (change(module, args[0]), *args[1:]), kwargs
         given = next((key for key, value in kwargs.items() if isinstance(value, Tensor)), None)
         if given is None:
-            raise PlanError(f"stage {name!r}: nothing goes into its tap; tap the output of the module before it")
-        return args, {**kwargs, given: show(kwargs[given])}
+            raise PlanError(f"stage {stage.name!r}: nothing goes into its tap; tap the output of the module before it")
+        return args, {**kwargs, given: change(module, kwargs[given])}
 
-    def after(_module: nn.Module, _args: tuple[Any, ...], output: object) -> Tensor:
-        return show(output)
+    def after(module: nn.Module, _args: tuple[Any, ...], output: object) -> Tensor:
+        return change(module, output)
 
     if stage.before:
         return module.register_forward_pre_hook(before, with_kwargs=True)

@@ -12,13 +12,19 @@ from torch import Tensor, nn
 from compress.edits import Cut, Surgery
 from compress.errors import PlanError
 from compress.pruning.surgery import apply
-from compress.stages import Stage, Staged
+from compress.pruning.tracing import followed
+from compress.stages import Stage, Staged, feature_shapes, passed
+
+FOLLOWED = "_followed"
+LAYERS = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def show_survivors(whole: Staged, cuts: Iterable[Surgery], image: Tensor) -> Staged:
     """The whole network, showing at each intermediate stage only the channels that the cuts leave, in their order.
 
-    So that a pruned network can be taught map by map by the network it came from, without an auxiliary.
+    So that a pruned network can be taught map by map by the network it came from, without an auxiliary. A layer whose
+    weights are the numbers of its channels shows which it loses: a stage is such a layer, or goes through a norm. In a
+    network that is cut part by part (see `tracing.regions`) what lies between the parts keeps all of its channels.
 
     Args:
         whole: The network as it was before the cuts; left as it is.
@@ -26,20 +32,52 @@ def show_survivors(whole: Staged, cuts: Iterable[Surgery], image: Tensor) -> Sta
         image: One image (1, C, H, W) that the network takes.
 
     Raises:
-        PlanError: A stage does not end in a batch-norm of its channels, which could be followed.
+        PlanError: The channels of a stage could not be followed through the cuts.
     """
-    marked = replace(whole, model=copy.deepcopy(whole.model))
-    stages = [whole.stage(name) for name in whole.body]
-    for stage in stages:
-        norm = _last_norm(marked, stage)
-        if norm.num_features != stage.width:
-            raise PlanError(
-                f"stage {stage.name!r}: shows {stage.width} channels, but its last batch-norm has {norm.num_features}"
-            )
-        norm.weight.data = torch.arange(stage.width, dtype=norm.weight.dtype, device=norm.weight.device)
+    marked, shapes, places = replace(whole, model=copy.deepcopy(whole.model)), feature_shapes(whole, image), {}
+    if followed(whole.model):
+        places = {name: _follow(marked.model, whole.stage(name), shapes[name]) for name in whole.body}
     left = apply(marked, [cut for cut in cuts if isinstance(cut, Cut)], image)
-    keep = {stage.name: _last_norm(left, stage).weight.detach().long() for stage in stages}
+    keep = {name: torch.arange(whole.width(name)) for name in whole.body}
+    keep |= {name: _numbers(left.model.get_submodule(place)) for name, place in places.items()}
+    for name, channels in keep.items():
+        if len(channels) != left.width(name):
+            raise PlanError(
+                f"stage {name!r}: {left.width(name)} of its channels are left, but {len(channels)} could be followed; "
+                "take a method of logits or embeddings, such as okd or pkt"
+            )
     return replace(whole, keep=keep)
+
+
+def _number(layer: nn.Module) -> None:
+    """Make the weights of each output of a layer its number, from 0."""
+    weight = layer.get_parameter("weight")
+    numbers = torch.arange(len(weight), dtype=weight.dtype, device=weight.device)
+    weight.data = numbers.view(-1, *[1] * (weight.ndim - 1)).expand_as(weight).clone()
+
+
+def _numbers(layer: nn.Module) -> Tensor:
+    weight = layer.get_parameter("weight").detach()
+    return weight.reshape(len(weight), -1)[:, 0].long()
+
+
+def _follow(model: nn.Module, stage: Stage, shape: tuple[int, ...]) -> str:
+    """The name of a layer that has the channels of a stage, and its weights their numbers.
+
+    A new one is the child of a layer without children, for a container might run whatever it holds.
+    """
+    tapped = model.get_submodule(stage.tap)
+    if isinstance(tapped, LAYERS) and not stage.before:
+        _number(tapped)
+        return stage.tap
+    own = next(name for name, module in tapped.named_modules() if not list(module.children()))
+    kinds = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d}
+    norm = nn.LayerNorm(stage.width) if stage.channels_last else kinds[len(shape)](stage.width)
+    _number(norm)
+    tapped.get_submodule(own).add_module(FOLLOWED, norm.eval())
+    place = f"{own}.{FOLLOWED}" if own else FOLLOWED
+    passed(model, stage, lambda module, value: module.get_submodule(place)(value))
+    return f"{stage.tap}.{place}" if stage.tap else place
 
 
 def kept_channels(whole: Staged, cuts: Iterable[Surgery], image: Tensor) -> dict[str, Tensor]:
@@ -52,22 +90,10 @@ def kept_channels(whole: Staged, cuts: Iterable[Surgery], image: Tensor) -> dict
     """
     marked = replace(whole, model=copy.deepcopy(whole.model))
     for layer in _layers(marked.model).values():
-        numbers = torch.arange(len(layer.weight), dtype=layer.weight.dtype)
-        layer.weight.data = numbers.view(-1, *[1] * (layer.weight.ndim - 1)).expand_as(layer.weight).clone()
+        _number(layer)
     left = _layers(apply(marked, cuts, image).model)
-    return {name: layer.weight.detach().flatten(1)[:, 0].long() for name, layer in left.items()}
+    return {name: _numbers(layer) for name, layer in left.items()}
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
-
-
-def _last_norm(network: Staged, stage: Stage) -> nn.BatchNorm2d:
-    norms = [
-        module
-        for path, module in network.model.named_modules()
-        if isinstance(module, nn.BatchNorm2d) and network.owns([stage.name], path)
-    ]
-    if not norms:
-        raise PlanError(f"stage {stage.name!r}: has no batch-norm whose channels could be followed")
-    return norms[-1]
