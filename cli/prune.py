@@ -70,17 +70,6 @@ _Steps = Annotated[
         group=options.METHOD,
     ),
 ]
-_Rate = Annotated[
-    float | None,
-    options.number(
-        "--lr",
-        0,
-        options.LARGEST_RATE,
-        "(]",
-        help="Learning rate, above 0. [default: 3e-4; 1e-3 where over 60 % of the channels go or nothing is fitted]",
-        group=options.TRAINING,
-    ),
-]
 _BatchNorm = Annotated[
     str | None,
     options.choice(
@@ -121,7 +110,7 @@ def prune(
     recover: _Recover = None,
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
-    lr: _Rate = None,
+    lr: options.Rate = 1e-3,
     batch_norm: _BatchNorm = None,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
@@ -155,7 +144,7 @@ def prune(
     from cli.measured import Measured
     from cli.proven import shown
     from cli.steps import Cutting, check_targets, cut_in_steps, say_steps
-    from compress.jobs import Job, Recovery, usual_rate
+    from compress.jobs import Job, Recovery
     from compress.opening import open_pair
     from compress.pruning import in_steps
     from compress.smaller import scored
@@ -183,10 +172,9 @@ def prune(
     say_steps(plan, steps)
     say_blocks(found, prices)
     left = say_cut(before, found, ratio)
-    seen_anew = bool(looked_at.batches)
-    rate, fixed = lr or usual_rate(left.channels_left, fitted=seen_anew), _fixed(batch_norm, usual=seen_anew)
+    fixed = _fixed(batch_norm, usual=bool(looked_at.batches))
     fits = [
-        parse.read_fit(count, rate, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
+        parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
         for count in _shared(epochs, method, before, len(plan))
     ]
     fits = [replace(parse.replaying(fit, replayed), fixed_statistics=fixed) for fit in fits]

@@ -32,8 +32,6 @@ from compress.training.journal import Journal
 
 WIDE = {"cnn-s": "cnn-a"}  # what a network is called where it is the wide one of two
 
-MUCH_LEFT = 0.4  # of the channels
-
 Training = Generator[EpochReport | Progress, None, Checkpoint]
 
 
@@ -60,18 +58,6 @@ class Recovery:
 
     method: Method
     fit: Fit
-
-
-def usual_rate(channels_left: float, *, fitted: bool) -> float:
-    """The learning rate of a recovery that nobody gave one.
-
-    A network that was fitted and has lost little has less to learn, and more to lose.
-
-    Args:
-        channels_left: Share of the channels, in (0, 1].
-        fitted: Its layers were, see `compress.pruning.reconstruct`.
-    """
-    return 3e-4 if fitted and channels_left >= MUCH_LEFT else 1e-3
 
 
 @dataclass(frozen=True)

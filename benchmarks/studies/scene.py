@@ -11,7 +11,6 @@ import torch_pruning
 
 from compress.checkpoint import Checkpoint, blank_image
 from compress.data import DataOptions, Dataset
-from compress.jobs import usual_rate
 from compress.opening import data_for
 from compress.phase import OPTIMIZERS, Fit, Lesson
 from compress.pruning import shares_left, show_survivors
@@ -118,10 +117,8 @@ def recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
     start, task = copy.deepcopy(scene.start(way).network), TASKS[scene.whole.card.task]
     spent = 0.0
     if epochs:
-        left = shares_left(scene.whole.network, scene.cut.network).channels_left
-        fitted = way.startswith(FITTED)
-        rate = usual_rate(left, fitted=fitted)
-        fit = Fit(epochs, OPTIMIZERS["adam"](rate), Schedule("cosine", epochs), batch_size=64, fixed_statistics=fitted)
+        fit = Fit(epochs, OPTIMIZERS["adam"](1e-3), Schedule("cosine", epochs), batch_size=64)
+        fit = replace(fit, fixed_statistics=way.startswith(FITTED))
         method = usual_recovery() if way == USUAL else read_method(way.rpartition(" + ")[2])
         guide = scene.whole.network
         if method.recipe.matches:
