@@ -13,7 +13,7 @@ from compress.checkpoint import Checkpoint, blank_image
 from compress.data import DataOptions, Dataset
 from compress.opening import data_for
 from compress.phase import OPTIMIZERS, Fit, Lesson
-from compress.pruning import shares_left, show_survivors
+from compress.pruning import show_survivors
 from compress.recipes import read_method, usual_recovery
 from compress.schedule import Schedule
 from compress.smaller import cut, looked_at, mended
