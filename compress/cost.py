@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 NO_LAYERS = nn.Identity()
 
@@ -49,7 +48,10 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, model: nn.Module = NO_LAYERS) -> None:
+        from torch.utils.flop_counter import flop_registry  # slow to import
+
         super().__init__()  # type: ignore[no-untyped-call]
+        self._formulas = flop_registry
         self.macs = 0
         self.products: list[Product] = []
         self._owners = {
@@ -66,7 +68,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
-        formula = flop_registry.get(func.overloadpacket)
+        formula = self._formulas.get(func.overloadpacket)
         if formula is None:
             with self:
                 result = func.decompose(*args, **given)

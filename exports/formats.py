@@ -5,34 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError, unknown_name
-from exports import (
-    executorch_census,
-    executorch_seal,
-    folder,
-    ncnn_census,
-    openvino_census,
-    run_coreml,
-    run_executorch,
-    run_litert,
-    run_ncnn,
-    run_onnx,
-    run_openvino,
-    to_coreml,
-    to_executorch,
-    to_litert,
-    to_ncnn,
-    to_onnx,
-    to_openvino,
-)
 from exports.artefact import Artefact
 from exports.extras import check_extra
-from exports.graph import census, compared
-from exports.litert import census as litert_census
-from exports.litert import compared as litert_compared
+from exports.graph.census import GraphCensus
+from exports.run_coreml import UNVERIFIED
 from exports.source import Settings
 
 
@@ -59,7 +41,7 @@ class Format:
     write: Callable[[Checkpoint, Path, Settings], None]
     read: Callable[..., Artefact]
     differences: Callable[[Path, Path], list[str]]
-    census: Callable[[Path], census.GraphCensus]
+    census: Callable[[Path], GraphCensus]
     as_written: Callable[[Path], Artefact] | None = None
     folder: bool = False
     extra: str = ""
@@ -71,27 +53,41 @@ class Format:
         check_extra(self.extra, self.modules)
 
 
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module of this package that is imported when it is first called: nobody needs all formats."""
+
+    def call(*args: object, **options: object) -> Any:
+        return getattr(import_module(f"exports.{module}"), name)(*args, **options)
+
+    return call
+
+
 FORMATS: Mapping[str, Format] = {
     ".onnx": Format(
         "ONNX",
         "ONNX Runtime",
-        to_onnx.write,
-        run_onnx.read,
-        compared.differences,
-        census.graph_census,
-        partial(run_onnx.read, optimized=False),
+        _late("to_onnx", "write"),
+        _late("run_onnx", "read"),
+        _late("graph.compared", "differences"),
+        _late("graph.census", "graph_census"),
+        partial(_late("run_onnx", "read"), optimized=False),
     ),
     ".tflite": Format(
-        "LiteRT", "LiteRT", to_litert.write, run_litert.read, litert_compared.differences, litert_census.graph_census
+        "LiteRT",
+        "LiteRT",
+        _late("to_litert", "write"),
+        _late("run_litert", "read"),
+        _late("litert.compared", "differences"),
+        _late("litert.census", "graph_census"),
     ),
     ".openvino": Format(
         "OpenVINO",
         "OpenVINO",
-        to_openvino.write,
-        run_openvino.read,
-        folder.differences,
-        openvino_census.graph_census,
-        partial(run_openvino.read, optimized=False),
+        _late("to_openvino", "write"),
+        _late("run_openvino", "read"),
+        _late("folder", "differences"),
+        _late("openvino_census", "graph_census"),
+        partial(_late("run_openvino", "read"), optimized=False),
         folder=True,
         extra="openvino",
         modules=("openvino",),
@@ -99,10 +95,10 @@ FORMATS: Mapping[str, Format] = {
     ".ncnn": Format(
         "ncnn",
         "ncnn",
-        to_ncnn.write,
-        run_ncnn.read,
-        folder.differences,
-        ncnn_census.graph_census,
+        _late("to_ncnn", "write"),
+        _late("run_ncnn", "read"),
+        _late("folder", "differences"),
+        _late("ncnn_census", "graph_census"),
         folder=True,
         extra="ncnn",
         modules=("ncnn", "pnnx"),
@@ -110,24 +106,24 @@ FORMATS: Mapping[str, Format] = {
     ".pte": Format(
         "ExecuTorch",
         "ExecuTorch",
-        to_executorch.write,
-        run_executorch.read,
-        executorch_seal.differences,
-        executorch_census.graph_census,
+        _late("to_executorch", "write"),
+        _late("run_executorch", "read"),
+        _late("executorch_seal", "differences"),
+        _late("executorch_census", "graph_census"),
         extra="executorch",
         modules=("executorch",),
     ),
     ".mlpackage": Format(
         "CoreML",
         "Core ML",
-        to_coreml.write,
-        run_coreml.read,
-        folder.differences,
-        run_coreml.graph_census,
+        _late("to_coreml", "write"),
+        _late("run_coreml", "read"),
+        _late("folder", "differences"),
+        _late("run_coreml", "graph_census"),
         folder=True,
         extra="coreml",
         modules=("coremltools",),
-        unverified=run_coreml.UNVERIFIED,
+        unverified=UNVERIFIED,
     ),
 }
 CORE: tuple[str, ...] = tuple(suffix for suffix, form in FORMATS.items() if not form.extra)
