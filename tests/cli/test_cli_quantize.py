@@ -14,6 +14,7 @@ from cli.main import app
 from compress.checkpoint import Checkpoint, load, save
 from compress.data import DataOptions
 from compress.data import load as load_data
+from compress.evidence import weights_digest
 from compress.opening import Named, new_network
 from exports.graph.seal import seal
 from exports.run_onnx import read
@@ -103,7 +104,11 @@ def test_the_same_as_records_and_as_a_checkpoint(teacher_path: Path, tmp_path: P
     assert records["top1"]["n"] == 450
     lost, won = records["images_lost"]["value"], records["images_won"]["value"]
     assert 450 * (records["top1_before"]["value"] - records["top1"]["value"]) == pytest.approx(lost - won)
-    assert found["layers_by_bits"] == {"4": 5}
+    assert records["layers_4_bits"]["value"] == 5
+    for name in ("top1_before", "top1", "drop"):
+        assert records[name]["low"] < records[name]["value"] < records[name]["high"]
+    assert records["drop"]["value"] == pytest.approx(100 * (lost - won) / 450)
+    assert records["top1_before"]["sha256"] == weights_digest(load(teacher_path).network.model)
     assert [grid.bits for grid in load(output).card.grids] == [4] * 5
 
 
@@ -208,7 +213,7 @@ def test_a_network_for_retrieval_is_quantized_without_its_untaught_head(teacher:
     output = tmp_path / "small.onnx"
     result = quantize(path, "--scheme", "w4", "--rounding", "nearest", "-o", output)
     assert result.exit_code == 0, result.output
-    assert "4 layers of 4 bits; 640 other weights stay float32" in result.stdout
+    assert "4 layers of 4 bits, 640 other weights stay float32" in result.stdout
     trained = tmp_path / "trained.safetensors"
     assert quantize(path, "--qat", "w4", "--epochs", 1, "-o", trained).exit_code == 0
     assert load(trained).card.lineage[-1]["phases"] == [["embedding", 1]]

@@ -146,11 +146,21 @@ def test_a_sensitivity_is_as_its_schema_says(workshop: Path, succeeds: Run, line
     assert problems("sensitivity", document) != []
 
 
+FEW = "--data digits --size 24 --fraction 0.2 --epochs 1"
+
+
 @pytest.mark.parametrize(
     "line",
     [
+        f"train cnn-s {FEW} --seed 3 -o new.safetensors",
+        "distill teacher.safetensors --method okd --data digits --fraction 0.2 --epochs 1 -o new.safetensors",
         "prune teacher.safetensors --ratio 0.5 --no-timing --data digits -o new.safetensors",
+        "quantize student.safetensors --scheme w8 --data digits -o new.onnx",
+        "quantize student.safetensors --qat w8 --epochs 1 --fraction 0.2 --data digits -o new.safetensors",
         "export student.safetensors -o new.onnx",
+        "export student.safetensors --precision fp32,w8 --data digits -o dist",
+        "evaluate student.onnx --data digits",
+        "evaluate teacher.safetensors --data digits --task retrieval",
     ],
 )
 def test_every_number_of_a_command_is_a_record(workshop: Path, succeeds: Run, line: str) -> None:
