@@ -77,22 +77,27 @@ def _parameters(artefact: Artefact, data: list[str]) -> dict[str, Any]:
 
 def _metrics(known: Known) -> Iterator[dict[str, Any]]:
     """Every number, its unit beside its name, for the schema has no place of its own for it."""
-    slice_ = f"{known.data['split']} split of {known.data['name']}" if known.data else ""
     for record in known.records:
         if not isinstance(record.value, int | float):
             continue
         bounds = {"lowerBound": record.low, "upperBound": record.high}
         ends = {name: str(bound) for name, bound in bounds.items() if bound is not None}
+        name, slice_ = _slice(record, known)
         yield {
-            "type": record.quantity + (f" [{record.unit}]" if record.unit else ""),
+            "type": name + (f" [{record.unit}]" if record.unit else ""),
             "value": str(record.value),
-            **({"slice": slice_} if slice_ and _is_of_images(record, known) else {}),
+            **({"slice": slice_} if slice_ else {}),
             **({"confidenceInterval": ends} if ends else {}),
         }
 
 
-def _is_of_images(record: Record, known: Known) -> bool:
-    return known.data is not None and record.unit in ("share", "points")
+def _slice(record: Record, known: Known) -> tuple[str, str]:
+    """What is measured, and on which images: a split, or one class of it ("top1 cat"); "" where it is about none."""
+    if known.data is None or record.unit not in ("share", "points"):
+        return record.quantity, ""
+    name, _, part = record.quantity.partition(" ")
+    split = f"{known.data['split']} split of {known.data['name']}"
+    return name, f"{split}, class {part}" if part else split
 
 
 def _properties(known: Known) -> Iterator[dict[str, str]]:

@@ -48,14 +48,14 @@ def readme(known: Known) -> str:
 
 
 def _results(known: Known) -> Iterator[EvalResult]:
-    """The scores on the data; a time or a size is no result on a data set, and stands in the table alone."""
+    """The scores on the whole of the data; a time, or what is about one class, stands in the table alone."""
     from huggingface_hub import EvalResult
 
     if known.data is None or known.bench is None:
         return
     task = PIPELINES[known.bench.file["task"]]
     for record in known.records:
-        if record.unit == "share" and record.value is not None:
+        if record.unit == "share" and record.value is not None and " " not in record.quantity:
             yield EvalResult(
                 task_type=task,
                 dataset_type=known.data["name"],

@@ -16,6 +16,7 @@ from benchmarks.cards.known import look
 from benchmarks.document import digest, record
 from cli.main import app
 from compress.data import DataOptions, load
+from compress.evidence import Record
 from exports import format_of, noise, ship
 
 READS_CYCLONEDX = pytest.mark.extra("test", "cyclonedx", "jsonschema")
@@ -137,6 +138,21 @@ def test_equal_content_has_an_equal_serial_number(folder: Path, tmp_path: Path) 
     first = _card(folder, "small.onnx", "bom.cdx.json")
     assert first == again
     assert first["serialNumber"] != _card(folder, "whole.onnx", "bom.cdx.json")["serialNumber"]
+
+
+def test_what_is_about_one_class_is_a_slice_and_no_result_on_the_data(folder: Path, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    document = json.loads((folder / "dist" / "bench.json").read_text("utf-8"))
+    file = document["files"][1]
+    file["records"].append(Record("top1 3", 0.5, n=40, unit="share", sha256=file["sha256"]).to_dict())
+    _write(tmp_path / "bench.json", document)
+    known = look(folder / "dist" / "small.onnx", tmp_path / "bench.json")
+    metrics = cyclonedx.bom(known)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert metrics[-1] == {"type": "top1 [share]", "value": "0.5", "slice": "test split of digits, class 3"}
+    text = huggingface.readme(known)
+    assert "| top1 3 | 0.5 |" in text
+    assert {one.metric_name for one in ModelCard(text).data.eval_results} == {"top1", "top1_agreement"}
 
 
 # in-toto
