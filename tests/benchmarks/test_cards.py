@@ -255,6 +255,27 @@ def test_what_is_not_known_is_left_out(folder: Path) -> None:
     assert intoto.statement(known) is None
 
 
+def test_a_file_that_says_nothing_of_itself_has_cards_too(folder: Path, tmp_path: Path) -> None:
+    import onnx
+    from huggingface_hub import ModelCard
+
+    model = onnx.load(folder / "alone.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    bench = tmp_path / "bench.json"
+    words = ("--data", "digits", "--mean", "0.3", "--std", "0.3", "--rounds", 10, "--sessions", 2)
+    done = _run("benchmark", tmp_path / "bare.onnx", *words, "--min-accuracy", 0, "-o", bench)
+    assert done.exit_code == 0, done.output
+    known = look(tmp_path / "bare.onnx", None)
+    text, found, tested = huggingface.readme(known), cyclonedx.bom(known), intoto.statement(known)
+    assert [one.metric_name for one in ModelCard(text).data.eval_results] == ["top1"]
+    assert "## How to feed it" not in text
+    assert "formulation" not in found
+    assert "task" not in found["metadata"]["component"]["modelCard"]["modelParameters"]
+    assert tested is not None
+    assert tested["predicate"]["result"] == "PASSED"
+
+
 def test_a_name_is_no_markup(tmp_path: Path) -> None:
     names = ("a|b", "<script>", "c_d_e", "`f`", *"ghijkl")
     made = _checkpoint("cnn-s", names)
