@@ -16,6 +16,7 @@ from compress.data import DataOptions
 from compress.data import load as load_data
 from compress.evidence import weights_digest
 from compress.opening import Named, new_network
+from exports import format_of
 from exports.graph.seal import seal
 from exports.run_onnx import read
 
@@ -279,3 +280,13 @@ def test_static_numbers_are_trained_and_exported(teacher_path: Path, tmp_path: P
     result = edgepress("verify", tmp_path / "trained.onnx", "--against", output, "--data", "digits")
     assert result.exit_code == 0, result.output
     assert _verdicts(result) == ["ok"] * 5
+
+
+@pytest.mark.extra("openvino")
+def test_a_format_that_is_a_folder_is_weighed_as_a_whole(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.openvino"
+    result = quantize(teacher_path, "--scheme", "w8", "--rounding", "nearest", "--json", "-o", output)
+    assert result.exit_code == 0, result.output
+    size = json.loads(result.stdout)["records"][0]
+    assert size["value"] == sum(path.stat().st_size for path in output.iterdir())
+    assert size["sha256"] == format_of(output).read(output).sha256
