@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
-from benchmarks.costs import size
+from benchmarks.costs import cost_records
 from benchmarks.derive import derive
 from benchmarks.document import SCHEMA
 from benchmarks.explain import explain
@@ -23,11 +23,9 @@ from benchmarks.verdict import LEVEL, POWER
 from compress import evidence
 from compress.data import DataOptions
 from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError
-from compress.evidence import Record
 from compress.opening import Named
 from exports import format_of
 
-COUNTS = ("parameters", "values", "macs")
 SESSIONS_BYTES = 512_000_000
 CPU_STEPS_A_TURN = 100
 UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError)  # one of several files may fail so
@@ -202,7 +200,7 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
     contender, held = one.contender, base is not None and base is not one
     digest = contender.exported.sha256
     derived = derive(one.raw, base.raw if base is not None and held else None)
-    records = [*_costs(contender), *derived.records, *(scores(one.judged) if one.judged else ())]
+    records = [*cost_records(contender.exported), *derived.records, *(scores(one.judged) if one.judged else ())]
     if held and base is not None and one.judged is not None and base.judged is not None:
         records += held_against(one.judged, base.judged)
     verdict = derived.verdict
@@ -223,14 +221,6 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
 
 def _left_out(given: Named, reason: str) -> dict[str, Any]:
     return {"name": given.name, "records": [], "verdict": None, "reason": reason}
-
-
-def _costs(contender: Contender) -> Iterator[Record]:
-    counts = size(contender.exported)
-    for name in COUNTS:
-        if counts[name] is not None:
-            yield Record(name, counts[name])
-    yield Record("size", counts["size_bytes"], unit="bytes")
 
 
 def _protocol(protocol: Protocol, contenders: list[Contender]) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from compress.evidence import Record
 from exports import Artefact, format_of
+
+COUNTS = ("parameters", "values", "macs")
 
 
 def size(exported: Artefact) -> dict[str, int | None]:
@@ -21,3 +26,12 @@ def size(exported: Artefact) -> dict[str, int | None]:
         "macs": census.macs,
         "size_bytes": exported.size_bytes,
     }
+
+
+def cost_records(exported: Artefact) -> Iterator[Record]:
+    """The size of an exported file as records, those that are known; see `size`."""
+    counts = size(exported)
+    for name in COUNTS:
+        if counts[name] is not None:
+            yield Record(name, counts[name], sha256=exported.sha256)
+    yield Record("size", counts["size_bytes"], unit="bytes", sha256=exported.sha256)

@@ -50,7 +50,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compress.errors import DataError
+from compress.errors import DataError, GateError
 from compress.files import write_text
 
 SCHEMA = "edgepress-benchmark/4"
@@ -114,6 +114,28 @@ def read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     return parse(content, str(path))
+
+
+def read_unaltered(path: Path) -> dict[str, Any]:
+    """The benchmark in a file, once it is sure that it is the one that was written.
+
+    Raises:
+        DataError: There is none.
+        GateError: It was altered.
+    """
+    found = read(path)
+    if found.get("digest") != digest(found):
+        raise GateError(f"{path}: is not as `edgepress benchmark` wrote it; measure it anew")
+    return found
+
+
+def is_benchmark(path: Path) -> bool:
+    """Whether a file holds a benchmark that this version reads."""
+    try:
+        read(path)
+    except (DataError, OSError):
+        return False
+    return True
 
 
 def parse(content: str, name: str) -> dict[str, Any]:

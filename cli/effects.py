@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,20 +67,32 @@ def lines(found: Effect, split: str) -> list[str]:
     return told
 
 
-def records(found: Effect, sha256: str) -> list[Record]:
-    """The effect as records of the file with that digest."""
-    from compress.evidence import Record
+def records(found: Effect, sha256: str, before: Checkpoint) -> list[Record]:
+    """The effect as records.
 
+    Args:
+        found: What was measured.
+        sha256: Of the file.
+        before: What it was made from, whose score is about its weights.
+    """
+    from compress.evidence import Record, weights_digest
+
+    was, ends = weights_digest(before.network.model), found.interval
     kept = [
-        Record(f"{found.metric}_before", found.before, n=found.samples, unit="share"),
-        Record(found.metric, found.after, n=found.samples, unit="share", sha256=sha256),
-        Record("max_abs_difference", found.max_abs, n=found.samples, sha256=sha256),
-        Record("mean_abs_difference", found.mean_abs, n=found.samples, sha256=sha256),
+        _between(Record(f"{found.metric}_before", found.before, unit="share", sha256=was), ends(found.before)),
+        _between(Record(found.metric, found.after, unit="share"), ends(found.after)),
+        _between(Record("drop", found.drop_points, unit="points"), found.drop_interval),
+        Record("max_abs_difference", found.max_abs),
+        Record("mean_abs_difference", found.mean_abs),
     ]
     if found.agreement is not None:
         meaning, share = found.agreement
-        kept.append(Record(meaning.name, share, n=found.samples, unit="share", sha256=sha256))
+        kept.append(Record(meaning.name, share, unit="share"))
     if found.mcnemar is not None:
         counts = {"images_lost": found.lost, "images_won": found.won, "mcnemar_p": found.mcnemar}
-        kept += [Record(name, value, n=found.samples, sha256=sha256) for name, value in counts.items()]
-    return kept
+        kept += [Record(name, value) for name, value in counts.items()]
+    return [replace(record, n=found.samples, sha256=record.sha256 or sha256) for record in kept]
+
+
+def _between(record: Record, ends: tuple[float, float] | None) -> Record:
+    return record if ends is None else replace(record, low=ends[0], high=ends[1])

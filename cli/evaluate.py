@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from cli import options
@@ -26,6 +27,7 @@ def evaluate(
     """
     from cli import device, parse, progress, say
     from compress.data import DataOptions
+    from compress.evidence import metric_records
     from exports.opening import open_for_data
 
     goal, asked = parse.read_task(task), parse.read_seen(DataOptions(), seen)
@@ -33,7 +35,8 @@ def evaluate(
     say.notes(images.notes)
     goal = goal or opened.task
     opened.network.model.to(device.chosen())
-    metrics = goal.evaluate(opened.network, images)
-    facts = {"data": images.name, "task": goal.name, "images": len(images.test), "metrics": metrics}
+    found = metric_records(goal.evaluate(opened.network, images), len(images.test))
+    records = [replace(record, sha256=opened.sha256) for record in found]
+    facts = {"file": file, "data": images.name, "task": goal.name, "records": parse.stamped(records)}
     heading = f"{file}: {goal.name} on the {len(images.test):,} test images of {images.name}"
-    say.result(facts, heading, *progress.told(metrics, images.classes))
+    say.result(facts, heading, *progress.told(records, images.classes))

@@ -149,7 +149,7 @@ def _write_folder(
         say.line(f"{row.wish.path}: {many.said(row)}")
         found.append(row)
     lost = [row for row in found if row.shipped is None]
-    say.result({"files": many.facts(found), "data": images.name}, many.table(found))
+    say.result({"files": many.facts(found, source), "data": images.name}, many.table(found))
     if lost:
         failed = MissingExtraError if all(row.missing for row in lost) else GateError
         raise failed(f"{len(lost)} of {len(found)} files were not written; the reason of each stands above")

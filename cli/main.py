@@ -8,6 +8,7 @@ import typer
 
 from cli.benchmark import benchmark
 from cli.bundle import bundle
+from cli.card import card
 from cli.command import Group, mount
 from cli.compare import compare
 from cli.data import data
@@ -59,7 +60,7 @@ _COMPUTING = (train, distill, compare, prune, quantize, evaluate, predict)
 
 _OPENING = (*_COMPUTING, export, verify, benchmark, inspect)
 
-for _command in (*_OPENING, report, gate, bundle, networks, methods, data, doctor, demo):
+for _command in (*_OPENING, report, gate, card, bundle, networks, methods, data, doctor, demo):
     mount(app, _command, computes=_command in _COMPUTING, opens=_command in _OPENING)
 
 

@@ -193,12 +193,17 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     return row.wish.path.name, size, change, share_text(agreement[1]) if agreement else ""
 
 
-def facts(found: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as JSON-able data: `file`, `precision`, `records`; of a file that is not there, one with a reason."""
-    return [{"file": row.wish.path, "precision": row.wish.precision, "records": _records(row)} for row in found]
+def facts(found: Sequence[Row], source: Checkpoint) -> list[dict[str, Any]]:
+    """The rows as JSON-able data: `file`, `precision`, `records`; of a file that is not there, one with a reason.
+
+    Args:
+        found: The rows.
+        source: What all of them were made from.
+    """
+    return [{"file": row.wish.path, "precision": row.wish.precision, "records": _records(row, source)} for row in found]
 
 
-def _records(row: Row) -> list[dict[str, Any]]:
+def _records(row: Row, source: Checkpoint) -> list[dict[str, Any]]:
     from cli import effects, parse
     from compress.evidence import Record
 
@@ -209,6 +214,6 @@ def _records(row: Row) -> list[dict[str, Any]]:
         kept = [
             Record("size", row.shipped.artefact.size_bytes, unit="bytes", sha256=sha256),
             *row.shipped.faithful.records(sha256),
-            *(effects.records(row.effect, sha256) if row.effect else []),
+            *(effects.records(row.effect, sha256, source) if row.effect else []),
         ]
     return parse.stamped(kept)

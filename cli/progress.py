@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli import say
 from compress.errors import CompressError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.checkpoint import Checkpoint
+    from compress.evidence import Record
     from compress.training.engine import EpochReport, Progress
 
 Result = TypeVar("Result")
@@ -123,15 +125,29 @@ def stamp(output: Path) -> tuple[int, int] | None:
 
 
 def say_result(checkpoint: Checkpoint, output: Path, before: tuple[int, int] | None) -> None:
-    """Print the test metrics of the last step and where the checkpoint is.
+    """Print the test metrics of the last step and where the checkpoint is; nothing but in the process that wrote it.
 
     Args:
         checkpoint: The result.
         output: Its file.
         before: The file's `stamp` before the command.
     """
-    metrics = checkpoint.card.lineage[-1].get("metrics", {})
-    say.result({"output": output, "metrics": metrics}, *told(metrics, checkpoint.card.classes), written(output, before))
+    from compress.processes import is_main
+
+    if not is_main():
+        return
+    found = _records(checkpoint.card.lineage[-1], output)
+    facts = {"output": output, "records": [record.to_dict() for record in found]}
+    say.result(facts, *told(found, checkpoint.card.classes), written(output, before))
+
+
+def _records(step: Mapping[str, Any], output: Path) -> list[Record]:
+    """The test metrics of a step of the lineage, which says what gave them, as records of the file."""
+    from compress.evidence import file_digest, metric_records
+
+    made = {"command": step["command"], "seed": step["seed"], "environment": step["versions"]}
+    found, digest = metric_records(step["metrics"], step["data"].get("test_images")), file_digest(output)
+    return [replace(record, sha256=digest, **made) for record in found]
 
 
 def written(output: Path, before: tuple[int, int] | None) -> str:
@@ -140,22 +156,21 @@ def written(output: Path, before: tuple[int, int] | None) -> str:
     return f"already finished: {output}; there was nothing to resume" if finished else f"written: {output}"
 
 
-def told(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str | Table]:
+def told(records: Sequence[Record], classes: Sequence[str]) -> list[str | Table]:
     """The test metrics in percent, one a line, with their interval if there is one; those of classes in a table."""
-    whole = {name: value for name, value in metrics.items() if not name.startswith(CLASS)}
-    found = {name: metrics.get(f"{CLASS}{name}") for name in classes}
-    if len(whole) == len(metrics):
-        return [*_lines(whole)]
-    cells = {name: "neither there nor predicted" if iou is None else f"{100 * iou:.2f}" for name, iou in found.items()}
-    return [*_lines(whole), say.table(("class", "IoU %"), cells.items())]
+    whole = [record for record in records if not record.quantity.startswith(CLASS)]
+    if len(whole) == len(records):
+        return [*map(_metric, whole)]
+    found = {record.quantity.removeprefix(CLASS): record.value for record in records}
+    rows = [(name, _percent(found[name]) if name in found else "neither there nor predicted") for name in classes]
+    return [*map(_metric, whole), say.table(("class", "IoU %"), rows)]
 
 
-def _lines(metrics: Mapping[str, float]) -> list[str]:
-    lines = []
-    for name, value in metrics.items():
-        if f"{name}_low" in metrics:
-            low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-            lines.append(f"{name} {100 * value:.2f} %  [95 %: {100 * low:.2f} to {100 * high:.2f}]")
-        elif not name.endswith(("_low", "_high")):
-            lines.append(f"{name} {100 * value:.2f} %")
-    return lines
+def _metric(record: Record) -> str:
+    said = f"{record.quantity} {_percent(record.value)} %"
+    return said if record.low is None else f"{said}  [95 %: {_percent(record.low)} to {_percent(record.high)}]"
+
+
+def _percent(share: float | str | None) -> str:
+    assert isinstance(share, int | float)
+    return f"{100 * share:.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -326,30 +327,43 @@ def _train(small: Checkpoint, teacher: Checkpoint, recovery: Recovery, yardstick
 
 
 def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> None:
-    import hashlib
-
     from cli import effects, parse, say
     from compress.evidence import Record
-    from compress.quantization import plain_weights
 
     output, images = yardstick.output, yardstick.images
-    content = output.read_bytes()
-    sha256, told = hashlib.sha256(content).hexdigest(), effects.lines(found, f"{len(images.test):,} test images")
-    kept = [Record("size", len(content), unit="bytes", sha256=sha256), *effects.records(found, sha256)]
+    size, sha256 = _weighed(output)
+    counts = _counts(small)
+    kept = [Record("size", size, unit="bytes"), *(Record(name, count) for name, (count, _) in counts.items())]
+    kept = [replace(record, sha256=sha256) for record in kept]
+    kept += effects.records(found, sha256, yardstick.before)
+    seed = small.card.lineage[-1].get("seed")
+    records = parse.stamped(replace(record, seed=seed) for record in kept)
+    heading = f"{output}: {size:,} bytes, {', '.join(words for _, words in counts.values())}"
+    facts = {"file": output, "data": images.name, "worst": found.worst, "records": records}
+    say.result(facts, heading, *effects.lines(found, f"{len(images.test):,} test images"), *more)
+
+
+def _counts(small: Checkpoint) -> dict[str, tuple[int, str]]:
+    """What is quantized and what is not: quantity to how many there are, and the same in words."""
+    from compress.quantization import plain_weights
+
     layers = Counter(grid.bits for grid in small.card.grids)
-    weights = ", ".join(f"{count} layers of {bits} bits" for bits, count in sorted(layers.items()))
-    left = plain_weights(small.network.model)
-    values = len(small.card.activations)
-    weights += f", {values} activations of 8 bits" if values else ""
-    weights += f"; {left:,} other weights stay float32" if left else ""
-    heading = f"{output}: {len(content):,} bytes, {weights}"
-    facts = {
-        "file": output,
-        "data": images.name,
-        "layers_by_bits": layers,
-        "activations": values,
-        "float_weights": left,
-        "worst": found.worst,
-        "records": parse.stamped(kept),
+    counts = {
+        f"layers_{bits}_bits": (count, f"{count} layers of {bits} bits") for bits, count in sorted(layers.items())
     }
-    say.result(facts, heading, *told, *more)
+    if values := len(small.card.activations):
+        counts["activations_8_bits"] = values, f"{values} activations of 8 bits"
+    if left := plain_weights(small.network.model):
+        counts["float_weights"] = left, f"{left:,} other weights stay float32"
+    return counts
+
+
+def _weighed(output: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a checkpoint, or of a file or folder of an edge format."""
+    from compress.evidence import file_digest
+    from exports import format_of
+
+    if output.suffix == _CHECKPOINT:
+        return output.stat().st_size, file_digest(output)
+    artefact = format_of(output).read(output)
+    return artefact.size_bytes, artefact.sha256

@@ -87,17 +87,23 @@ _PARTS: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def metric_records(metrics: Mapping[str, float], count: int) -> Iterator[Record]:
+def metric_records(metrics: Mapping[str, float], count: int | None) -> Iterator[Record]:
     """A record for every metric of a task, with its interval where there is one.
 
     Args:
         metrics: By name, as shares; the ends of an interval are named after it ("_low", "_high").
-        count: How many samples they were counted on.
+        count: How many samples they were counted on; None where that is not known.
     """
     for name, value in metrics.items():
         if not name.endswith(("_low", "_high")):
             low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
             yield Record(name, value, low, high, n=count, unit="share")
+
+
+def file_digest(path: Path) -> str:
+    """The hexadecimal SHA-256 of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_digest(model: nn.Module) -> str:

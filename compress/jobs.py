@@ -311,12 +311,18 @@ def retrained(small: Checkpoint, teacher: Checkpoint, recovery: Recovery, data: 
     return (yield from train(small, phases, data, job, teacher=guide))
 
 
+def _told(data: Dataset) -> dict[str, Any]:
+    """What a step of the lineage says of the data."""
+    counts = {"train_images": len(data.train), "test_images": len(data.test)}
+    return {"name": data.name, "fingerprint": data.fingerprint, **counts}
+
+
 def _step(
     job: Job, data: Dataset, metrics: dict[str, float], *, phases: Sequence[Phase], facts: Mapping[str, str]
 ) -> dict[str, Any]:
     return {
         "command": job.command,
-        "data": {"name": data.name, "fingerprint": data.fingerprint, "train_images": len(data.train)},
+        "data": _told(data),
         "seed": job.run.seed,
         "phases": [[phase.name, phase.fit.epochs] for phase in phases],
         "metrics": {name: round(value, 6) for name, value in metrics.items()},

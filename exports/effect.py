@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compress.data import Dataset
-from compress.metrics import mcnemar
+from compress.metrics import mcnemar, paired_interval, wilson_interval
 from compress.stages import Staged
 from compress.tasks import Agreement, Task, answering, part
 from exports.source import few
@@ -50,6 +50,22 @@ class Effect:
     def drop_points(self) -> float:
         """Points of the score that were lost; below 0 where some were won."""
         return 100 * (self.before - self.after)
+
+    @property
+    def drop_interval(self) -> tuple[float, float] | None:
+        """Of these, see `compress.metrics.paired_interval`; None where images are not right or wrong."""
+        if self.lost is None or self.won is None:
+            return None
+        low, high = paired_interval(self.lost, self.won, self.samples)
+        return 100 * low, 100 * high
+
+    def interval(self, score: float) -> tuple[float, float] | None:
+        """Of one of the two scores, see `compress.metrics.wilson_interval`; None where images are not right or wrong.
+
+        Args:
+            score: In [0, 1].
+        """
+        return None if self.lost is None else wilson_interval(round(score * self.samples), self.samples)
 
     @property
     def mcnemar(self) -> float | None:

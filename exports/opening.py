@@ -10,6 +10,7 @@ import torch
 from compress.checkpoint import Checkpoint
 from compress.data import DataOptions, Dataset
 from compress.errors import DataError
+from compress.evidence import file_digest
 from compress.opening import Named, open_network, open_pair
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
@@ -28,12 +29,14 @@ class Opened:
         task: What it was trained for.
         see: How it sees an image.
         classes: The names of its answers.
+        sha256: Hexadecimal digest of its file.
     """
 
     network: Staged
     task: Task
     see: Preprocessing
     classes: tuple[str, ...]
+    sha256: str
 
 
 def open_for_data(named: Named, data: str, options: DataOptions) -> tuple[Opened, Dataset]:
@@ -48,13 +51,13 @@ def open_for_data(named: Named, data: str, options: DataOptions) -> tuple[Opened
     path = Path(named.name)
     if path.suffix not in FORMATS:
         checkpoint, images = open_pair(named, data, options)
-        return _of_checkpoint(checkpoint), images
+        return _of_checkpoint(checkpoint, path), images
     _check_named(named)
     artefact = format_of(path).read(path)
     images = images_for(artefact, data, options)
     _check_classes(artefact, images)
     network = as_network(artefact, images.scale)
-    return Opened(network, task_of(artefact, images), images.see, images.classes), images
+    return Opened(network, task_of(artefact, images), images.see, images.classes, artefact.sha256), images
 
 
 def open_alone(named: Named, data: str | None, options: DataOptions) -> Opened:
@@ -65,13 +68,14 @@ def open_alone(named: Named, data: str | None, options: DataOptions) -> Opened:
     """
     path = Path(named.name)
     if path.suffix not in FORMATS:
-        return _of_checkpoint(open_network(named, data, options))
+        return _of_checkpoint(open_network(named, data, options), path)
     _check_named(named)
     artefact = format_of(path).read(path)
     if artefact.card is None:
         raise DataError(f"{path}: does not say how it sees an image; give a file that `edgepress export` wrote")
     card = artefact.card
-    return Opened(as_network(artefact, card.scale), task_of(artefact), card.preprocessing, card.classes)
+    see, classes = card.preprocessing, card.classes
+    return Opened(as_network(artefact, card.scale), task_of(artefact), see, classes, artefact.sha256)
 
 
 def _check_named(named: Named) -> None:
@@ -96,6 +100,6 @@ def _check_classes(artefact: Artefact, images: Dataset) -> None:
         )
 
 
-def _of_checkpoint(checkpoint: Checkpoint) -> Opened:
+def _of_checkpoint(checkpoint: Checkpoint, path: Path) -> Opened:
     card = checkpoint.card
-    return Opened(checkpoint.network, TASKS[card.task], card.preprocessing, card.classes)
+    return Opened(checkpoint.network, TASKS[card.task], card.preprocessing, card.classes, file_digest(path))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import resource
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ from compress.training.engine import Run, run
 MakeFit = Callable[..., Fit]
 
 BROWSER = ("browser", "chromium")
+NODE = "node"
 SET_BY_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")  # by pytest, by torch when it imports its compiler
 THREADS_END_S = 10.0  # for a thread that was told to end
 
@@ -37,7 +40,8 @@ torch.set_num_threads(1)  # the networks are tiny, and threads that wait for eac
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test marked `extra(NAME)` or `extra(NAME, MODULE, ...)` is skipped where a module of that extra is missing.
 
-    One marked `extra("browser")` is skipped where that program is.
+    One marked `extra("browser")` is skipped where that program is, one marked `extra("node")` where Node.js or its
+    package onnxruntime-node is.
     """
     for item in items:
         for mark in item.iter_markers("extra"):
@@ -46,10 +50,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 if which(BROWSER[1]) is None:
                     item.add_marker(pytest.mark.skip(reason=f"{BROWSER[1]} missing: apt-get install {BROWSER[1]}"))
                 continue
+            if extra == NODE:
+                if not _has_node():
+                    reason = "onnxruntime-node missing: npm install onnxruntime-node, and NODE_PATH to its node_modules"
+                    item.add_marker(pytest.mark.skip(reason=reason))
+                continue
             missing = [module for module in modules or [extra] if find_spec(module) is None]
             if missing:
                 reason = f"{' and '.join(missing)} missing: pip install 'edgepress[{extra}]'"
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@functools.cache
+def _has_node() -> bool:
+    """Whether Node.js is there and finds what runs .onnx files."""
+    if which(NODE) is None:
+        return False
+    asked = subprocess.run([NODE, "-e", "require.resolve('onnxruntime-node')"], capture_output=True, check=False)
+    return asked.returncode == 0
 
 
 @pytest.fixture(autouse=True)

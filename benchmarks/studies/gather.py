@@ -17,13 +17,12 @@ from benchmarks.studies.grid import Trial, output_of
 from compress.checkpoint import Checkpoint, load
 from compress.data import DataOptions
 from compress.errors import CompressError
-from compress.evidence import Record
+from compress.evidence import Record, metric_records
 from compress.files import write_text
 from compress.opening import data_for
 from compress.tasks import TASKS
 from compress.training.journal import Journal
 
-LOW, HIGH = "_low", "_high"
 SCORES = ".scores.json"
 COSTS = ("parameters", "size_bytes", "cpu_s")
 PLACE = ("name", "student", "method", "task", "fraction", "seed", "epochs", "depth", "ratio", "control", "command")
@@ -96,38 +95,25 @@ def cpu_seconds(folder: Path, name: str) -> float | None:
     return round(sum(known), 1) if known and len(known) == len(records) else None
 
 
-def records(metrics: Mapping[str, float], like: Record) -> list[Record]:
-    """One for each metric, between its ends where it has some.
-
-    Args:
-        metrics: By name; "top1_low" and "top1_high" are the ends of "top1".
-        like: What all of them share.
-    """
-    return [
-        replace(like, quantity=name, value=value, low=metrics.get(name + LOW), high=metrics.get(name + HIGH))
-        for name, value in metrics.items()
-        if not name.endswith((LOW, HIGH))
-    ]
-
-
 def _result(trial: Trial, folder: Path, scoring: Scoring) -> Row:
     path = output_of(folder, trial.name)
     made, digest = load(path), hashlib.sha256(path.read_bytes()).hexdigest()
     step = made.card.lineage[-1]
-    like = Record("", None, sha256=digest, command=trial.command, seed=trial.seed, environment=step["versions"])
     spent = cpu_seconds(folder, trial.name)
     counted = [
-        replace(like, quantity="parameters", value=sum(p.numel() for p in made.network.model.parameters())),
-        replace(like, quantity="size_bytes", value=path.stat().st_size, unit="B"),
-        *([] if spent is None else [replace(like, quantity="cpu_s", value=spent, unit="s")]),
+        Record("parameters", sum(p.numel() for p in made.network.model.parameters())),
+        Record("size_bytes", path.stat().st_size, unit="B"),
+        *([] if spent is None else [Record("cpu_s", spent, unit="s")]),
     ]
-    scored = records({**step["metrics"], **_further(trial, made, path, digest, scoring)}, like)
+    metrics = {**step["metrics"], **_further(trial, made, path, digest, scoring)}
+    scored = metric_records(metrics, step["data"].get("test_images"))
+    told = {"sha256": digest, "command": trial.command, "seed": trial.seed, "environment": step["versions"]}
     return {
         "task": trial.task or made.card.task,
         "train_images": step["data"]["train_images"],
         "fingerprint": step["data"]["fingerprint"],
         "teacher": step.get("teacher"),
-        "records": [one.to_dict() for one in (*scored, *counted)],
+        "records": [replace(one, **told).to_dict() for one in (*scored, *counted)],
     }
 
 

@@ -25,10 +25,15 @@ from exports.formats import FORMATS, Format, format_of
 BUNDLED: Mapping[str, str] = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}  # and what of PyPI runs it
 MANIFEST = "MANIFEST.sha256"
 COPIED = ("run.py", "selftest.py")
+ALSO_COPIED: Mapping[str, tuple[str, ...]] = {".onnx": ("selftest.mjs",), ".tflite": ()}
 _HERE = Path(__file__).parent
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold: two bundles of one file have the same bytes
 _MODE = 0o100644 << 16
 _UNIX = 3
+_JAVASCRIPT = (
+    "\nIn Node.js `npm install onnxruntime-node` and `node selftest.mjs` show the second half: it reads "
+    "`golden/NN.seen.png`.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def _members(artefact: Artefact, card: Card, pictures: Pictures, name: str) -> d
         "card.json": _card(artefact, card),
         "labels.txt": "".join(f"{printable(one)}\n" for one in card.classes).encode(),
         "preprocessing.json": as_json(rule),
-        **{copied: (_HERE / copied).read_bytes() for copied in COPIED},
+        **{copied: (_HERE / copied).read_bytes() for copied in (*COPIED, *ALSO_COPIED[artefact.path.suffix])},
         **golden.members,
     }
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())}
@@ -206,6 +211,7 @@ def _readme(
         steps="\n1. ".join(rule["steps"]),
         output=rule["output"],
         needs=f"\nIt needs {least}.\n" if least else "",
+        javascript=_JAVASCRIPT if ALSO_COPIED[artefact.path.suffix] else "",
         tolerance=golden.tolerance.words,
         origin=origin,
     )

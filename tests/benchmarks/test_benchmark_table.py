@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.studies.gather import records
 from benchmarks.studies.summary import cells
 from benchmarks.studies.table import BEGIN, END, markdown, read_study, replace_section
 from compress.errors import DataError
-from compress.evidence import Record
+from compress.evidence import Record, metric_records
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
@@ -25,8 +25,8 @@ def _row(method: str, seed: int, top1: float, **more: float) -> dict[str, Any]:
     command = f"edgepress distill --method {method} --seed {seed}"
     place = {"name": f"{method}-{seed}", "student": "cnn-s", "method": method, "task": "classification", "seed": seed}
     place |= {"fraction": 0.1, "epochs": 70, "depth": None, "ratio": None, "control": "", "command": command}
-    like = Record("", None, command=command, seed=seed)
-    return {**place, "reason": "", "records": [one.to_dict() for one in records({"top1": top1, **more}, like)]}
+    found = metric_records({"top1": top1, **more}, 450)
+    return {**place, "reason": "", "records": [replace(one, seed=seed).to_dict() for one in found]}
 
 
 def _study(**changes: Any) -> dict[str, Any]:

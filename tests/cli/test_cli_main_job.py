@@ -125,18 +125,20 @@ def test_retrieval_uses_no_labels_and_is_measured_as_retrieval(workshop: Path, s
     assert made.card.task == "retrieval"
     found = json.loads(succeeds("evaluate new.safetensors --data digits --json", workshop).stdout)
     assert found["task"] == "retrieval"
-    assert {"map_e_paper", "map_c_exact"} <= set(found["metrics"])
-    assert all(0 < value <= 1 for value in found["metrics"].values())
+    scores = {one["quantity"]: one["value"] for one in found["records"]}
+    assert {"map_e_paper", "map_c_exact"} <= set(scores)
+    assert all(0 < value <= 1 for value in scores.values())
 
 
 def test_evaluate_says_the_same_as_text_and_as_json(trio: Any, succeeds: Run) -> None:
     text = succeeds("evaluate teacher.safetensors --data digits", trio.folder).stdout
     found = json.loads(succeeds("evaluate teacher.safetensors --data digits --json", trio.folder).stdout)
-    assert (found["data"], found["task"], found["images"]) == ("digits", "classification", 450)
+    (top1,) = found["records"]
+    assert (found["data"], found["task"], top1["n"]) == ("digits", "classification", 450)
+    assert top1["sha256"] == sha256((trio.folder / "teacher.safetensors").read_bytes()).hexdigest()
     shown = TOP1.search(text)
     assert shown is not None
-    names = ("top1", "top1_low", "top1_high")
-    assert list(shown.groups()) == [f"{100 * found['metrics'][name]:.2f}" for name in names]
+    assert list(shown.groups()) == [f"{100 * top1[part]:.2f}" for part in ("value", "low", "high")]
     assert TOP1.search(trio.results["teacher"].stdout)[0] == shown[0]  # type: ignore[index]
 
 
@@ -243,10 +245,10 @@ def test_without_recovery_the_cut_network_is_written_as_it_is(pruned_folder: Pat
 
 def test_recovery_gives_back_what_the_cut_took(pruned_folder: Path, succeeds: Run) -> None:
     cut, pruned = (
-        json.loads(succeeds(f"evaluate {name}.safetensors --data digits --json", pruned_folder).stdout)
+        json.loads(succeeds(f"evaluate {name}.safetensors --data digits --json", pruned_folder).stdout)["records"][0]
         for name in ("cut", "pruned")
     )
-    assert pruned["metrics"]["top1"] > cut["metrics"]["top1"]
+    assert pruned["value"] > cut["value"]
 
 
 def test_recovery_takes_indistill_too(pruned_folder: Path, succeeds: Run) -> None:
@@ -300,7 +302,7 @@ def test_an_image_folder_by_its_path(tmp_path: Path, succeeds: Run) -> None:
         tmp_path,
     )
     found = json.loads(succeeds("evaluate net.safetensors --data photos/ --json", tmp_path).stdout)
-    assert (found["data"], found["images"]) == ("photos", 6)
+    assert (found["data"], found["records"][0]["n"]) == ("photos", 6)
     assert load(tmp_path / "net.safetensors").card.classes == ("dark", "light")
 
 

@@ -14,7 +14,9 @@ from cli.main import app
 from compress.checkpoint import Checkpoint, load, save
 from compress.data import DataOptions
 from compress.data import load as load_data
+from compress.evidence import weights_digest
 from compress.opening import Named, new_network
+from exports import format_of
 from exports.graph.seal import seal
 from exports.run_onnx import read
 
@@ -103,7 +105,11 @@ def test_the_same_as_records_and_as_a_checkpoint(teacher_path: Path, tmp_path: P
     assert records["top1"]["n"] == 450
     lost, won = records["images_lost"]["value"], records["images_won"]["value"]
     assert 450 * (records["top1_before"]["value"] - records["top1"]["value"]) == pytest.approx(lost - won)
-    assert found["layers_by_bits"] == {"4": 5}
+    assert records["layers_4_bits"]["value"] == 5
+    for name in ("top1_before", "top1", "drop"):
+        assert records[name]["low"] < records[name]["value"] < records[name]["high"]
+    assert records["drop"]["value"] == pytest.approx(100 * (lost - won) / 450)
+    assert records["top1_before"]["sha256"] == weights_digest(load(teacher_path).network.model)
     assert [grid.bits for grid in load(output).card.grids] == [4] * 5
 
 
@@ -208,7 +214,7 @@ def test_a_network_for_retrieval_is_quantized_without_its_untaught_head(teacher:
     output = tmp_path / "small.onnx"
     result = quantize(path, "--scheme", "w4", "--rounding", "nearest", "-o", output)
     assert result.exit_code == 0, result.output
-    assert "4 layers of 4 bits; 640 other weights stay float32" in result.stdout
+    assert "4 layers of 4 bits, 640 other weights stay float32" in result.stdout
     trained = tmp_path / "trained.safetensors"
     assert quantize(path, "--qat", "w4", "--epochs", 1, "-o", trained).exit_code == 0
     assert load(trained).card.lineage[-1]["phases"] == [["embedding", 1]]
@@ -274,3 +280,13 @@ def test_static_numbers_are_trained_and_exported(teacher_path: Path, tmp_path: P
     result = edgepress("verify", tmp_path / "trained.onnx", "--against", output, "--data", "digits")
     assert result.exit_code == 0, result.output
     assert _verdicts(result) == ["ok"] * 5
+
+
+@pytest.mark.extra("openvino")
+def test_a_format_that_is_a_folder_is_weighed_as_a_whole(teacher_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small.openvino"
+    result = quantize(teacher_path, "--scheme", "w8", "--rounding", "nearest", "--json", "-o", output)
+    assert result.exit_code == 0, result.output
+    size = json.loads(result.stdout)["records"][0]
+    assert size["value"] == sum(path.stat().st_size for path in output.iterdir())
+    assert size["sha256"] == format_of(output).read(output).sha256

@@ -16,6 +16,7 @@ from typer.testing import Result
 
 from cli import say
 from compress.checkpoint import Checkpoint, load, save
+from compress.evidence import file_digest
 from compress.text import printable
 
 Run = Callable[[str, Path], Result]
@@ -74,7 +75,12 @@ def test_json_is_one_object_and_the_epochs_are_told_elsewhere(tmp_path: Path, su
     said = succeeds(f"train cnn-s {FEW} -o net.safetensors --json", tmp_path)
     facts = json.loads(said.stdout)
     assert facts["output"] == "net.safetensors"
-    assert 0 < facts["metrics"]["top1"] <= 1
+    (top1,) = facts["records"]
+    made = load(tmp_path / "net.safetensors").card.lineage[-1]
+    assert (top1["quantity"], top1["value"]) == ("top1", made["metrics"]["top1"])
+    assert 0 < top1["low"] < top1["value"] < top1["high"] < 1
+    assert (top1["n"], top1["seed"], top1["environment"]) == (450, made["seed"], made["versions"])
+    assert top1["sha256"] == file_digest(tmp_path / "net.safetensors")
     assert "task           1/1" in said.stderr
     assert "--json" not in load(tmp_path / "net.safetensors").card.lineage[-1]["command"]
 
@@ -85,7 +91,7 @@ def test_json_is_one_object_and_the_epochs_are_told_elsewhere(tmp_path: Path, su
         ("data", {"root", "data"}),
         ("networks", {"edgepress", "torchvision"}),
         ("methods", {"methods"}),
-        ("evaluate teacher.safetensors --data digits", {"data", "task", "images", "metrics"}),
+        ("evaluate teacher.safetensors --data digits", {"file", "data", "task", "records"}),
         ("export student.safetensors -o new.onnx", {"file", "compared_on", "records"}),
         ("verify student.onnx --against student.safetensors", {"file", "against", "claims"}),
         ("benchmark student.onnx --rounds 10 -o new.json", {"schema", "files", "claims"}),

@@ -152,6 +152,59 @@ def test_it_tests_itself_where_torch_was_never_installed(bundles: dict[str, Path
     assert "3 of 3 golden images are answered as they were" in done.stdout
 
 
+def in_node(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What the selftest in JavaScript says of an unpacked bundle."""
+    return subprocess.run(["node", folder / "selftest.mjs"], cwd="/", capture_output=True, text=True, check=False)
+
+
+@pytest.mark.extra("node")
+@pytest.mark.parametrize(("see", "takes"), [(SEE, "float32"), (SEE, "uint8"), (GREY, "float32")])
+def test_it_tests_itself_in_javascript(tmp_path: Path, see: Preprocessing, takes: Input) -> None:
+    file = exported(made(see), tmp_path / "student.onnx", takes)
+    folder = unpacked(make_bundle(file, tmp_path / "drone.zip", noise_pictures(see, 3)).path, tmp_path / "there")
+    done = in_node(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, *images, last = done.stdout.splitlines()
+    assert first == "ok      every file is as MANIFEST.sha256 says"
+    assert [line.split(": ")[0] for line in images] == [f"ok      golden/0{at}.seen.png" for at in range(3)]
+    assert last == "3 of 3 golden images are answered as they were"
+    changed = np.fromfile(folder / "golden/01.f32", "<f4")
+    changed[1] += 1.5 * json.loads((folder / "golden/golden.json").read_text("utf-8"))["tolerance"]["allowed"][1]
+    changed.tofile(folder / "golden/01.f32")
+    assert "FAILED  golden/01.f32: is not the file that was bundled" in in_node(folder).stdout
+    mended(folder)
+    done = in_node(folder)
+    assert (done.returncode, "2 of 3 golden images" in done.stdout) == (1, True), done.stdout
+
+
+@pytest.mark.extra("node")
+def test_masks_and_grids_are_tested_in_javascript_too(tmp_path: Path) -> None:
+    whole = made()
+    looked_at = noise(whole.card)
+    static = quantized_by(whole, SCHEMES["static"], "q", rounding="nearest", images=[looked_at])
+    for name, checkpoint in (("masks", boxes_checkpoint(1)), ("static", static)):
+        file = exported(checkpoint, tmp_path / f"{name}.onnx")
+        pictures = noise_pictures(checkpoint.card.preprocessing, 3)
+        folder = unpacked(make_bundle(file, tmp_path / f"{name}.zip", pictures).path, tmp_path / name)
+        done = in_node(folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("rms difference" in done.stdout) == (name == "static")
+        list_ = folder / "golden/golden.json"
+        told = json.loads(list_.read_text("utf-8"))
+        output = folder / told["images"][0]["output"]
+        (np.fromfile(output, "<f4") + 1).tofile(output)
+        mended(folder)
+        assert "FAILED  golden/00.seen.png: " in in_node(folder).stdout
+
+
+def test_javascript_is_for_what_it_can_run(bundles: dict[str, Path]) -> None:
+    for suffix, held in ((".onnx", True), (".tflite", False)):
+        with zipfile.ZipFile(bundles[suffix]) as bundle:
+            names = [name.partition("/")[2] for name in bundle.namelist()]
+            readme = bundle.read(next(name for name in bundle.namelist() if name.endswith("README.md"))).decode()
+        assert ("selftest.mjs" in names, "node selftest.mjs" in readme) == (held, held)
+
+
 @pytest.mark.parametrize("name", ["student.onnx", "golden/01.png", "golden/02.f32", "run.py"])
 def test_one_flipped_byte_fails_the_selftest(bundle: Path, tmp_path: Path, name: str) -> None:
     content = bytearray((bundle / name).read_bytes())

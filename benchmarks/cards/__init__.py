@@ -1,0 +1,1 @@
+"""What others read of a shipped file: CycloneDX ML-BOM, in-toto test result, Hugging Face model card."""
