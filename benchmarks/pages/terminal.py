@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.document import Document, File, baseline, number, record
+from benchmarks.pages import conditions
+from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
 from compress.text import printable
 from exports.parity import share_text
@@ -31,29 +33,13 @@ def render(document: Document, console: Console) -> Group:
         console: Where it will be printed; one too narrow for a table gets a block of lines for each file.
     """
     table = _table(document)
+    more = [part for told in conditions.tables(document) for part in _told(told)]
     needed = Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum
     shown = [table] if needed <= console.width else _blocks(document)
     notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
+    said = [Text(line) for line in (*_verdicts(document), *_agreements(document), *conditions.lines(document))]
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
-    said = [Text(line) for line in (*_verdicts(document), *_agreements(document))]
-    return Group(*shown, *said, *notes, *warnings)
-
-
-def amount(value: float | None, unit: str = "") -> str:
-    """`value` in three digits with a decimal prefix: "61.6 k", "11.2 M"; "?" if unknown."""
-    if value is None:
-        return "?"
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}".rstrip()
-
-
-def milliseconds(value: float | None) -> str:
-    """A time without its unit: "0.049", "12.3"; "?" if unknown."""
-    if value is None:
-        return "?"
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+    return Group(*shown, *more, *said, *notes, *warnings)
 
 
 def cells(document: Document) -> list[list[str]]:
@@ -67,7 +53,9 @@ def protocol_text(document: Document) -> str:
     protocol = document["protocol"]
     threads = "1 thread" if protocol["threads"] == 1 else f"{protocol['threads']} threads"
     sessions = f"{protocol['sessions']} sessions"
-    return f"{protocol['runtime']}, {threads}, batch {protocol['batch']}, {sessions}, {protocol['rounds']} rounds"
+    pinned = f", on CPU {' and '.join(map(str, protocol['pin']))}" if protocol["pin"] else ""
+    counts = f"{sessions}, {protocol['rounds']} rounds"
+    return f"{protocol['runtime']}, {threads}{pinned}, batch {protocol['batch']}, {counts}"
 
 
 def _rows(document: Document) -> Iterator[tuple[list[str], bool]]:
@@ -92,6 +80,15 @@ def _table(document: Document) -> Table:
     for row, is_ratio in _rows(document):
         table.add_row(*map(Text, row), style="bold" if is_ratio else None)
     return table
+
+
+def _told(told: conditions.Told) -> list[Text | Table]:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    for place, name in enumerate(told.head):
+        table.add_column(Text(name), overflow="fold", justify="right" if place else "left")
+    for row in told.rows:
+        table.add_row(*map(Text, row))
+    return [Text(told.caption), table]
 
 
 def _blocks(document: Document) -> list[Text | Table]:
@@ -176,8 +173,8 @@ def _ratio_cells(file: File, base: File) -> list[str]:
 def _latency_cell(file: File) -> str:
     kind, found = file["verdict"]["kind"], record(file, "speedup")
     assert found is not None
-    if kind == "unsure":
-        return "unsure"
+    if kind in ("unsure", "noisy"):
+        return "unsure" if kind == "unsure" else "too noisy\nto judge"
     if kind == "same":
         return "no difference\ndetected"
     word = "faster" if found["value"] > 1 else "slower"
@@ -198,7 +195,7 @@ def _protocol(document: Document) -> str:
     machine = document["machine"]
     load = "unknown" if machine["load_average"] is None else machine["load_average"][0]
     where = f"{printable(str(machine['cpu']))} ({machine['cores_usable']} cores, load {load})"
-    return f"{protocol_text(document)} in turn, on {where}"
+    return f"{protocol_text(document)} in turn, on {where}; latency is of the network alone, its input scaled before"
 
 
 def _made(document: Document) -> list[str]:
