@@ -14,6 +14,9 @@ from benchmarks.document import Document, File, record
 from benchmarks.pages.words import amount, milliseconds
 from compress.text import printable
 
+AGAINST = "against the baseline"
+NOISY = "too noisy to judge"
+
 Cells = Callable[[Mapping[str, Any]], str]
 
 
@@ -24,12 +27,14 @@ class Told:
     Attributes:
         caption: What it is about, a sentence.
         head: Of its columns, the first of which names the file.
-        rows: Their cells.
+        rows: Their cells; some have two lines.
+        wordy: The column, if any, whose cells are sentences.
     """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    wordy: str = ""
 
 
 def tables(document: Document) -> list[Told]:
@@ -59,16 +64,17 @@ def _batches(document: Document) -> Told | None:
             if record(file, f"latency{of}") is not None:
                 verdict = file["verdict"] if size == first else file.get("verdicts", {}).get(str(size))
                 cells = [_cell(file, f"latency{of}", _ms), _cell(file, f"throughput{of}", _count)]
-                rows.append([_name(file), str(size), *cells, verdict["words"] if verdict else ""])
-    return Told("Calls of several images.", ("file", "batch", "median ms", "images/s", "against the baseline"), rows)
+                rows.append([_name(file), str(size), *cells, _short(verdict)])
+    head = ("file", "batch", "median ms", "images/s", AGAINST)
+    return Told("Calls of several images.", head, rows, AGAINST)
 
 
 def _starts(document: Document) -> Told | None:
     columns: Mapping[str, tuple[str, Cells]] = {
         "median ms": ("latency", _ms),
-        "with preprocessing": ("latency_with_preprocessing", _ms),
-        "cold start ms": ("cold_start", _ms),
-        "peak memory": ("peak_memory", _bytes),
+        "with\npreprocessing": ("latency_with_preprocessing", _ms),
+        "cold\nstart ms": ("cold_start", _ms),
+        "peak\nmemory": ("peak_memory", _bytes),
     }
     said = "From pixels, and in a fresh process: opening the file and its first answer, and the memory for it."
     return _by_columns(document, said, columns, needed=("latency_with_preprocessing", "cold_start"))
@@ -80,8 +86,8 @@ def _long_run(document: Document) -> Told | None:
         "median ms": ("sustained_latency", _ms),
         "p99 ms": ("sustained_p99", _ms),
         "drift": ("drift", _ratio),
-        "longest stall ms": ("longest_stall", _ms),
-        "frames late": ("deadline_misses", _frames),
+        "longest\nstall ms": ("longest_stall", _ms),
+        "frames\nlate": ("deadline_misses", _frames),
         "share": ("deadline_miss_share", _share),
     }
     pace = f"at {protocol['fps']:g} frames a second" if protocol["fps"] else "back to back"
@@ -114,8 +120,14 @@ def _cell(file: File, quantity: str, words: Cells) -> str:
 
 
 def _ms(found: Mapping[str, Any]) -> str:
-    ends = "" if found["low"] is None else f" [{milliseconds(found['low'])}, {milliseconds(found['high'])}]"
+    ends = "" if found["low"] is None else f"\n[{milliseconds(found['low'])}, {milliseconds(found['high'])}]"
     return f"{milliseconds(found['value'])}{ends}"
+
+
+def _short(verdict: Mapping[str, str] | None) -> str:
+    if verdict is None:
+        return ""
+    return NOISY if verdict["kind"] == "noisy" else verdict["words"]
 
 
 def _count(found: Mapping[str, Any]) -> str:
@@ -127,12 +139,12 @@ def _bytes(found: Mapping[str, Any]) -> str:
 
 
 def _ratio(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:.3f}x [{found['low']:.3f}, {found['high']:.3f}]"
+    return f"{found['value']:.3f}x\n[{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def _frames(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:,} of {found['n']:,}"
+    return f"{found['value']:,}\nof {found['n']:,}"
 
 
 def _share(found: Mapping[str, Any]) -> str:
-    return f"{100 * found['value']:.2f} % [{100 * found['low']:.2f}, {100 * found['high']:.2f}]"
+    return f"{100 * found['value']:.2f} %\n[{100 * found['low']:.2f}, {100 * found['high']:.2f}]"

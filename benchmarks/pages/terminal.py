@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,15 @@ def render(document: Document, console: Console) -> Group:
         console: Where it will be printed; one too narrow for a table gets a block of lines for each file.
     """
     table = _table(document)
-    more = [part for told in conditions.tables(document) for part in _told(told)]
-    needed = Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum
-    shown = [table] if needed <= console.width else _blocks(document)
+    head, *rows = cells(document)
+    shown = [table] if _fits(table, console) else _blocks(head, rows)
+    for told in conditions.tables(document):
+        table = _told(told)
+        shown += [Text(told.caption), *([table] if _fits(table, console) else _blocks(told.head, told.rows))]
     notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
     said = [Text(line) for line in (*_verdicts(document), *_agreements(document), *conditions.lines(document))]
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
-    return Group(*shown, *more, *said, *notes, *warnings)
+    return Group(*shown, *said, *notes, *warnings)
 
 
 def cells(document: Document) -> list[list[str]]:
@@ -82,18 +84,24 @@ def _table(document: Document) -> Table:
     return table
 
 
-def _told(told: conditions.Told) -> list[Text | Table]:
+def _told(told: conditions.Told) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    for place, name in enumerate(told.head):
-        table.add_column(Text(name), overflow="fold", justify="right" if place else "left")
+    first, *others = told.head
+    table.add_column(first, overflow="fold", min_width=10)
+    for name in others:
+        table.add_column(Text(name), justify="right", no_wrap=name != told.wordy)
     for row in told.rows:
         table.add_row(*map(Text, row))
-    return [Text(told.caption), table]
+    return table
 
 
-def _blocks(document: Document) -> list[Text | Table]:
+def _fits(table: Table, console: Console) -> bool:
+    return Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum <= console.width
+
+
+def _blocks(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Text | Table]:
     """Each row of the table as its name and, below it, a line for each of its cells that is not empty."""
-    (_, *names), *rows = cells(document)
+    _, *names = head
     blocks: list[Text | Table] = []
     for name, *values in rows:
         lines = Table.grid(padding=(0, 2, 0, 0))
