@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -103,11 +103,7 @@ def compare(
         opened = partial(_open, protocol=protocol, folder=Path(folder), data=data, options=options)
         needed = {0} if baseline is None else {baseline}
         contenders, reasons = _opened(given, opened, needed)
-        if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders.values()):
-            names = " and ".join(str(one.given) for one in contenders.values())
-            raise DataError(
-                f"--size, --mean and the like: {names} say for themselves how to see images; leave them out"
-            )
+        _check_options(options, contenders.values())
         taken = timed(contenders, protocol, Path(folder), min(needed), say)
         say("measuring quality")
         measured = {at: _measured(one, taken.raws[at], taken.failed[at]) for at, one in contenders.items()}
@@ -155,6 +151,13 @@ def _open(given: Named, protocol: Protocol, folder: Path, data: str | None, opti
     found = open_contender(given, folder, data=data, options=options, threads=protocol.threads)
     check_batch(found, protocol.batches[0])
     return found
+
+
+def _check_options(options: DataOptions, contenders: Collection[Contender]) -> None:
+    """Nothing, where what is told of how images are seen is about some file."""
+    if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders):
+        names = " and ".join(str(one.given) for one in contenders)
+        raise DataError(f"--size, --mean and the like: {names} say for themselves how to see images; leave them out")
 
 
 def _measured(contender: Contender, raw: Raw, failed: list[Record]) -> Measured:
@@ -206,7 +209,7 @@ def _costs(contender: Contender) -> Iterator[Record]:
     yield Record("size", counts["size_bytes"], unit="bytes")
 
 
-def _runtimes(contenders: Iterable[Contender]) -> list[str]:
+def _runtimes(contenders: Collection[Contender]) -> list[str]:
     return list(dict.fromkeys(format_of(one.exported.path).runtime for one in contenders))
 
 

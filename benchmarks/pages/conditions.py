@@ -43,10 +43,8 @@ def tables(document: Document) -> list[Told]:
     return [one for one in found if one is not None]
 
 
-def lines(document: Document) -> Iterator[str]:
-    """The noise floor, and what could not be measured of a file that was measured otherwise."""
-    if document["noise"]:
-        yield f"noise floor: {document['noise']['words']}"
+def unmeasured(document: Document) -> Iterator[str]:
+    """A line for what could not be measured of a file that was measured otherwise."""
     for file in document["files"]:
         for one in file["records"]:
             if one["reason"]:

@@ -39,7 +39,8 @@ def render(document: Document, console: Console) -> Group:
         table = _told(told)
         shown += [Text(told.caption), *([table] if _fits(table, console) else _blocks(told.head, told.rows))]
     notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
-    said = [Text(line) for line in (*_verdicts(document), *_agreements(document), *conditions.lines(document))]
+    lines = (*_verdicts(document), *_agreements(document), *_noise(document), *conditions.unmeasured(document))
+    said = [Text(line) for line in lines]
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
     return Group(*shown, *said, *notes, *warnings)
 
@@ -163,6 +164,10 @@ def _agreements(document: Document) -> Iterator[str]:
                 other, of = (printable(Path(one["name"]).name) for one in (base, file))
                 named = f" of {of}" if len(document["files"]) > 2 else ""
                 yield f"{words}{named} with {other}: {share_text(found['value'])} ({found['n']:,} images)"
+
+
+def _noise(document: Document) -> list[str]:
+    return [f"noise floor: {document['noise']['words']}"] if document["noise"] else []
 
 
 def _ratio_cells(file: File, base: File) -> list[str]:
