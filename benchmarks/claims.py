@@ -183,7 +183,12 @@ def _held(file: File, name: str, bound: float) -> Verdict:
     if seen is None:
         return Verdict(file["name"], name, bound, "not shown", f"{called} was not measured, asked: {asked}")
     held = at_most(bound, seen.least, seen.most) if about.most else _at_least(bound, seen.least, seen.most)
-    if held == "met" and about.quantity == "speedup" and bound >= 1 and (file["verdict"] or {}).get("kind") == "noisy":
+    if (
+        held == "met"
+        and about.quantity == "speedup"
+        and bound >= 1
+        and (file.get("verdict") or {}).get("kind") == "noisy"
+    ):
         held, called = "not shown", f"{called} (too noisy to judge)"
     value = _amount(seen.value, about.unit)
     return Verdict(file["name"], name, bound, held, f"{called} {value}{_ends_text(seen)}, asked: {asked}")

@@ -66,8 +66,9 @@ def timed(contenders: Contenders, protocol: Protocol, folder: Path, baseline: in
 
 
 def sessions_of(contender: Contender, protocol: Protocol) -> int:
-    """How often a file is opened."""
-    return max(2, min(protocol.sessions, SESSIONS_BYTES // max(contender.exported.size_bytes, 1)))
+    """How often a file is opened for each kind of call."""
+    kinds = len(protocol.batches) + protocol.preprocessing
+    return max(2, min(protocol.sessions, SESSIONS_BYTES // max(kinds * contender.exported.size_bytes, 1)))
 
 
 def check_batch(contender: Contender, batch: int) -> None:

@@ -22,9 +22,9 @@ _Pin = Annotated[
     options.words("--pin", "CPU[,CPU]", help="Time on these CPUs alone, by their numbers from 0.", group=GROUP),
 ]
 _WarmUp = Annotated[
-    float,
+    float | None,
     options.measure(
-        "--warm-up", options.TIMES, "30ms or 2s", help="How long each session runs before: 30ms, 2s.", group=GROUP
+        "--warm-up", options.TIMES, "30ms or 2s", help="How long each session runs before. [default: 30ms]", group=GROUP
     ),
 ]
 _Preprocessing = Annotated[
@@ -71,7 +71,7 @@ class Conditions:
 
     batch: _Batch = None
     pin: _Pin = None
-    warm_up: _WarmUp = "30ms"  # type: ignore[assignment]  # as it would be typed: the option reads its default too
+    warm_up: _WarmUp = None
     with_preprocessing: _Preprocessing = False
     cold: _Cold = False
     minutes: _Minutes = None
@@ -93,13 +93,13 @@ def read_protocol(given: Conditions, *, threads: int, sessions: int, rounds: int
     Raises:
         DataError: The batches or the CPUs are no lists of numbers, or the options do not go together.
     """
-    from benchmarks.protocol import Protocol
+    from benchmarks.protocol import USUAL, Protocol
 
     return Protocol(
         threads=threads,
         sessions=sessions,
         rounds=rounds,
-        warmup_ms=given.warm_up,
+        warmup_ms=given.warm_up or USUAL.warmup_ms,
         batches=_numbers("--batch", given.batch, 1, "1,8") or (1,),
         pin=_numbers("--pin", given.pin, 0, "0,1"),
         preprocessing=given.with_preprocessing,
