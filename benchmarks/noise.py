@@ -43,7 +43,8 @@ class Floor:
     def line(self) -> str:
         """The same beside the verdicts of a benchmark."""
         own = self.ratio
-        said = f"one file against itself {own.value:.4g}x {interval_text(own.low, own.high)}"
+        value = f"{own.value:.4g}x" if own.spans_one else times(own.value)
+        said = f"one file against itself {value} {interval_text(own.low, own.high)}"
         return f"{said}; would have seen {difference_text(own.least)}"
 
     def records(self) -> list[Record]:

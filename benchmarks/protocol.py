@@ -33,7 +33,7 @@ class Protocol:
 
     threads: int = 1
     sessions: int = 8
-    rounds: int = 24
+    rounds: int = 20
     turn_ms: float = 5.0
     warmup_ms: float = 30.0
     batches: tuple[int, ...] = (1,)

@@ -60,7 +60,7 @@ def benchmark(
     ] = 8,
     rounds: Annotated[
         int, options.whole("--rounds", 10, help="How often each session has its turn.", group=options.CONDITIONS)
-    ] = 24,
+    ] = 20,
     conditions: Conditions = AT_REST,
     explain: Annotated[
         bool,

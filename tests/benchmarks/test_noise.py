@@ -63,6 +63,17 @@ def test_a_noisy_verdict_says_what_would_not_be_seen_or_what_was_found_of_nothin
     assert "1.05x faster was found, but the baseline seems 1.07x away from itself" in said
 
 
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (floor(0.98, 1.01), "0.9949x [0.98, 1.01]; would have seen 2 %"),
+        (floor(0.98, 0.99), "1.015x [1.01, 1.02]; would have seen 2 %"),
+    ],
+)
+def test_the_floor_is_a_line(seen: Floor, said: str) -> None:
+    assert seen.line == f"one file against itself {said}"
+
+
 def times(*medians: float) -> Latency:
     """A session of one call for each."""
     wall = np.array(medians).reshape(-1, 1, 1)
