@@ -104,7 +104,7 @@ def compare(
         needed = {0} if baseline is None else {baseline}
         contenders, reasons = _opened(given, opened, needed)
         _check_options(options, contenders.values())
-        taken = timed(contenders, protocol, Path(folder), min(needed), say)
+        taken = timed(contenders, protocol, Path(folder), baseline=min(needed), say=say)
         say("measuring quality")
         measured = {at: _measured(one, taken.raws[at], taken.failed[at]) for at, one in contenders.items()}
         base = None if baseline is None else measured[baseline]
@@ -147,7 +147,7 @@ def _opened(
     return contenders, reasons
 
 
-def _open(given: Named, protocol: Protocol, folder: Path, data: str | None, options: DataOptions) -> Contender:
+def _open(given: Named, *, protocol: Protocol, folder: Path, data: str | None, options: DataOptions) -> Contender:
     found = open_contender(given, folder, data=data, options=options, threads=protocol.threads)
     check_batch(found, protocol.batches[0])
     return found

@@ -40,7 +40,7 @@ class Timed:
     failed: dict[int, list[Record]] = field(default_factory=dict)
 
 
-def timed(contenders: Contenders, protocol: Protocol, folder: Path, baseline: int, say: Say) -> Timed:
+def timed(contenders: Contenders, protocol: Protocol, folder: Path, *, baseline: int, say: Say) -> Timed:
     """All that the protocol asks for.
 
     Args:

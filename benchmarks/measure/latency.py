@@ -25,14 +25,18 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class Clocks:
-    """What time is read from, in nanoseconds: the wall's, and that of the CPU time of the calling thread."""
+    """What time is read from, in nanoseconds: the wall's, and that of the CPU time of the calling thread; and waits."""
 
     wall: Clock = time.perf_counter_ns
     cpu: Clock = time.thread_time_ns
+    sleep: Callable[[float], None] = time.sleep
 
     def cpu_step_ns(self) -> int:
         """The least step that the CPU clock was seen to make, in 20 steps; it may be a whole tick of the system."""
         return min(_step(self.cpu) for _ in range(20))
+
+
+REAL = Clocks()
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def measure(
     rounds: int = 30,
     turn_ms: float = 5.0,
     warmup_ms: float = 50.0,
-    clocks: Clocks = Clocks(),
+    clocks: Clocks = REAL,
 ) -> dict[str, Latency]:
     """Name to its latency: every round times every session of every file, and the order is rotated from round to round.
 

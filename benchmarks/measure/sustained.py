@@ -7,7 +7,6 @@ files before it left it.
 
 from __future__ import annotations
 
-import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure.latency import Call, Clock, no_garbage_collection, warm_up
+from benchmarks.measure.latency import REAL, Call, Clock, Clocks, no_garbage_collection, warm_up
 
 Whole = NDArray[np.int64]
 
@@ -106,8 +105,7 @@ def sustain(
     minutes: float,
     fps: float = 0.0,
     warmup_ms: float = 50.0,
-    clock: Clock = time.perf_counter_ns,
-    sleep: Callable[[float], None] = time.sleep,
+    clocks: Clocks = REAL,
     tell: Callable[[int], None] = lambda _part: None,
 ) -> Sustained:
     """The calls of a run of so many minutes.
@@ -121,8 +119,7 @@ def sustain(
         minutes: How long; at least one call is made.
         fps: Frames a second; 0 for calls back to back.
         warmup_ms: How long it runs before.
-        clock: What time is read from, in nanoseconds.
-        sleep: Waits so many seconds.
+        clocks: What time is read from, and what waits.
         tell: Is told each hundredth of the run that begins.
 
     Raises:
@@ -132,16 +129,16 @@ def sustain(
         raise ValueError(f"minutes: got {minutes}; give more than 0")
     length_ns = minutes * NS_A_MINUTE
     with no_garbage_collection():
-        shortest = max(1, warm_up(call, warmup_ms, clock))
-        log = _Log(length_ns, clock(), tell)
+        shortest = max(1, warm_up(call, warmup_ms, clocks.wall))
+        log = _Log(length_ns, clocks.wall(), tell)
         if fps:
-            count = _paced(call, log, fps, length_ns, clock, sleep)
+            count = _paced(call, log, fps, length_ns, clocks=clocks)
         else:
-            count = _back_to_back(call, log, length_ns, ceil(length_ns / shortest / KEPT), clock)
+            count = _back_to_back(call, log, length_ns, ceil(length_ns / shortest / KEPT), clock=clocks.wall)
     return log.whole(count, fps)
 
 
-def _back_to_back(call: Call, log: _Log, length_ns: float, stride: int, clock: Clock) -> int:
+def _back_to_back(call: Call, log: _Log, length_ns: float, stride: int, *, clock: Clock) -> int:
     began, count = log.begins_ns, 0
     while True:
         start = clock()
@@ -155,12 +152,13 @@ def _back_to_back(call: Call, log: _Log, length_ns: float, stride: int, clock: C
             return count
 
 
-def _paced(call: Call, log: _Log, fps: float, length_ns: float, clock: Clock, sleep: Callable[[float], None]) -> int:
+def _paced(call: Call, log: _Log, fps: float, length_ns: float, *, clocks: Clocks) -> int:
+    clock = clocks.wall
     period_ns, count = 1e9 / fps, max(1, round(length_ns * fps / 1e9))
     began, frame = log.begins_ns, 0
     while frame < count:
         while (early_ns := began + frame * period_ns - clock()) > 0:
-            sleep(early_ns / 1e9)
+            clocks.sleep(early_ns / 1e9)
         start = clock()
         call()
         end = clock()

@@ -21,7 +21,7 @@ from test_conditions import findings, shown
 from benchmarks.bench import compare
 from benchmarks.document import number, record
 from benchmarks.endurance import sustained_records
-from benchmarks.measure.latency import MIN_WARMUP_CALLS
+from benchmarks.measure.latency import MIN_WARMUP_CALLS, Clocks
 from benchmarks.measure.sustained import KEPT, PARTS, Sustained, sustain
 from compress.evidence import Record
 from exports import noise, ship
@@ -52,7 +52,7 @@ class Wall:
         return call
 
     def run(self, call: Callable[[], None], **asked: Any) -> Sustained:
-        return sustain(call, warmup_ms=0, clock=lambda: self.now, sleep=self.sleep, **asked)
+        return sustain(call, warmup_ms=0, clocks=Clocks(wall=lambda: self.now, sleep=self.sleep), **asked)
 
 
 def numbers(run: Sustained) -> dict[str, Record]:
