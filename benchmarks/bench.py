@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,42 +12,23 @@ from typing import Any
 
 from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
 from benchmarks.costs import cost_records
-from benchmarks.derive import derive
+from benchmarks.derive import derive, told_noise, told_verdicts
 from benchmarks.document import SCHEMA
 from benchmarks.explain import explain
-from benchmarks.measure.latency import Call, Clocks, Latency, measure
 from benchmarks.measure.pairs import Judged, decided, held_against, scores
+from benchmarks.measure.pinned import check_pin
 from benchmarks.measure.quality import quality
+from benchmarks.protocol import USUAL, Protocol
 from benchmarks.raw import Raw
-from benchmarks.verdict import LEVEL, POWER
+from benchmarks.timing import check_batch, sessions_of, timed
 from compress import evidence
 from compress.data import DataOptions
 from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError
+from compress.evidence import Record
 from compress.opening import Named
 from exports import format_of
 
-SESSIONS_BYTES = 512_000_000
-CPU_STEPS_A_TURN = 100
 UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError)  # one of several files may fail so
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How latency is measured; see `benchmarks.measure.latency.measure`.
-
-    Attributes:
-        threads: CPU threads of the runtime.
-        sessions: How often each file is opened anew, at least 2; fewer where they would take more than 512 MB.
-        rounds: How often each session has its turn.
-        turn_ms: The length of a turn.
-        warmup_ms: How long each session runs before the first round.
-    """
-
-    threads: int = 1
-    sessions: int = 8
-    rounds: int = 30
-    turn_ms: float = 5.0
-    warmup_ms: float = 50.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +38,13 @@ class Measured:
     Attributes:
         contender: The file, opened.
         raw: Every time, and every decision on the test split where it decides images.
+        failed: Records of what could not be measured of it, with the reasons.
         judged: What it said of the test split by the metrics of another task; None without data.
     """
 
     contender: Contender
     raw: Raw
+    failed: list[Record]
     judged: Judged | None
 
 
@@ -84,7 +67,7 @@ def compare(
     baseline: int | None = None,
     data: str | None = None,
     options: DataOptions = AS_THE_DATA_SAY,
-    protocol: Protocol = Protocol(),
+    protocol: Protocol = USUAL,
     command: str = "",
     explained: bool = False,
     say: Callable[[str], None] = lambda _text: None,
@@ -99,33 +82,30 @@ def compare(
         baseline: The place of the one that the others are held against; None only for a file alone.
         data: Name or path of a data set for the quality on its test split; None does not measure it.
         options: How a file that says nothing of it sees its images.
-        protocol: How latency is measured.
+        protocol: How it is measured.
         command: What was typed.
         explained: Also profile the .onnx files, see `benchmarks.explain`.
         say: Is told what is being done.
 
     Raises:
-        DataError, PlanError: A file is missing or of the wrong kind, or the data do not fit it.
-        CheckpointError, ExportError, GateError: The only file or the baseline is damaged, or cannot be exported.
+        DataError, PlanError: A file is missing or of the wrong kind, or the data do not fit it; or the CPUs cannot be
+            chosen.
+        CheckpointError, ExportError, GateError: The only file or the baseline is damaged, cannot be exported, or takes
+            another number of images at once.
         MissingExtraError: Its runtime is not installed.
     """
     where = evidence.describe()
+    check_pin(protocol.pin)
     given = [check_file(named(one)) for one in files]
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         say("opening the files")
-        opened = partial(open_contender, folder=Path(folder), data=data, options=options, threads=protocol.threads)
+        opened = partial(_open, protocol=protocol, folder=Path(folder), data=data, options=options)
         needed = {0} if baseline is None else {baseline}
         contenders, reasons = _opened(given, opened, needed)
-        if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders.values()):
-            names = " and ".join(str(one.given) for one in contenders.values())
-            raise DataError(
-                f"--size, --mean and the like: {names} say for themselves how to see images; leave them out"
-            )
-        say(f"timing, {protocol.rounds} rounds")
-        taken = _latencies(contenders, protocol)
+        _check_options(options, contenders.values())
+        taken = timed(contenders, protocol, Path(folder), baseline=min(needed), say=say)
         say("measuring quality")
-        counts = _cpu_time_counts(protocol)
-        measured = {at: _measured(one, taken[at], cpu_counts=counts) for at, one in contenders.items()}
+        measured = {at: _measured(one, taken.raws[at], taken.failed[at]) for at, one in contenders.items()}
         base = None if baseline is None else measured[baseline]
         told = [
             _file(measured[at], base) if at in measured else _left_out(one, reasons[at]) for at, one in enumerate(given)
@@ -139,10 +119,11 @@ def compare(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "machine": where,
-        "protocol": _protocol(protocol, list(contenders.values())),
+        "protocol": protocol.to_dict(_runtimes(contenders.values())),
         "data": _data(next(iter(contenders.values()))),
         "baseline": baseline,
         "files": told,
+        "noise": told_noise(measured[min(needed)].raw),
         "claims": [],
         "samples": None,
         "warnings": _warnings(where, list(contenders.values()), protocol),
@@ -165,42 +146,37 @@ def _opened(
     return contenders, reasons
 
 
-def _latencies(contenders: dict[int, Contender], protocol: Protocol) -> dict[int, Latency]:
-    """Of each contender; its sessions are opened in turn with those of the others, and closed before this returns."""
-    sessions: dict[str, list[Call]] = {str(at): [] for at in contenders}
-    for number in range(protocol.sessions):
-        for runs, one in zip(sessions.values(), contenders.values(), strict=True):
-            if number < _sessions(one, protocol):
-                runs.append(one.open(protocol.threads).bind(one.image))
-    taken = measure(sessions, rounds=protocol.rounds, turn_ms=protocol.turn_ms, warmup_ms=protocol.warmup_ms)
-    return {int(at): latency for at, latency in taken.items()}
+def _open(given: Named, *, protocol: Protocol, folder: Path, data: str | None, options: DataOptions) -> Contender:
+    found = open_contender(given, folder, data=data, options=options, threads=protocol.threads)
+    check_batch(found, protocol.batches[0])
+    return found
 
 
-def _sessions(contender: Contender, protocol: Protocol) -> int:
-    return max(2, min(protocol.sessions, SESSIONS_BYTES // max(contender.exported.size_bytes, 1)))
+def _check_options(options: DataOptions, contenders: Collection[Contender]) -> None:
+    """Nothing, where what is told of how images are seen is about some file."""
+    if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders):
+        names = " and ".join(str(one.given) for one in contenders)
+        raise DataError(f"--size, --mean and the like: {names} say for themselves how to see images; leave them out")
 
 
-def _cpu_time_counts(protocol: Protocol) -> bool:
-    """Whether the thread that asks does all the work, and the clock of its CPU time is fine enough for a turn."""
-    return protocol.threads == 1 and Clocks().cpu_step_ns() * CPU_STEPS_A_TURN <= protocol.turn_ms * 1e6
-
-
-def _measured(contender: Contender, latency: Latency, *, cpu_counts: bool) -> Measured:
+def _measured(contender: Contender, raw: Raw, failed: list[Record]) -> Measured:
     exported, images = contender.exported, contender.data
     if images is None:
-        return Measured(contender, Raw(latency, cpu_counts), None)
+        return Measured(contender, raw, failed, None)
     answered = decided(exported, images)
     if answered is None:
         judged = Judged(exported, images, quality(exported, images))
-        return Measured(contender, Raw(latency, cpu_counts), judged)
-    return Measured(contender, Raw(latency, cpu_counts, *answered), None)
+        return Measured(contender, raw, failed, judged)
+    decisions, labels = answered
+    return Measured(contender, replace(raw, decisions=decisions, labels=labels), failed, None)
 
 
 def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
     contender, held = one.contender, base is not None and base is not one
     digest = contender.exported.sha256
     derived = derive(one.raw, base.raw if base is not None and held else None)
-    records = [*cost_records(contender.exported), *derived.records, *(scores(one.judged) if one.judged else ())]
+    judged = scores(one.judged) if one.judged else ()
+    records = [*cost_records(contender.exported), *derived.records, *one.failed, *judged]
     if held and base is not None and one.judged is not None and base.judged is not None:
         records += held_against(one.judged, base.judged)
     verdict = derived.verdict
@@ -215,6 +191,7 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
         "metric": contender.task.headline,
         "records": [{**record.to_dict(), "sha256": digest} for record in records],
         "verdict": None if verdict is None else verdict.to_dict(),
+        **({"verdicts": told_verdicts(derived)} if derived.verdicts else {}),
         "reason": "",
     }
 
@@ -223,20 +200,8 @@ def _left_out(given: Named, reason: str) -> dict[str, Any]:
     return {"name": given.name, "records": [], "verdict": None, "reason": reason}
 
 
-def _protocol(protocol: Protocol, contenders: list[Contender]) -> dict[str, Any]:
-    runtimes = dict.fromkeys(format_of(one.exported.path).runtime for one in contenders)
-    return {
-        "runtime": f"{' and '.join(runtimes)}, CPU",
-        "threads": protocol.threads,
-        "batch": 1,
-        "sessions": protocol.sessions,
-        "rounds": protocol.rounds,
-        "turn_ms": protocol.turn_ms,
-        "warmup_ms": protocol.warmup_ms,
-        "io_binding": True,
-        "level": LEVEL,
-        "power": POWER,
-    }
+def _runtimes(contenders: Collection[Contender]) -> list[str]:
+    return list(dict.fromkeys(format_of(one.exported.path).runtime for one in contenders))
 
 
 def _data(contender: Contender) -> dict[str, Any] | None:
@@ -254,10 +219,17 @@ def _data(contender: Contender) -> dict[str, Any] | None:
 
 def _warnings(where: dict[str, Any], contenders: list[Contender], protocol: Protocol) -> list[str]:
     busy = evidence.load_warning(where)
+    crowded = f"{protocol.threads} threads shared the {len(protocol.pin)} CPUs that they were pinned to"
     fewer = [
-        f"{one.given}: timed in {_sessions(one, protocol)} sessions instead of {protocol.sessions}, which "
+        f"{one.given}: timed in {sessions_of(one, protocol)} sessions instead of {protocol.sessions}, which "
         f"would take too much memory at {one.exported.size_bytes / 1e6:.0f} MB each; its interval is wider for it"
         for one in contenders
-        if _sessions(one, protocol) < protocol.sessions
+        if sessions_of(one, protocol) < protocol.sessions
     ]
-    return [*([busy] if busy else []), *fewer, *(doubt for contender in contenders for doubt in contender.doubts)]
+    tight = [crowded] if 0 < len(protocol.pin) < protocol.threads else []
+    return [
+        *([busy] if busy else []),
+        *tight,
+        *fewer,
+        *(doubt for contender in contenders for doubt in contender.doubts),
+    ]

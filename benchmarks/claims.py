@@ -1,7 +1,8 @@
 """What is claimed of files, and whether a benchmark shows it: met, broken, or not shown.
 
 A claim is met only where the whole interval of what was measured lies within its bound, and broken only where all of it
-lies outside. Whatever lies between was not shown, by a measurement as long as this one.
+lies outside. Whatever lies between was not shown, by a measurement as long as this one; nor is a file shown to be the
+faster by one whose verdict is that it is too noisy to judge.
 """
 
 from __future__ import annotations
@@ -182,6 +183,13 @@ def _held(file: File, name: str, bound: float) -> Verdict:
     if seen is None:
         return Verdict(file["name"], name, bound, "not shown", f"{called} was not measured, asked: {asked}")
     held = at_most(bound, seen.least, seen.most) if about.most else _at_least(bound, seen.least, seen.most)
+    if (
+        held == "met"
+        and about.quantity == "speedup"
+        and bound >= 1
+        and (file.get("verdict") or {}).get("kind") == "noisy"
+    ):
+        held, called = "not shown", f"{called} (too noisy to judge)"
     value = _amount(seen.value, about.unit)
     return Verdict(file["name"], name, bound, held, f"{called} {value}{_ends_text(seen)}, asked: {asked}")
 

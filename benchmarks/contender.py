@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,8 @@ class Contender:
         given: Its path as the user wrote it.
         exported: What runs; another file than `given` if that is a checkpoint.
         made: How `exported` came to be.
-        image: (1, C, H, W), of the type that it takes: what its latency is measured on.
+        pixels: (1, C, H, W) uint8, what its latency is measured on.
+        scale: From pixels to what it takes.
         data: What its quality is measured on, in the size and channels that it wants; or None.
         foreign: It says nothing of how it sees an image; the options had to.
     """
@@ -39,14 +41,24 @@ class Contender:
     given: Path
     exported: Artefact
     made: str
-    image: Tensor
+    pixels: Tensor
+    scale: Callable[[Tensor], Tensor]
     data: Dataset | None = None
     foreign: bool = False
 
     @property
     def classes(self) -> int:
         """How many outputs it gives, for an image or for each pixel: one a class, but where they are features."""
-        return self.exported(self.image).shape[1]
+        return self.exported(self.images(self.exported.batch or 1)).shape[1]
+
+    @property
+    def image(self) -> Tensor:
+        """(1, C, H, W), of the type that it takes."""
+        return self.scale(self.pixels)
+
+    def images(self, count: int) -> Tensor:
+        """(count, C, H, W), so many times the same image, of the type that it takes."""
+        return self.image.repeat(count, 1, 1, 1)
 
     @property
     def task(self) -> Task:
@@ -138,8 +150,8 @@ def open_contender(
         pixels = torch.randint(0, 256, (1, *_sides(exported)), dtype=torch.uint8, generator=chance)
     else:
         pixels = next(dataset.test.batches(1)).image
-    image = as_network(exported, dataset.scale if dataset else Scale()).scale(pixels)
-    contender = Contender(path, exported, made, image, dataset, foreign)
+    scale = as_network(exported, dataset.scale if dataset else Scale()).scale
+    contender = Contender(path, exported, made, pixels, scale, dataset, foreign)
     if dataset is not None:
         _check_data(contender, dataset)
     return contender

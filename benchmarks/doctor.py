@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from compress import evidence
 
 if TYPE_CHECKING:
-    from benchmarks.measure.floor import Floor
+    from benchmarks.noise import Floor
 
 State = Literal["ok", "missing", "broken"]
 

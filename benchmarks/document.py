@@ -1,12 +1,15 @@
 """A benchmark as a document: plain JSON-able data in which every number is a record.
 
-The document of schema "edgepress-benchmark/4":
+The document of schema "edgepress-benchmark/5":
 
-    schema      "edgepress-benchmark/4"
+    schema      "edgepress-benchmark/5"
     created     when the measurement ended, ISO 8601, UTC
     command     what was typed; "" where it was called from Python
     machine     see compress.evidence.describe, the environment of all records; the load average is that before them
-    protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power
+    protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power; batches (all
+                numbers of images of a call, the first of which is `batch`), pin (CPUs; none: the system's choice),
+                preprocessing ("outside": the input of a call is scaled and in place when its time begins; "outside and
+                inside": calls that begin with pixels were timed as well), cold, minutes and fps (0: not measured)
     data        name, fingerprint, split, samples, classes; or null when quality was not measured
     baseline    the place, from 0, of the file that the others are held against; or null for a file alone
     files       in the order in which they were given; each with
@@ -22,20 +25,43 @@ The document of schema "edgepress-benchmark/4":
             parameters, values, macs   learnt values, batch-norm not yet folded away; numbers stored; multiply-
                         accumulates of one image
             size        bytes of the file that ran
-            latency     ms of wall time: the geometric mean of the sessions' medians, and its interval over sessions
+            latency     ms of wall time of one call, which is of protocol.batch images, of the network alone: the
+                        geometric mean of the sessions' medians, and its interval over sessions
             latency_p95, latency_p99, latency_p20, latency_min   ms, over all calls (n)
             latency_cpu ms of CPU time; not where that is not counted (several threads, or too coarse a clock)
+            throughput  images/s at that latency
+            latency_with_preprocessing   ms of a call that begins with pixels, uint8 and of the size that the file
+                        takes: scaled by NumPy, put in place, answered
+            latency batch N, throughput batch N   the same of calls of N images, for each further batch; one that the
+                        file does not take has a reason
+            cold_start  ms in a fresh process that has imported Python and the runtime: opening the file and its first
+                        answer; the median of n processes and their range
+            peak_memory bytes that such a process held at most until then, above what it held after the imports
+            sustained_latency, sustained_p99   ms, over the calls (n) of a run of protocol.minutes; where more were
+                        made, over some 100,000 at even distances
+            drift       the median of the last fifth of these calls over that of the first, and its interval over ten
+                        blocks of each; above 1: it became slower
+            longest_stall   ms, the longest time from one answer of that run to the next; n calls or frames
+            deadline_misses, deadline_miss_share   frames of protocol.fps that had no answer when the next one was due,
+                        of n; the share with Wilson's interval, as if they were independent
+            frames_dropped  those of them that were not looked at, because a newer one had come
             top1, miou and the other metrics of the task, as shares, with their interval over the test split
             of a file that is held against the baseline also
             speedup, speedup_cpu   how many times as long the baseline takes, and its interval over the sessions
+            speedup batch N and so on   the same on further batches
             least_speedup   the least that nine of ten such measurements would tell from 1
             drop        percentage points of the metric that the baseline has more, with its interval for paired images
             agreement of the two: top1_agreement, pixel_agreement, a share
             images_lost, images_won, mcnemar_p   those that only the baseline, only this file gets right, and how likely
                         so uneven a division is if the two are equally good
-        verdict     kind (faster, slower, same, unsure) and words, see benchmarks.verdict; or null
+        verdict     kind (faster, slower, same, unsure, noisy) and words, see benchmarks.verdict and benchmarks.noise;
+                    or null
+        verdicts    number of images of a call to the verdict on these; only where further batches were measured
         explained   see benchmarks.explain; only where that was asked for
         reason      why it was not measured; "" if it was, and then all of the above is there
+    noise       of the baseline, or the file alone, held against itself in the same rounds; or null
+        records     aa_ratio, x, with its interval; least_speedup, the least that nine of ten such pairs tell from 1
+        words       the same as a sentence
     claims      see benchmarks.claims
     samples     file and sha256 of the raw samples beside it, see benchmarks.samples; or null
     warnings    sentences about what makes the numbers doubtful
@@ -53,7 +79,7 @@ from typing import Any
 from compress.errors import DataError, GateError
 from compress.files import write_text
 
-SCHEMA = "edgepress-benchmark/4"
+SCHEMA = "edgepress-benchmark/5"
 
 Document = Mapping[str, Any]
 File = Mapping[str, Any]

@@ -50,7 +50,7 @@ def explain(contenders: Mapping[int, Contender], flags: Sequence[str]) -> dict[i
 def _subject(contender: Contender) -> Subject:
     if contender.exported.card is not None:
         return subject_in(contender.exported)
-    return Subject(Path(contender.exported.path), contender.image)
+    return Subject(Path(contender.exported.path), contender.images(contender.exported.batch or 1))
 
 
 def _records(taken: Spent) -> list[Record]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure.latency import Latency
+from benchmarks.measure.start import Start
+from benchmarks.measure.sustained import Sustained
 
 Counts = NDArray[np.int64]
 
@@ -22,12 +25,24 @@ class Raw:
         cpu_counts: Whether its CPU time says what a run costs: one thread does all the work, and the clock is fine.
         decisions: (N,) the class that it gives each image of the test split; None where it decides something else.
         labels: (N,) what is right; None likewise.
+        images: How many one call of `latency` is of.
+        again: Of the same file in other sessions, in the same rounds; None but for the baseline or a file alone.
+        batches: Number of images of a call to the latency of such calls, where they were asked for too.
+        prepared: Of calls that begin with pixels; None where they were not asked for.
+        start: In fresh processes; None likewise.
+        sustained: While it ran on and on; None likewise.
     """
 
     latency: Latency
     cpu_counts: bool
     decisions: Counts | None = None
     labels: Counts | None = None
+    images: int = 1
+    again: Latency | None = None
+    batches: Mapping[int, Latency] = field(default_factory=dict)
+    prepared: Latency | None = None
+    start: Start | None = None
+    sustained: Sustained | None = None
 
     def __post_init__(self) -> None:
         shapes = [None if one is None else one.shape for one in (self.decisions, self.labels)]

@@ -2,7 +2,10 @@
 
 A .npz file with, for the file at place I, `I/wall_ns` (sessions, rounds, calls), whole nanoseconds, and, where CPU
 time counts, `I/cpu_ms` (sessions, rounds), milliseconds; where it decides images, also `I/decisions` (N,) and, once,
-`labels` (N,). Whole numbers are of the smallest type that holds them.
+`labels` (N,). `I/images` () is how many images a call is of. Where they were measured, there are times like these two
+below `I/again`, `I/batchN` and `I/prepared`, and `I/start` and `I/sustained` with the arrays of
+`benchmarks.measure.start.Start` and `benchmarks.measure.sustained.Sustained`; there, in place of `starts_ns`,
+`steps_ns` from one start to the next. Whole numbers are of the smallest type that holds them.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ from numpy.typing import NDArray
 
 from benchmarks.document import read
 from benchmarks.measure.latency import Latency
+from benchmarks.measure.start import Start
+from benchmarks.measure.sustained import Sustained
 from benchmarks.raw import Raw, smallest
 from compress.errors import DataError
 
 NS_A_MS = 1e6
+STARTED = ("cold_ms", "peak_bytes")
 DAMAGED = (ValueError, LookupError, OSError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 
 
@@ -39,9 +45,16 @@ def pack(raws: Mapping[int, Raw]) -> bytes:
     """
     arrays: dict[str, NDArray[Any]] = {}
     for at, one in raws.items():
-        arrays[f"{at}/wall_ns"] = smallest(np.rint(one.latency.wall_ms * NS_A_MS))
-        if one.cpu_counts:
-            arrays[f"{at}/cpu_ms"] = one.latency.cpu_ms
+        others = {"again": one.again, "prepared": one.prepared}
+        timed = {"": one.latency, **others, **{f"batch{size}": taken for size, taken in one.batches.items()}}
+        for name, latency in timed.items():
+            if latency is not None:
+                arrays |= _times(f"{at}/{name}".rstrip("/"), latency, cpu_counts=one.cpu_counts)
+        arrays[f"{at}/images"] = smallest(np.array(one.images))
+        if one.start is not None:
+            arrays |= {f"{at}/start/{name}": getattr(one.start, name) for name in STARTED}
+        if one.sustained is not None:
+            arrays |= {f"{at}/sustained/{name}": part for name, part in _calls(one.sustained).items()}
         if one.answered is not None:
             arrays[f"{at}/decisions"], arrays["labels"] = map(smallest, one.answered)
     content = io.BytesIO()
@@ -84,13 +97,61 @@ def read_samples(content: bytes, name: str) -> dict[int, Raw]:
         raise DataError(f"{name}: holds no raw samples of a benchmark ({error}); measure anew") from error
 
 
+def _times(name: str, latency: Latency, *, cpu_counts: bool) -> dict[str, NDArray[Any]]:
+    wall = {f"{name}/wall_ns": smallest(np.rint(latency.wall_ms * NS_A_MS))}
+    return wall | ({f"{name}/cpu_ms": latency.cpu_ms} if cpu_counts else {})
+
+
+def _calls(run: Sustained) -> dict[str, NDArray[Any]]:
+    whole = {
+        "steps_ns": np.diff(run.starts_ns, prepend=0),
+        "took_ns": run.took_ns,
+        "stalls_ns": run.stalls_ns,
+        "frames": run.frames,
+        "count": np.array(run.count),
+    }
+    return {**{name: smallest(part) for name, part in whole.items()}, "fps": np.array(run.fps)}
+
+
 def _raw(arrays: Mapping[str, NDArray[Any]], at: int) -> Raw:
-    wall_ms = arrays[f"{at}/wall_ns"].astype(np.float64) / NS_A_MS
-    cpu_ms = arrays.get(f"{at}/cpu_ms")
     decisions = arrays.get(f"{at}/decisions")
+    begins = f"{at}/batch"
+    sizes = sorted({int(key.split("/")[1].removeprefix("batch")) for key in arrays if key.startswith(begins)})
+    latency = _latency(arrays, str(at))
+    if latency is None:
+        raise KeyError(f"{at}/wall_ns")
     return Raw(
-        Latency(wall_ms, np.zeros(wall_ms.shape[:2]) if cpu_ms is None else cpu_ms),
-        cpu_ms is not None,
+        latency,
+        f"{at}/cpu_ms" in arrays,
         None if decisions is None else decisions.astype(np.int64),
         None if decisions is None else arrays["labels"].astype(np.int64),
+        images=int(arrays[f"{at}/images"]),
+        again=_latency(arrays, f"{at}/again"),
+        batches={size: taken for size in sizes if (taken := _latency(arrays, f"{begins}{size}"))},
+        prepared=_latency(arrays, f"{at}/prepared"),
+        start=_start(arrays, f"{at}/start"),
+        sustained=_sustained(arrays, f"{at}/sustained"),
     )
+
+
+def _latency(arrays: Mapping[str, NDArray[Any]], name: str) -> Latency | None:
+    if f"{name}/wall_ns" not in arrays:
+        return None
+    wall_ms = arrays[f"{name}/wall_ns"].astype(np.float64) / NS_A_MS
+    return Latency(wall_ms, arrays.get(f"{name}/cpu_ms", np.zeros(wall_ms.shape[:2])))
+
+
+def _start(arrays: Mapping[str, NDArray[Any]], name: str) -> Start | None:
+    parts = {part: arrays.get(f"{name}/{part}") for part in STARTED}
+    cold_ms, peak_bytes = parts["cold_ms"], parts["peak_bytes"]
+    return None if cold_ms is None or peak_bytes is None else Start(cold_ms, peak_bytes)
+
+
+def _sustained(arrays: Mapping[str, NDArray[Any]], name: str) -> Sustained | None:
+    if f"{name}/took_ns" not in arrays:
+        return None
+    steps, took, stalls, frames = (
+        arrays[f"{name}/{part}"].astype(np.int64) for part in ("steps_ns", "took_ns", "stalls_ns", "frames")
+    )
+    count, fps = arrays[f"{name}/count"], arrays[f"{name}/fps"]
+    return Sustained(np.cumsum(steps), took, stalls, int(count), float(fps), frames)

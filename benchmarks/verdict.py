@@ -15,7 +15,7 @@ POWER = 0.9
 ALLOWED_DISAGREEMENT = 0.05
 GRID = 20_001
 
-Kind = Literal["faster", "slower", "same", "unsure"]
+Kind = Literal["faster", "slower", "same", "unsure", "noisy"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said about two files: faster, slower, the same as far as can be seen, or unsure; and in words."""
+    """What may be said about two files, and in words.
+
+    Faster, slower, the same as far as can be seen, unsure, or noisy: see `benchmarks.noise.weigh`.
+    """
 
     kind: Kind
     words: str
@@ -104,7 +107,9 @@ def judge(ratios: Mapping[str, Ratio]) -> Verdict:
     """
     found = list(ratios.values())
     if all(one.spans_one for one in found):
-        return Verdict("same", f"no detectable difference; would have seen {_share(max(one.least for one in found))}")
+        return Verdict(
+            "same", f"no detectable difference; would have seen {difference_text(max(one.least for one in found))}"
+        )
     said = ", ".join(f"{name} {_reading(one)}" for name, one in ratios.items())
     if any(one.spans_one for one in found):
         return Verdict("unsure", f"unsure: {said}; measure longer, or on a machine at rest")
@@ -123,6 +128,11 @@ def interval_text(low: float, high: float) -> str:
     """An interval of ratios as "[14.1, 15.6]"; one that lies below 1 is turned over, as `times` turns its value."""
     ends = (1 / high, 1 / low) if high < 1 else (low, high)
     return f"[{_number(ends[0])}, {_number(ends[1])}]"
+
+
+def difference_text(least: float) -> str:
+    """A difference that is given as a share: "2 %" of 0.02; "2.4x" of 1.4, where it is as large as that."""
+    return f"{100 * least:.2g} %" if least < 1 else f"{_number(1 + least)}x"
 
 
 def student_quantile(share: float, freedom: float) -> float:
@@ -153,7 +163,3 @@ def _number(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}" if 0.9 < value < 1.1 else f"{value:.3g}"
-
-
-def _share(least: float) -> str:
-    return f"{100 * least:.2g} %" if least < 1 else f"{_number(1 + least)}x"

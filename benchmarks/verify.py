@@ -10,22 +10,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks import claims
-from benchmarks.derive import TOP1, Derived, derive
+from benchmarks.derive import TOP1, Derived, derive, told_noise, told_verdicts
 from benchmarks.document import Document, File, digest, text
 from benchmarks.raw import Raw
 from benchmarks.samples import beside, read_samples
 from compress.errors import DataError, GateError
+from compress.evidence import Record
 
 TOLERANCE = 1e-9  # relative: another machine's logarithm may differ in its last bit
 NUMBERS = ("value", "low", "high")
 WORDS = ("n", "unit", "reason")
 OF_THE_FILE = ("parameters", "macs", "size")
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "latency": ("latency", "latency_p95", "latency_p99", "latency_p20", "latency_min", "latency_cpu"),
+    "latency": ("latency", "latency_p95", "latency_p99", "latency_p20", "latency_min", "latency_cpu", "throughput"),
+    "preprocessing": ("latency_with_preprocessing",),
+    "start": ("cold_start", "peak_memory"),
+    "long run": (
+        "sustained_latency",
+        "sustained_p99",
+        "drift",
+        "longest_stall",
+        "deadline_misses",
+        "deadline_miss_share",
+        "frames_dropped",
+    ),
     "accuracy": ("top1",),
     "speed-up": ("speedup", "speedup_cpu", "least_speedup"),
     "drop and agreement": ("drop", "top1_agreement", "images_lost", "images_won", "mcnemar_p"),
 }
+TIMED = ("latency", "preprocessing", "start", "long run", "speed-up")
 
 Found = Literal["re-derived", "not covered", "FAILED"]
 
@@ -114,6 +127,7 @@ def _findings(document: Document, raws: Mapping[int, Raw]) -> Iterator[Finding]:
     base = None if place is None else raws.get(place)
     if place is not None and base is None:
         yield Finding("FAILED", "the baseline has no raw samples: nothing can be held against it")
+    yield from _noise(document, raws.get(0 if place is None else place))
     whole = []
     for at, file in enumerate(files):
         raw = raws.get(at)
@@ -137,23 +151,57 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
     told: dict[str, Sequence[Mapping[str, Any]]] = {}
     for one in file["records"]:
         told[one["quantity"]] = [*told.get(one["quantity"], ()), one]
-    for group, quantities in GROUPS.items():
+    for group, quantities in {**GROUPS, **_batch_groups(derived, told)}.items():
         differ = [said for quantity in quantities if (said := _difference(told.get(quantity, ()), derived, quantity))]
         if differ:
             yield Finding("FAILED", f"{name}: {group}: {'; '.join(differ)}")
         elif _names(derived) & set(quantities):
             yield Finding("re-derived", f"{name}: {group}: {', '.join(q for q in quantities if q in told)}")
-    words = None if derived.verdict is None else derived.verdict.to_dict()
-    if words != file["verdict"]:
-        yield Finding("FAILED", f"{name}: verdict: says {file['verdict']}, the samples say {words}")
-    elif words:
-        yield Finding("re-derived", f"{name}: verdict: {words['words']}")
+    yield from _verdicts(file, derived)
     if strays := [one["quantity"] for one in file["records"] if one["sha256"] != file["sha256"]]:
         yield Finding("FAILED", f"{name}: {', '.join(strays)} are about another file than it is, by their sha256")
     if file.get("explained"):
         yield Finding("not covered", f"{name}: where its time goes: needs a profile of the file")
     if rest := [quantity for quantity in told if quantity not in _names(derived)]:
         yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...")
+
+
+def _batch_groups(derived: Derived, told: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """The quantities of each further batch."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for quantity in dict.fromkeys((*told, *(one.quantity for one in derived.records))):
+        _, found, size = quantity.partition(" batch ")
+        if found:
+            groups[f"batch {size}"] = (*groups.get(f"batch {size}", ()), quantity)
+    return groups
+
+
+def _verdicts(file: File, derived: Derived) -> Iterator[Finding]:
+    name, pairs = file["name"], {"verdict": (file["verdict"], derived.verdict and derived.verdict.to_dict())}
+    told, new = file.get("verdicts", {}), told_verdicts(derived)
+    pairs |= {f"verdict on batch {size}": (told.get(size), new.get(size)) for size in {**told, **new}}
+    for what, (says, words) in pairs.items():
+        if says != words:
+            yield Finding("FAILED", f"{name}: {what}: says {says}, the samples say {words}")
+        elif words:
+            yield Finding("re-derived", f"{name}: {what}: {words['words']}")
+
+
+def _noise(document: Document, raw: Raw | None) -> Iterator[Finding]:
+    """The noise floor, derived anew from the raw samples of the baseline or the file alone."""
+    told, new = document["noise"], None if raw is None else told_noise(raw)
+    if told is None or new is None:
+        if told != new:
+            yield Finding("FAILED", f"noise: says {told}, the samples say {new}")
+        return
+    derived = Derived([Record.from_dict(one) for one in new["records"]], None)
+    named = {one["quantity"]: [one] for one in told["records"]}
+    names = {*named, *_names(derived)}
+    differ = [said for name in sorted(names) if (said := _difference(named.get(name, ()), derived, name))]
+    if differ or told["words"] != new["words"]:
+        yield Finding("FAILED", f"noise: {'; '.join(differ) or told['words']}")
+    else:
+        yield Finding("re-derived", f"noise: {told['words']}")
 
 
 def _names(derived: Derived | None) -> set[str]:
@@ -164,8 +212,9 @@ def _difference(told: Sequence[Mapping[str, Any]], derived: Derived, quantity: s
     """In what a record differs from what follows from the samples; "" where it does not, or nothing follows."""
     new = next((one.to_dict() for one in derived.records if one.quantity == quantity), None)
     if new is None:
-        always = quantity in (*GROUPS["latency"], *GROUPS["speed-up"]) or TOP1 in _names(derived)
-        return f"{quantity} does not follow from the samples" if told and always else ""
+        timed = " batch " in quantity or any(quantity in GROUPS[group] for group in TIMED)
+        says = any(one["value"] is not None for one in told)
+        return f"{quantity} does not follow from the samples" if says and (timed or TOP1 in _names(derived)) else ""
     if len(told) != 1:
         return f"{quantity} is there {len(told)} times"
     differ = [part for part in NUMBERS if not _close(told[0][part], new[part])]

@@ -10,6 +10,7 @@ import typer
 
 from cli import options
 from cli.claims import NO_CLAIM, Claimed, read_claimed
+from cli.conditions import AT_REST, Conditions, read_protocol
 from cli.explained import explanation
 
 if TYPE_CHECKING:
@@ -51,9 +52,16 @@ def benchmark(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    threads: Annotated[int, options.whole("--threads", 1, help="CPU threads of the runtime.")] = 1,
-    sessions: Annotated[int, options.whole("--sessions", 2, help="How often each file is opened anew.")] = 8,
-    rounds: Annotated[int, options.whole("--rounds", 10, help="How often each session has its turn.")] = 30,
+    threads: Annotated[
+        int, options.whole("--threads", 1, help="CPU threads of the runtime.", group=options.CONDITIONS)
+    ] = 1,
+    sessions: Annotated[
+        int, options.whole("--sessions", 2, help="How often each file is opened anew.", group=options.CONDITIONS)
+    ] = 8,
+    rounds: Annotated[
+        int, options.whole("--rounds", 10, help="How often each session has its turn.", group=options.CONDITIONS)
+    ] = 20,
+    conditions: Conditions = AT_REST,
     explain: Annotated[
         bool,
         options.switch("--explain", help="Also say where the time of each .onnx file goes, and what to do about it."),
@@ -75,14 +83,15 @@ def benchmark(
     """Measure files, and hold them against one of them.
 
     Size, accuracy and latency, all in turn; a checkpoint is exported to ONNX for it. Faster or slower is said only
-    where wall time and CPU time agree on it. Claims are met only where the whole interval lies within the bound.
+    where wall time and CPU time agree on it, and where it stands out from the noise of the machine, which is measured
+    too: the baseline against itself. Claims are met only where the whole interval lies within the bound.
 
     Examples:
-        edgepress benchmark student.onnx --data digits
+        edgepress benchmark a.onnx b.tflite --minutes 10 --fps 30
         edgepress benchmark student.onnx --against teacher.safetensors --data digits -o bench.json
         edgepress benchmark teacher.safetensors dist/ --data fashion-mnist --max-size 28KB --min-speedup 14.89
     """
-    from benchmarks.bench import Protocol, compare
+    from benchmarks.bench import compare
     from benchmarks.claims import check, lines
     from benchmarks.document import digest
     from benchmarks.pages import terminal
@@ -98,8 +107,8 @@ def benchmark(
     claims = read_claimed(claimed, paired=baseline is not None, scored=data is not None)
     _check_targets(output, given, force)
     asked = parse.read_seen(DataOptions(), seen)
+    protocol = read_protocol(conditions, threads=threads, sessions=sessions, rounds=rounds)
     with say.doing("benchmark") as update:
-        protocol = Protocol(threads=threads, sessions=sessions, rounds=rounds)
         found = compare(
             given,
             baseline=baseline,

@@ -15,7 +15,7 @@ _MaxParams = Annotated[float | None, options.most_parameters(options.CLAIMS)]
 _MaxMacs = Annotated[float | None, options.most_macs(options.CLAIMS)]
 _MaxLatency = Annotated[
     float | None,
-    options.measure("--max-latency", options.TIMES, "1ms or 500us", help="Of one image: 0.49ms.", group=options.CLAIMS),
+    options.measure("--max-latency", options.TIMES, "1ms or 500us", help="Of one call: 0.49ms.", group=options.CLAIMS),
 ]
 _MinSpeedup = Annotated[
     float | None,

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from benchmarks.doctor import Ability, Fitness, Package
-    from benchmarks.measure.floor import Floor
+    from benchmarks.noise import Floor
 
 _WIDTH = 13
 

@@ -22,11 +22,12 @@ from cli.kinds import switch as switch
 from cli.kinds import whole as whole
 from cli.kinds import words as words
 
-GROUPS = DATA, NETWORK, METHOD, TRAINING, CLAIMS, OUTPUT = (
+GROUPS = DATA, NETWORK, METHOD, TRAINING, CONDITIONS, CLAIMS, OUTPUT = (
     "Data",
     "Network",
     "Method",
     "Training",
+    "Conditions",
     "Claims",
     "Output",
 )

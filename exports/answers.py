@@ -31,7 +31,13 @@ class FileNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) images of the type of the file's `input` to (B, ...) outputs."""
         parts = torch.split(image, self.artefact.batch or len(image))
-        return check_outputs(torch.cat([self.artefact(part) for part in parts]), str(self.artefact.path))
+        return check_outputs(torch.cat([self._answer(part) for part in parts]), str(self.artefact.path))
+
+    def _answer(self, part: Tensor) -> Tensor:
+        """Of what may be fewer images than the file takes, which the last of them then fills up."""
+        missing = (self.artefact.batch or len(part)) - len(part)
+        filled = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+        return self.artefact(filled)[: len(part)]
 
 
 def task_of(artefact: Artefact, data: Dataset | None = None) -> Task:

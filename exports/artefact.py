@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +17,16 @@ INPUTS: tuple[Input, ...] = ("float32", "uint8")
 OWN_WRITER = "edgepress"
 
 
+class Bound(Protocol):
+    """A run of a network on images that lie in place; called, it runs and nothing else."""
+
+    def __call__(self) -> None: ...
+
+    def feed(self, image: NDArray[Any]) -> None:
+        """Put other images in their place, (B, C, H, W) of the same shape and type."""
+        ...
+
+
 class Runner(Protocol):
     """A runtime that holds one exported network."""
 
@@ -25,7 +34,7 @@ class Runner(Protocol):
         """(B, C, H, W) images, see `Artefact.input`, to (B, ...) outputs; Ctrl-C ends it, however long it takes."""
         ...
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> Bound:
         """A call that runs the network on `image` alone, with its inputs and outputs already in place."""
         ...
 
@@ -101,11 +110,11 @@ class Artefact:
         """(B, C, H, W) images of the type of `input` to (B, ...) outputs; ExportError for any other type or shape."""
         return self.runner(image)
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> Bound:
         """A call that runs the file on one fixed batch and nothing else: what a benchmark times.
 
         Args:
-            image: (B, C, H, W) images of the type of `input`.
+            image: (B, C, H, W) images of the type of `input`; their memory may be what `Bound.feed` writes to.
 
         Raises:
             ExportError: The images do not fit the file.

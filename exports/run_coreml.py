@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
@@ -72,7 +71,7 @@ class NoRunner:
         """ExportError, whatever comes."""
         self._refuse(image)
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> NoReturn:
         """ExportError, whatever comes."""
         self._refuse(image)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.card import Card
@@ -91,7 +91,7 @@ class ExecuTorchRunner:
         """(B, C, H, W) scaled images to (B, ...) outputs; ExportError for any other shape or type."""
         return self._answered(self._bound(image)).clone()
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> BoundRun:
         """A call that runs the method on `image` alone, which is copied into its input each time."""
         bound = self._bound(image)
         self._answered(bound)
@@ -127,6 +127,10 @@ class BoundRun:
 
     def __call__(self) -> None:
         self.answer()
+
+    def feed(self, image: NDArray[Any]) -> None:
+        """Put other images in their place, (B, C, H, W) of the same shape and type."""
+        self.images.copy_(torch.from_numpy(image))
 
     def answer(self) -> object:
         """The first output."""

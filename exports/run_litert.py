@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ class LiteRunner:
         """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape or type."""
         return torch.from_numpy(self._run(self._array(image)))
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> BoundRun:
         """A call that runs the interpreter on `image` alone, which lies in its input from now on."""
         array = self._array(image)
         self._run(array)
@@ -154,6 +153,11 @@ class BoundRun:
 
     def __call__(self) -> None:
         self.interpreter.invoke()
+
+    def feed(self, image: NDArray[Any]) -> None:
+        """Put other images in their place, (B, C, H, W) of the same shape and type."""
+        laid = np.moveaxis(image, 1, -1) if image.ndim == 4 else image
+        self.interpreter.set_tensor(self.input, np.ascontiguousarray(laid))
 
 
 def _loaded(content: bytes, threads: int) -> Interpreter:

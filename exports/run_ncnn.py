@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +119,7 @@ class NcnnRunner:
         array = as_array(self._path, image, self.shape, "float32")
         return torch.from_numpy(self._answered(BoundRun(self._network, self._input, self._output, self._given(array))))
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> BoundRun:
         """A call that runs the network on `image` alone, which ncnn holds from now on."""
         array = as_array(self._path, image, self.shape, "float32")
         bound = BoundRun(self._network, self._input, self._output, self._given(array))
@@ -159,6 +158,10 @@ class BoundRun:
 
     def __call__(self) -> None:
         self.answer()
+
+    def feed(self, image: NDArray[Any]) -> None:
+        """Put another image in its place, (1, C, H, W) of the same shape and type."""
+        np.asarray(self.image)[...] = image[0]
 
     def answer(self) -> tuple[int, Any]:
         """Not 0 where it failed, and the matrix of the answer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,7 +118,7 @@ class OnnxRunner:
         """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
         return torch.from_numpy(self._run(as_array(self._path, image, self.shape, self.dtype)))
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> BoundRun:
         """A call that runs the session on `image` alone, through I/O binding into one output buffer."""
         array = as_array(self._path, image, self.shape, self.dtype)
         source = onnxruntime.OrtValue.ortvalue_from_numpy(array)
@@ -161,6 +160,10 @@ class BoundRun:
 
     def __call__(self) -> None:
         self.session.run_with_iobinding(self.binding)  # type: ignore[no-untyped-call]
+
+    def feed(self, image: np.ndarray) -> None:
+        """Put other images in their place, (B, C, H, W) of the same shape and type."""
+        self.source.update_inplace(image)
 
 
 def session_options(threads: int, *, optimized: bool) -> onnxruntime.SessionOptions:

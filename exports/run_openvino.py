@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ class OpenVinoRunner:
         """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
         return torch.from_numpy(self._run(self._request, as_array(self._path, image, self.shape, self.dtype)))
 
-    def bind(self, image: Tensor) -> Callable[[], None]:
+    def bind(self, image: Tensor) -> BoundRun:
         """A call that runs a request of its own on `image` alone, which lies in its input from now on."""
         request = self._compiled.create_infer_request()
         array = as_array(self._path, image, self.shape, self.dtype)
@@ -140,7 +139,7 @@ class BoundRun:
 
     Attributes:
         request: What runs.
-        images: Kept alive.
+        images: (B, C, H, W), which it reads.
     """
 
     request: Any
@@ -148,3 +147,7 @@ class BoundRun:
 
     def __call__(self) -> None:
         self.request.infer()
+
+    def feed(self, image: NDArray[Any]) -> None:
+        """Put other images in their place, (B, C, H, W) of the same shape and type."""
+        np.copyto(self.images, image)

@@ -1,9 +1,8 @@
-"""The noise floor of a machine: how far a file seems to be from itself, and what difference would be seen."""
+"""A small network that a machine is held against itself by; see `benchmarks.noise`."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,49 +11,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.measure.latency import Call, measure
-from benchmarks.verdict import Ratio, ratio
-from compress.evidence import Record
+from benchmarks.noise import Floor
+from benchmarks.verdict import ratio
 from exports import format_of
 
 SESSIONS, ROUNDS, TURN_MS, WARMUP_MS = 6, 10, 5.0, 20.0  # about 3 s
 SIDE, WIDTH, LAYERS = 32, 16, 3  # some tenths of a millisecond a run, as small networks take
 OPSET, IR_VERSION = 20, 10
-
-
-@dataclass(frozen=True)
-class Floor:
-    """What one file against itself came to, by wall time on one thread.
-
-    Attributes:
-        ratio: Of one group of its sessions to another, all opened anew and timed in turn.
-        sessions: Of each group.
-        median_ms: What a run took.
-    """
-
-    ratio: Ratio
-    sessions: int
-    median_ms: float
-
-    @property
-    def most(self) -> float:
-        """How much slower one group may be than the other, as a share (0.02: 2 %): the far end of the interval."""
-        return max(self.ratio.high, 1 / self.ratio.low) - 1
-
-    @property
-    def words(self) -> str:
-        """The same as a sentence."""
-        return (
-            f"two groups of {self.sessions} sessions of one file ({self.median_ms:.2g} ms) differ by at most "
-            f"{_percent(self.most)}; a difference of {_percent(self.ratio.least)} would be seen"
-        )
-
-    def records(self) -> list[Record]:
-        """The same as data."""
-        own = self.ratio
-        return [
-            Record("aa_ratio", own.value, own.low, own.high, n=self.sessions, unit="x"),
-            Record("least_speedup", 1 + own.least, n=self.sessions, unit="x"),
-        ]
 
 
 def noise_floor(*, sessions: int = SESSIONS, rounds: int = ROUNDS) -> Floor:
@@ -91,7 +54,3 @@ def _network() -> onnx.ModelProto:
     taken, made = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends)
     graph = helper.make_graph(nodes, "floor", [taken], [made], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"

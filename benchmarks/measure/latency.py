@@ -25,14 +25,18 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class Clocks:
-    """What time is read from, in nanoseconds: the wall's, and that of the CPU time of the calling thread."""
+    """What time is read from, in nanoseconds: the wall's, and that of the CPU time of the calling thread; and waits."""
 
     wall: Clock = time.perf_counter_ns
     cpu: Clock = time.thread_time_ns
+    sleep: Callable[[float], None] = time.sleep
 
     def cpu_step_ns(self) -> int:
         """The least step that the CPU clock was seen to make, in 20 steps; it may be a whole tick of the system."""
         return min(_step(self.cpu) for _ in range(20))
+
+
+REAL = Clocks()
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def measure(
     rounds: int = 30,
     turn_ms: float = 5.0,
     warmup_ms: float = 50.0,
-    clocks: Clocks = Clocks(),
+    clocks: Clocks = REAL,
 ) -> dict[str, Latency]:
     """Name to its latency: every round times every session of every file, and the order is rotated from round to round.
 
@@ -114,7 +118,7 @@ def measure(
     order = _alternating(files)
     wall: dict[tuple[str, int], list[list[int]]] = {key: [] for key in order}
     cpu: dict[tuple[str, int], list[float]] = {key: [] for key in order}
-    with _no_garbage_collection():
+    with no_garbage_collection():
         fastest_ms = {name: _fastest_ms(runs, warmup_ms, clocks.wall) for name, runs in files.items()}
         for turn in range(rounds):
             first = turn % len(order)
@@ -131,6 +135,32 @@ def measure(
         )
         for name, runs in files.items()
     }
+
+
+def warm_up(run: Call, warmup_ms: float, clock: Clock) -> int:
+    """The shortest call in ns, of so many milliseconds of calls; at least 5 of them."""
+    end = clock() + warmup_ms * 1e6
+    shortest, calls = 0, 0
+    while calls < MIN_WARMUP_CALLS or clock() < end:
+        start = clock()
+        run()
+        took = clock() - start
+        shortest = min(shortest, took) if calls else took
+        calls += 1
+    return shortest
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """A `with` in which the garbage collector rests."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _alternating(files: Mapping[str, Sequence[Call]]) -> list[tuple[str, int]]:
@@ -154,24 +184,11 @@ def _turn(run: Call, lead_in: int, calls: int, clocks: Clocks) -> tuple[list[int
 
 
 def _fastest_ms(runs: Sequence[Call], warmup_ms: float, clock: Clock) -> float:
-    return max(min(_warm_up(run, warmup_ms, clock) for run in runs) / 1e6, 1e-6)
+    return max(min(warm_up(run, warmup_ms, clock) for run in runs) / 1e6, 1e-6)
 
 
 def _calls(fill_ms: float, call_ms: float, most: int) -> int:
     return int(np.clip(round(fill_ms / call_ms), 1, most))
-
-
-def _warm_up(run: Call, warmup_ms: float, clock: Clock) -> int:
-    """The shortest call in ns."""
-    end = clock() + warmup_ms * 1e6
-    shortest, calls = 0, 0
-    while calls < MIN_WARMUP_CALLS or clock() < end:
-        start = clock()
-        run()
-        took = clock() - start
-        shortest = min(shortest, took) if calls else took
-        calls += 1
-    return shortest
 
 
 def _step(clock: Clock) -> int:
@@ -179,15 +196,3 @@ def _step(clock: Clock) -> int:
     while now == start:
         now = clock()
     return now - start
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

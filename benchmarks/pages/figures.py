@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.pages import terminal
 from benchmarks.pages.curves import Curves, losses_figure
 from benchmarks.pages.look import COLOURS, GREY, LEGEND_LETTERS, MARKERS, Look, new_panels, write_pictures
+from benchmarks.pages.words import amount
 from benchmarks.studies.table import METRICS, about
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _set_ticks(axes: Axes, name: str, values: Sequence[float]) -> None:
 
 def _amount(name: str, value: float) -> str:
     if name in ("size", "parameters"):
-        return terminal.amount(value, "B" if name == "size" else "")
+        return amount(value, "B" if name == "size" else "")
     return f"{value:g}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.document import Document, File, baseline, number, record
+from benchmarks.pages import conditions
+from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
 from compress.text import printable
 from exports.parity import share_text
@@ -31,29 +33,16 @@ def render(document: Document, console: Console) -> Group:
         console: Where it will be printed; one too narrow for a table gets a block of lines for each file.
     """
     table = _table(document)
-    needed = Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum
-    shown = [table] if needed <= console.width else _blocks(document)
+    head, *rows = cells(document)
+    shown = [table] if _fits(table, console) else _blocks(head, rows)
+    for told in conditions.tables(document):
+        table = _told(told)
+        shown += [Text(told.caption), *([table] if _fits(table, console) else _blocks(told.head, told.rows))]
     notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
+    lines = (*_verdicts(document), *_agreements(document), *_noise(document), *conditions.unmeasured(document))
+    said = [Text(line) for line in lines]
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
-    said = [Text(line) for line in (*_verdicts(document), *_agreements(document))]
     return Group(*shown, *said, *notes, *warnings)
-
-
-def amount(value: float | None, unit: str = "") -> str:
-    """`value` in three digits with a decimal prefix: "61.6 k", "11.2 M"; "?" if unknown."""
-    if value is None:
-        return "?"
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}".rstrip()
-
-
-def milliseconds(value: float | None) -> str:
-    """A time without its unit: "0.049", "12.3"; "?" if unknown."""
-    if value is None:
-        return "?"
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
 def cells(document: Document) -> list[list[str]]:
@@ -67,7 +56,9 @@ def protocol_text(document: Document) -> str:
     protocol = document["protocol"]
     threads = "1 thread" if protocol["threads"] == 1 else f"{protocol['threads']} threads"
     sessions = f"{protocol['sessions']} sessions"
-    return f"{protocol['runtime']}, {threads}, batch {protocol['batch']}, {sessions}, {protocol['rounds']} rounds"
+    pinned = f", on CPU {' and '.join(map(str, protocol['pin']))}" if protocol["pin"] else ""
+    counts = f"{sessions}, {protocol['rounds']} rounds"
+    return f"{protocol['runtime']}, {threads}{pinned}, batch {protocol['batch']}, {counts}"
 
 
 def _rows(document: Document) -> Iterator[tuple[list[str], bool]]:
@@ -94,9 +85,24 @@ def _table(document: Document) -> Table:
     return table
 
 
-def _blocks(document: Document) -> list[Text | Table]:
+def _told(told: conditions.Told) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    first, *others = told.head
+    table.add_column(first, overflow="fold", min_width=10)
+    for name in others:
+        table.add_column(Text(name), justify="right", no_wrap=name != told.wordy)
+    for row in told.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    return Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum <= console.width
+
+
+def _blocks(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Text | Table]:
     """Each row of the table as its name and, below it, a line for each of its cells that is not empty."""
-    (_, *names), *rows = cells(document)
+    _, *names = head
     blocks: list[Text | Table] = []
     for name, *values in rows:
         lines = Table.grid(padding=(0, 2, 0, 0))
@@ -160,6 +166,10 @@ def _agreements(document: Document) -> Iterator[str]:
                 yield f"{words}{named} with {other}: {share_text(found['value'])} ({found['n']:,} images)"
 
 
+def _noise(document: Document) -> list[str]:
+    return [f"noise floor: {document['noise']['words']}"] if document["noise"] else []
+
+
 def _ratio_cells(file: File, base: File) -> list[str]:
     drop = number(file, "drop")
     return [
@@ -176,8 +186,8 @@ def _ratio_cells(file: File, base: File) -> list[str]:
 def _latency_cell(file: File) -> str:
     kind, found = file["verdict"]["kind"], record(file, "speedup")
     assert found is not None
-    if kind == "unsure":
-        return "unsure"
+    if kind in ("unsure", "noisy"):
+        return "unsure" if kind == "unsure" else "too noisy\nto judge"
     if kind == "same":
         return "no difference\ndetected"
     word = "faster" if found["value"] > 1 else "slower"
@@ -198,7 +208,7 @@ def _protocol(document: Document) -> str:
     machine = document["machine"]
     load = "unknown" if machine["load_average"] is None else machine["load_average"][0]
     where = f"{printable(str(machine['cpu']))} ({machine['cores_usable']} cores, load {load})"
-    return f"{protocol_text(document)} in turn, on {where}"
+    return f"{protocol_text(document)} in turn, on {where}; latency is of the network alone, its input scaled before"
 
 
 def _made(document: Document) -> list[str]:

@@ -31,9 +31,9 @@ import typer
 from torch import Tensor
 
 from benchmarks import script
-from benchmarks.bench import Protocol
 from benchmarks.document import save
 from benchmarks.measure.latency import Call, Latency, measure
+from benchmarks.protocol import Protocol
 from benchmarks.studies import bare
 from benchmarks.studies.precisions import ratio_of
 from benchmarks.studies.quantizers import QUANTIZERS, Quantizer, Source, first_line, made_by

@@ -29,11 +29,11 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import script
-from benchmarks.bench import Protocol
 from benchmarks.derive import CPU, WALL
 from benchmarks.document import save
 from benchmarks.measure.latency import Call, Latency, measure
 from benchmarks.measure.quality import quality
+from benchmarks.protocol import Protocol
 from benchmarks.studies.table import write_section
 from benchmarks.verdict import judge, ratio
 from compress import evidence

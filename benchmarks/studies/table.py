@@ -34,7 +34,14 @@ from compress.errors import DataError
 from compress.files import write_text
 
 SCHEMA = "edgepress-study/2"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+RESULTS = "results"
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+BEGIN, END = _markers(RESULTS)
 HEADS = {
     "task": "task",
     "student": "student",
@@ -142,15 +149,21 @@ def markdown(document: Document) -> str:
     return "\n\n".join([*parts, *(["\n".join(["Made by:", "", "```", *given, "```"])] if given else [])])
 
 
-def replace_section(page: str, section: str) -> str:
+def replace_section(page: str, section: str, *, mark: str = RESULTS) -> str:
     """`page` with what stands between its two markers replaced by `section`; doing it twice changes nothing more.
+
+    Args:
+        page: The whole text.
+        section: What to put there.
+        mark: The name in the markers.
 
     Raises:
         DataError: The markers are not there exactly once each, the first before the second.
     """
-    _check_markers(page)
-    head, tail = page[: page.index(BEGIN)], page[page.index(END) :]
-    return f"{head}{BEGIN}\n{section.strip()}\n{tail}"
+    _check_markers(page, mark=mark)
+    begin, end = _markers(mark)
+    head, tail = page[: page.index(begin)], page[page.index(end) :]
+    return f"{head}{begin}\n{section.strip()}\n{tail}"
 
 
 def section_of(page: Path) -> str:
@@ -206,11 +219,12 @@ def read_study(path: Path) -> dict[str, Any]:
     return study
 
 
-def _check_markers(text: str, page: Path | None = None) -> None:
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+def _check_markers(text: str, page: Path | None = None, *, mark: str = RESULTS) -> None:
+    begin, end = _markers(mark)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         where = f"{page}: " if page else ""
         raise DataError(
-            f"{where}the page must hold {BEGIN} and, after it, {END}, once each; put them where the results go"
+            f"{where}the page must hold {begin} and, after it, {end}, once each; put them where the results go"
         )
 
 

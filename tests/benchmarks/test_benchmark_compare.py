@@ -18,11 +18,13 @@ from onnx import TensorProto, helper
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks.bench import Protocol, compare
+from benchmarks.bench import compare
 from benchmarks.contender import AS_GIVEN, EXPORTED_HERE, named, open_contender
 from benchmarks.document import Document, number, record
 from benchmarks.measure.quality import agreement
 from benchmarks.pages import terminal
+from benchmarks.pages.words import amount
+from benchmarks.protocol import Protocol
 from cli.main import app
 from compress.checkpoint import Card, Checkpoint, save
 from compress.data import DataOptions, load
@@ -77,9 +79,9 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 def test_document_has_the_keys_of_its_schema(document: dict[str, Any]) -> None:
-    parts = "schema created command machine protocol data baseline files claims samples warnings"
+    parts = "schema created command machine protocol data baseline files noise claims samples warnings"
     assert list(document) == parts.split()
-    assert document["schema"] == "edgepress-benchmark/4"
+    assert document["schema"] == "edgepress-benchmark/5"
     assert all(set(file) == FILE_KEYS for file in document["files"])
     assert all(Record.from_dict(one) for file in document["files"] for one in file["records"])
     assert document["protocol"]["threads"] == document["protocol"]["batch"] == 1
@@ -260,7 +262,7 @@ def test_no_column_is_lost_however_narrow_the_terminal(document: dict[str, Any],
         assert part in words
     for file in document["files"]:
         assert f"{100 * number(file, 'top1'):.2f}" in text
-        assert terminal.amount(number(file, "size"), "B") in text
+        assert amount(number(file, "size"), "B") in text
 
 
 def test_names_are_shown_as_they_are_and_not_obeyed(document: dict[str, Any]) -> None:
@@ -320,7 +322,7 @@ def test_more_than_one_thread_is_timed_by_the_wall_alone(folder: Path) -> None:
 
 
 def test_a_large_file_is_timed_in_fewer_sessions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.bench.SESSIONS_BYTES", 3 * (folder / "student.onnx").stat().st_size)
+    monkeypatch.setattr("benchmarks.timing.SESSIONS_BYTES", 3 * (folder / "student.onnx").stat().st_size)
     document = compare([folder / "student.onnx"], protocol=replace(QUICK, sessions=5)).document
     assert record(document["files"][0], "latency")["n"] == 3
     assert any("timed in 3 sessions instead of 5" in warning for warning in document["warnings"])
@@ -334,7 +336,7 @@ def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
     teacher, student, broken = found.document["files"]
     assert (teacher["verdict"], broken["verdict"], broken["records"]) == (None, None, [])
     assert broken["reason"].startswith("is not an ONNX model")
-    assert student["verdict"]["kind"] in ("faster", "slower", "same", "unsure")
+    assert student["verdict"]["kind"] in ("faster", "slower", "same", "unsure", "noisy")
     rows = [row[0] for row in terminal.cells(found.document)]
     assert rows == ["file", "teacher.onnx", "student.onnx", "ratio", "broken.onnx"]
     text = _shown(found.document)
@@ -370,7 +372,7 @@ def test_a_file_that_gives_nan_is_refused_by_its_name(folder: Path, tmp_path: Pa
     ],
 )
 def test_amounts(value: float | None, text: str) -> None:
-    assert terminal.amount(value) == text
+    assert amount(value) == text
 
 
 def _run(*arguments: object) -> Any:

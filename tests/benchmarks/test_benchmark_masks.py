@@ -12,13 +12,14 @@ import torch
 from boxes import boxes, boxes_checkpoint
 from rich.console import Console
 
-from benchmarks.bench import Protocol, compare
+from benchmarks.bench import compare
 from benchmarks.claims import check
 from benchmarks.contender import named, open_contender
 from benchmarks.document import digest, number, record
 from benchmarks.measure.quality import agreement, quality
 from benchmarks.pages import terminal
 from benchmarks.pages.report import page
+from benchmarks.protocol import Protocol
 from benchmarks.samples import pack
 from benchmarks.verify import verify
 from compress.data import Dataset

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks.doctor import CORE, OTHER_EXTRAS, broken, core, extras, fitness, formats, int8, look
-from benchmarks.measure.floor import Floor, noise_floor
+from benchmarks.measure.floor import noise_floor
+from benchmarks.noise import Floor
 from benchmarks.verdict import Ratio
 from compress.evidence import Record
 from exports import FORMATS

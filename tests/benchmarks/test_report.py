@@ -341,3 +341,23 @@ def test_a_browser_shows_it_on_a_phone(folder: Path, tmp_path: Path) -> None:
     assert found["sort"] == "ascending"
     assert found["sizes"][:2] == sorted(found["sizes"][:2], key=float)
     assert (found["loaded"], found["flat"]) == (0, 0)
+
+
+def test_a_page_shows_what_was_measured_under_other_conditions(folder: Path, tmp_path: Path, content: bytes) -> None:
+    assert b'id="conditions"' not in content
+    assert b"one file against itself" in content
+    bench = tmp_path / "bench.json"
+    asked = ("--batch", "1,3", "--with-preprocessing", "--minutes", 0.01, "--fps", 100, "--rounds", 10, "--sessions", 2)
+    done = _run("benchmark", folder / "student.onnx", *asked, "-o", bench)
+    assert done.exit_code == 0, done.output
+    done = _run("report", bench)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "bench.html").read_text("utf-8")
+    part = text[text.index('id="conditions"') : text.index('id="how"')]
+    assert part.count("<table") == part.count("<caption>") == 3
+    for said in ("Calls of several images.", "From pixels", "at 100 frames a second", "of 60", "with preprocessing"):
+        assert said in part
+    assert part.count('<svg role="img"') == 1
+    assert "Calls over time" in part
+    assert "calls that begin with pixels beside it" in text
+    assert _run("verify", tmp_path / "bench.html").exit_code == 0

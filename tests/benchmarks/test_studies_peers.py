@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.bench import Protocol
+from benchmarks.protocol import Protocol
 from benchmarks.studies import bare
 from benchmarks.studies.peers import difference, markdown, study
 from benchmarks.studies.quantizers import LITERT, ONNX, QUANTIZERS, Quantizer, Source, made_by

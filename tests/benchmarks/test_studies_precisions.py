@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench import Protocol
+from benchmarks.protocol import Protocol
 from benchmarks.studies.precisions import markdown, study
 from compress.checkpoint import Checkpoint, save
 from compress.errors import DataError

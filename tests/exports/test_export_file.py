@@ -52,6 +52,13 @@ def test_a_bound_run_computes_the_logits_into_its_buffer(exported: Artefact, ima
     assert torch.equal(torch.from_numpy(logits), exported(images[:1]))
 
 
+def test_a_bound_run_takes_other_images_in_place_of_its_first(exported: Artefact, images: Tensor) -> None:
+    run = exported.bind(images[:1].clone())
+    run.feed(images[1:2].numpy())
+    run()
+    assert torch.equal(torch.from_numpy(run.target.numpy()), exported(images[1:2]))  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 3, 28, 28), (3, 32, 32), (1, 3, 32, 32, 1), (2, 3072)])
 def test_images_of_another_shape_are_refused(exported: Artefact, shape: tuple[int, ...]) -> None:
     image = torch.zeros(shape)

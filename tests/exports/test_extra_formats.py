@@ -7,7 +7,9 @@ import sys
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from compress.errors import ExportError, GateError, MissingExtraError
 from compress.quantization import SCHEMES
 from compress.smaller import quantized_by
 from exports import CORE, FORMATS, Format, Settings, Shipped, noise, ship
+from exports.artefact import Artefact
 from exports.claims import verify
 from exports.extras import need
 from exports.graph.census import network_census
@@ -100,6 +103,18 @@ def test_it_gives_the_answers_of_the_network(
     for _ in range(3):
         call()
     torch.testing.assert_close(artefact(images[:1]), expected[:1], rtol=1e-4, atol=1e-5)
+    _check_feed(artefact, images, expected)
+
+
+def _check_feed(artefact: Artefact, images: Tensor, expected: Tensor) -> None:
+    """Images that are put in place of others are those that are answered."""
+    call = artefact.bind(images[:1].clone())
+    call.feed(images[1:2].numpy())
+    call()
+    held: Any = call
+    answer = held.request.get_output_tensor(0).data if artefact.path.suffix == ".openvino" else held.answer()
+    found = torch.as_tensor(np.array(answer[-1] if isinstance(answer, tuple) else answer)).reshape(1, -1)
+    torch.testing.assert_close(found, expected[1:2], rtol=1e-4, atol=1e-5)
 
 
 def test_what_it_weighs_is_what_the_network_weighs(checkpoint: Checkpoint, made: Shipped) -> None:

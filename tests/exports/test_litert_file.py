@@ -75,6 +75,9 @@ def test_a_bound_call_runs_on_its_images_again_and_again(lite: Shipped, images: 
     for _ in range(3):
         call()
         np.testing.assert_array_equal(call.interpreter.get_tensor(call.output), expected.numpy())
+    call.feed(images[2:4].numpy())
+    call()
+    np.testing.assert_array_equal(call.interpreter.get_tensor(call.output), artefact(images[2:4]).numpy())
 
 
 def test_it_is_hardly_larger_than_its_weights_and_label(checkpoint: Checkpoint, file: Path, tmp_path: Path) -> None:

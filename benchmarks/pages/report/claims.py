@@ -11,7 +11,7 @@ from benchmarks.claims import BOUNDS, Seen
 from benchmarks.pages.report import svg
 from benchmarks.pages.report.markup import Cell, section, table, text
 from benchmarks.pages.report.view import Entry, View
-from benchmarks.pages.terminal import amount
+from benchmarks.pages.words import amount
 from compress.errors import DataError
 
 MARKS = {"met": "\u2713", "broken": "\u2717", "not shown": "?"}

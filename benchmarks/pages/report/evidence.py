@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from benchmarks.pages.report.markup import Cell, facts, section, table, text
 from benchmarks.pages.report.view import View
 from benchmarks.pages.terminal import protocol_text
@@ -35,10 +38,17 @@ def _protocol(view: View) -> list[tuple[str, str]]:
     return [
         ("Ended", text(document["created"])),
         ("Runtime", text(protocol_text(document))),
+        ("Latency", _latency(protocol)),
+        ("Noise floor", text(document["noise"]["words"] if document["noise"] else "not measured")),
         ("Turns", f"{protocol['turn_ms']:g} ms each, in turn; {protocol['warmup_ms']:g} ms of warm-up"),
         ("Intervals", f"{100 * protocol['level']:g} %: over sessions for times, over images for scores"),
         ("Data", named),
     ]
+
+
+def _latency(protocol: Mapping[str, Any]) -> str:
+    more = "; calls that begin with pixels beside it" if protocol["preprocessing"] != "outside" else ""
+    return f"of the network alone, its input scaled and in place before{more}"
 
 
 def _machine(view: View) -> list[tuple[str, str]]:

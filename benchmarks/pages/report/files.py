@@ -8,7 +8,7 @@ from pathlib import PurePath
 from benchmarks.document import record
 from benchmarks.pages.report.markup import Cell, facts, section, signed, table, text
 from benchmarks.pages.report.view import Entry, View
-from benchmarks.pages.terminal import amount, milliseconds
+from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
 
 NOTHING = Cell('<span class="none">\u2013</span>')
@@ -148,7 +148,7 @@ def _speed(one: Entry) -> Cell:
         return NOTHING
     kind = {"faster": "good", "slower": "bad"}.get(verdict["kind"], "open")
     if kind == "open":
-        words = {"unsure": "unsure", "same": "no difference detected"}[verdict["kind"]]
+        words = {"unsure": "unsure", "same": "no difference detected", "noisy": "too noisy to judge"}[verdict["kind"]]
         return Cell(f'<span class="open">{words}</span>', found["value"])
     ends = f"<small>{text(interval_text(found['low'], found['high']))}</small>"
     return Cell(f'<span class="{kind}">{times(found["value"])} {verdict["kind"]}</span>{ends}', found["value"])

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.pages.report import svg
 from benchmarks.pages.report.view import Entry, View
-from benchmarks.pages.terminal import milliseconds
+from benchmarks.pages.words import milliseconds
 
 WIDTH, LEFT, RIGHT = 420.0, 12.0, 12.0
 ROW, HILL, TOP, BOTTOM = 56.0, 28.0, 6.0, 40.0

@@ -9,6 +9,7 @@ from benchmarks.document import Document
 from benchmarks.pages.report import (
     claims,
     classes,
+    conditions,
     envelope,
     evidence,
     explained,
@@ -96,6 +97,7 @@ def _main(shown: View) -> str:
             evidence.warnings(shown),
             files.draw(shown),
             section("figures", "What it costs, what it knows", f'<div class="grid">{"".join(figures)}</div>\n'),
+            conditions.draw(shown),
             explained.draw(shown),
             _each(shown),
             lineage.draw(shown),

@@ -1,0 +1,76 @@
+"""A benchmark as a section of a page: `python -m benchmarks.studies.headline bench.json README.md`.
+
+The section stands between `<!-- headline:begin -->` and `<!-- headline:end -->`; every number is a record's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import script
+from benchmarks.document import Document, File, baseline, number, read_unaltered, record
+from benchmarks.studies.table import replace_section
+from compress.files import write_text
+
+MARK = "headline"
+HEAD = ("file", "bytes", "score %", "points", "ms", "times as fast")
+
+
+def section(document: Document) -> str:
+    """A table of the files beside their baseline, the claims, and what it was measured on."""
+    files = [file for file in document["files"] if not file["reason"]]
+    rows = [f"| {' | '.join(_cells(file, file is baseline(document)))} |" for file in files]
+    data, machine = document["data"], document["machine"]
+    load = machine["load_average"]
+    about = f"{data['samples']:,} test images of {data['name']}; " if data else ""
+    busy = f", load {load[0]:.2f}" if load else ""
+    return "\n".join(
+        [
+            f"| {' | '.join(HEAD)} |",
+            f"| --- |{' ---: |' * (len(HEAD) - 1)}",
+            *rows,
+            "",
+            *(f"- {one['sentence']}: **{one['held']}**" for one in document["claims"]),
+            "",
+            f"{about}{machine['cpu']}{busy}, one image at a time, {document['created'][:10]}.",
+        ]
+    )
+
+
+def write(document: Document, page: Path) -> None:
+    """Put the section between its markers in a page.
+
+    Raises:
+        DataError: The page has no such place.
+        OutputError: It cannot be written.
+    """
+    text = page.read_text(encoding="utf-8")
+    write_text(page, replace_section(text, section(document), mark=MARK), force=True)
+
+
+def _cells(file: File, is_baseline: bool) -> Iterator[str]:
+    size, score = number(file, "size"), number(file, file["metric"] or "")
+    drop, faster = record(file, "drop"), record(file, "speedup")
+    yield Path(file["name"]).name
+    yield "" if size is None else f"{size:,.0f}"
+    yield "" if score is None else f"{100 * score:.2f}"
+    yield "" if drop is None or is_baseline else f"{0.0 - drop['value']:+.2f}"
+    yield f"{number(file, 'latency'):.3g}"
+    yield "" if faster is None else f"{faster['value']:.3g} [{faster['low']:.3g}, {faster['high']:.3g}]"
+
+
+def main(
+    benchmark: Annotated[Path, typer.Argument(help="What `edgepress benchmark -o` wrote.")],
+    page: Annotated[Path, typer.Argument(help="Markdown page whose marked section is rewritten.")],
+) -> None:
+    """Write a benchmark into a page."""
+    write(read_unaltered(benchmark), page)
+    typer.echo(f"{page}: headline written from {benchmark}")
+
+
+if __name__ == "__main__":
+    script.run(main)
