@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,8 @@ from benchmarks.derive import derive
 from benchmarks.document import SCHEMA
 from benchmarks.explain import explain
 from benchmarks.measure.latency import Call, Clocks, Latency, measure
-from benchmarks.measure.pairs import Judged, decided, held_against, scores
-from benchmarks.measure.quality import quality
-from benchmarks.raw import Raw
+from benchmarks.measure.said import ask, pixels_alike
+from benchmarks.raw import Raw, Segmented
 from benchmarks.verdict import LEVEL, POWER
 from compress import evidence
 from compress.data import DataOptions
@@ -58,13 +57,11 @@ class Measured:
 
     Attributes:
         contender: The file, opened.
-        raw: Every time, and every decision on the test split where it decides images.
-        judged: What it said of the test split by the metrics of another task; None without data.
+        raw: Every time, and all that it said of the test split.
     """
 
     contender: Contender
     raw: Raw
-    judged: Judged | None
 
 
 @dataclass(frozen=True)
@@ -127,8 +124,12 @@ def compare(
         taken = _latencies(contenders, protocol)
         say("measuring quality")
         counts = _cpu_time_counts(protocol)
-        measured = {at: _measured(one, taken[at], cpu_counts=counts) for at, one in contenders.items()}
+        measured = {
+            at: Measured(one, Raw(taken[at], counts, None if one.data is None else ask(one.exported, one.data)))
+            for at, one in contenders.items()
+        }
         base = None if baseline is None else measured[baseline]
+        measured = {at: _beside(one, base) for at, one in measured.items()}
         told = [
             _file(measured[at], base) if at in measured else _left_out(one, reasons[at]) for at, one in enumerate(given)
         ]
@@ -187,25 +188,23 @@ def _cpu_time_counts(protocol: Protocol) -> bool:
     return protocol.threads == 1 and Clocks().cpu_step_ns() * CPU_STEPS_A_TURN <= protocol.turn_ms * 1e6
 
 
-def _measured(contender: Contender, latency: Latency, *, cpu_counts: bool) -> Measured:
-    exported, images = contender.exported, contender.data
-    if images is None:
-        return Measured(contender, Raw(latency, cpu_counts), None)
-    answered = decided(exported, images)
-    if answered is None:
-        judged = Judged(exported, images, quality(exported, images))
-        return Measured(contender, Raw(latency, cpu_counts), judged)
-    return Measured(contender, Raw(latency, cpu_counts, *answered), None)
+def _beside(one: Measured, base: Measured | None) -> Measured:
+    """The same; where it gives masks as the baseline does, with how many pixels of each image both decide alike."""
+    said, own = one.raw.said, one.contender
+    if base is None or base is one or not isinstance(said, Segmented) or not isinstance(base.raw.said, Segmented):
+        return one
+    other = base.contender
+    assert own.data is not None
+    assert other.data is not None
+    alike = pixels_alike((own.exported, own.data), (other.exported, other.data))
+    return replace(one, raw=replace(one.raw, said=replace(said, alike=alike)))
 
 
 def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
-    contender, held = one.contender, base is not None and base is not one
-    digest = contender.exported.sha256
-    derived = derive(one.raw, base.raw if base is not None and held else None)
-    records = [*_costs(contender), *derived.records, *(scores(one.judged) if one.judged else ())]
-    if held and base is not None and one.judged is not None and base.judged is not None:
-        records += held_against(one.judged, base.judged)
-    verdict = derived.verdict
+    contender, held = one.contender, base is not None and base.contender is not one.contender
+    digest, data = contender.exported.sha256, contender.data
+    derived = derive(one.raw, base.raw if base is not None and held else None, data.classes if data else ())
+    records, verdict = [*_costs(contender), *derived.records], derived.verdict
     return {
         "name": str(contender.given),
         "sha256": digest,
@@ -216,13 +215,14 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
         "task": contender.task.name,
         "metric": contender.task.headline,
         "records": [{**record.to_dict(), "sha256": digest} for record in records],
+        "hurt": derived.hurt,
         "verdict": None if verdict is None else verdict.to_dict(),
         "reason": "",
     }
 
 
 def _left_out(given: Named, reason: str) -> dict[str, Any]:
-    return {"name": given.name, "records": [], "verdict": None, "reason": reason}
+    return {"name": given.name, "records": [], "hurt": None, "verdict": None, "reason": reason}
 
 
 def _costs(contender: Contender) -> Iterator[Record]:

@@ -74,8 +74,6 @@ class Contender:
         if card is None:
             used = f"mean {data.see.mean} and std {data.see.std}"
             return [f"{self.given}: does not say how its input is normalised; {used} were used"]
-        if self.task.headline is None:
-            return [f"{self.given}: was trained for {card.task}, which is not measured here; try `edgepress evaluate`"]
         return []
 
 

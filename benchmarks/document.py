@@ -1,8 +1,8 @@
 """A benchmark as a document: plain JSON-able data in which every number is a record.
 
-The document of schema "edgepress-benchmark/4":
+The document of schema "edgepress-benchmark/5":
 
-    schema      "edgepress-benchmark/4"
+    schema      "edgepress-benchmark/5"
     created     when the measurement ended, ISO 8601, UTC
     command     what was typed; "" where it was called from Python
     machine     see compress.evidence.describe, the environment of all records; the load average is that before them
@@ -17,7 +17,7 @@ The document of schema "edgepress-benchmark/4":
         input       [channels, height, width]
         classes     number of classes
         task        what it was trained for
-        metric      the one of its task that stands for all: top1, miou; or null where the task is not measured here
+        metric      the one of its task that stands for all: top1, miou, map_e_exact
         records     see compress.evidence.Record; those there are, by quantity:
             parameters, values, macs   learnt values, batch-norm not yet folded away; numbers stored; multiply-
                         accumulates of one image
@@ -25,14 +25,20 @@ The document of schema "edgepress-benchmark/4":
             latency     ms of wall time: the geometric mean of the sessions' medians, and its interval over sessions
             latency_p95, latency_p99, latency_p20, latency_min   ms, over all calls (n)
             latency_cpu ms of CPU time; not where that is not counted (several threads, or too coarse a clock)
-            top1, miou and the other metrics of the task, as shares, with their interval over the test split
+            top1, miou, map_e_exact and the other metrics of the task, as shares, with their interval over the test
+                        split: Wilson's, a bootstrap over the images, Student's over the queries
+            calibration_error   of a file that decides images, a share, see compress.calibration
+            top1 CLASS, iou CLASS   the same of each class that has images, by its name
             of a file that is held against the baseline also
             speedup, speedup_cpu   how many times as long the baseline takes, and its interval over the sessions
             least_speedup   the least that nine of ten such measurements would tell from 1
             drop        percentage points of the metric that the baseline has more, with its interval for paired images
+            drop CLASS  the same of each class, its interval such that all of them hold at once, see benchmarks.scored
             agreement of the two: top1_agreement, pixel_agreement, a share
             images_lost, images_won, mcnemar_p   those that only the baseline, only this file gets right, and how likely
                         so uneven a division is if the two are equally good
+        hurt        whom it hurts, see benchmarks.scored.hurt: names of classes, and the places of the images that
+                    flipped; or null
         verdict     kind (faster, slower, same, unsure) and words, see benchmarks.verdict; or null
         explained   see benchmarks.explain; only where that was asked for
         reason      why it was not measured; "" if it was, and then all of the above is there
@@ -53,7 +59,7 @@ from typing import Any
 from compress.errors import DataError
 from compress.files import write_text
 
-SCHEMA = "edgepress-benchmark/4"
+SCHEMA = "edgepress-benchmark/5"
 
 Document = Mapping[str, Any]
 File = Mapping[str, Any]

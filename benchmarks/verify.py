@@ -10,22 +10,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks import claims
-from benchmarks.derive import TOP1, Derived, derive
+from benchmarks.derive import Derived, derive
 from benchmarks.document import Document, File, digest, text
 from benchmarks.raw import Raw
 from benchmarks.samples import beside, read_samples
+from benchmarks.scored import CALIBRATION, MIOU, TOP1
 from compress.errors import DataError, GateError
 
 TOLERANCE = 1e-9  # relative: another machine's logarithm may differ in its last bit
 NUMBERS = ("value", "low", "high")
-WORDS = ("n", "unit", "reason")
+WORDS = ("n", "unit", "seed", "reason")
+RETRIEVED = tuple(
+    f"{name}_{distance}_{how}" for name in ("map", "precision100") for distance in "ec" for how in ("exact", "paper")
+)
 OF_THE_FILE = ("parameters", "macs", "size")
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "latency": ("latency", "latency_p95", "latency_p99", "latency_p20", "latency_min", "latency_cpu"),
-    "accuracy": ("top1",),
+    "accuracy": (TOP1, MIOU, "miou_per_image", "pixel_accuracy", *RETRIEVED),
+    "calibration": (CALIBRATION,),
     "speed-up": ("speedup", "speedup_cpu", "least_speedup"),
-    "drop and agreement": ("drop", "top1_agreement", "images_lost", "images_won", "mcnemar_p"),
+    "drop and agreement": ("drop", "top1_agreement", "pixel_agreement", "images_lost", "images_won", "mcnemar_p"),
 }
+BY_CLASS: Mapping[str, str] = {TOP1: "accuracy by class", "iou": "accuracy by class", "drop": "drop by class"}
+SHOWN = 8  # quantities of a group that a finding names
 
 Found = Literal["re-derived", "not covered", "FAILED"]
 
@@ -110,14 +117,15 @@ def _beside(same: bool, told: object) -> str:
 
 
 def _findings(document: Document, raws: Mapping[int, Raw]) -> Iterator[Finding]:
-    files, place = document["files"], document["baseline"]
+    files, place, data = document["files"], document["baseline"], document["data"]
+    classes = data["classes"] if data else ()
     base = None if place is None else raws.get(place)
     if place is not None and base is None:
         yield Finding("FAILED", "the baseline has no raw samples: nothing can be held against it")
     whole = []
     for at, file in enumerate(files):
         raw = raws.get(at)
-        derived = derive(raw, None if at == place else base) if raw is not None else None
+        derived = derive(raw, None if at == place else base, classes) if raw is not None else None
         yield from _of_file(file, derived)
         kept = [one for one in file["records"] if one["quantity"] not in _names(derived)]
         new = [] if derived is None else [one.to_dict() for one in derived.records]
@@ -134,15 +142,24 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
         said = "has numbers, but no raw samples" if measured else f"was not measured: {file['reason']}"
         yield Finding("FAILED" if measured else "not covered", f"{name}: {said}")
         return
-    told: dict[str, Sequence[Mapping[str, Any]]] = {}
+    told: dict[str, list[Mapping[str, Any]]] = {}
     for one in file["records"]:
-        told[one["quantity"]] = [*told.get(one["quantity"], ()), one]
-    for group, quantities in GROUPS.items():
+        told.setdefault(one["quantity"], []).append(one)
+    groups: dict[str, list[str]] = {}
+    for quantity in dict.fromkeys((*told, *(one.quantity for one in derived.records))):
+        groups.setdefault(_group(quantity), []).append(quantity)
+    rest = groups.pop("", [])
+    for group, quantities in groups.items():
         differ = [said for quantity in quantities if (said := _difference(told.get(quantity, ()), derived, quantity))]
         if differ:
             yield Finding("FAILED", f"{name}: {group}: {'; '.join(differ)}")
-        elif _names(derived) & set(quantities):
-            yield Finding("re-derived", f"{name}: {group}: {', '.join(q for q in quantities if q in told)}")
+        else:
+            more = len(quantities) - SHOWN
+            yield Finding(
+                "re-derived",
+                f"{name}: {group}: {', '.join(quantities[:SHOWN])}{f' and {more} more' if more > 0 else ''}",
+            )
+    yield from _hurt(file, derived)
     words = None if derived.verdict is None else derived.verdict.to_dict()
     if words != file["verdict"]:
         yield Finding("FAILED", f"{name}: verdict: says {file['verdict']}, the samples say {words}")
@@ -152,8 +169,26 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
         yield Finding("FAILED", f"{name}: {', '.join(strays)} are about another file than it is, by their sha256")
     if file.get("explained"):
         yield Finding("not covered", f"{name}: where its time goes: needs a profile of the file")
-    if rest := [quantity for quantity in told if quantity not in _names(derived)]:
+    if rest:
         yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...")
+
+
+def _hurt(file: File, derived: Derived) -> Iterator[Finding]:
+    """Whether the document names the classes and the images that follow from the samples."""
+    if file["hurt"] != derived.hurt:
+        yield Finding("FAILED", f"{file['name']}: whom it hurts: not the classes and images that the samples say")
+    elif derived.hurt is not None:
+        yield Finding(
+            "re-derived", f"{file['name']}: whom it hurts: {', '.join(derived.hurt['classes']) or 'no class'}"
+        )
+
+
+def _group(quantity: str) -> str:
+    """What a quantity is one of; "" where it does not follow from the raw samples."""
+    first, space, _ = quantity.partition(" ")
+    if space:
+        return BY_CLASS.get(first, "")
+    return next((group for group, names in GROUPS.items() if quantity in names), "")
 
 
 def _names(derived: Derived | None) -> set[str]:
@@ -161,11 +196,10 @@ def _names(derived: Derived | None) -> set[str]:
 
 
 def _difference(told: Sequence[Mapping[str, Any]], derived: Derived, quantity: str) -> str:
-    """In what a record differs from what follows from the samples; "" where it does not, or nothing follows."""
+    """In what a record differs from what follows from the samples; "" where it does not."""
     new = next((one.to_dict() for one in derived.records if one.quantity == quantity), None)
     if new is None:
-        always = quantity in (*GROUPS["latency"], *GROUPS["speed-up"]) or TOP1 in _names(derived)
-        return f"{quantity} does not follow from the samples" if told and always else ""
+        return f"{quantity} does not follow from the samples"
     if len(told) != 1:
         return f"{quantity} is there {len(told)} times"
     differ = [part for part in NUMBERS if not _close(told[0][part], new[part])]

@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.document import Document, File, baseline, number, record
+from benchmarks.pages import hurt
 from benchmarks.verdict import interval_text, times
 from compress.text import printable
 from exports.parity import share_text
 
 ANY_WIDTH = 10_000
 HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms")
-METRICS = {"top1": "top-1 %", "miou": "mIoU %"}
+METRICS = {"top1": "top-1 %", "miou": "mIoU %", "map_e_exact": "mAP %"}
 AGREEMENTS = {"top1_agreement": "top-1 agreement", "pixel_agreement": "pixel agreement"}
 
 
@@ -35,7 +36,7 @@ def render(document: Document, console: Console) -> Group:
     shown = [table] if needed <= console.width else _blocks(document)
     notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
-    said = [Text(line) for line in (*_verdicts(document), *_agreements(document))]
+    said = [Text(line) for line in (*_verdicts(document), *_agreements(document), *hurt.lines(document))]
     return Group(*shown, *said, *notes, *warnings)
 
 

@@ -99,7 +99,14 @@ def test_page_and_benchmark_are_verified_without_the_files(folder: Path) -> None
         assert {kind for kind, _ in found} == {"re-derived", "not covered"}
         derived = "\n".join(sentence for kind, sentence in found if kind == "re-derived")
         student = f"{folder / 'student.onnx'}: "
-        for part in ("latency: ", "accuracy: top1", "speed-up: speedup", "drop and agreement: drop", "verdict: "):
+        for part in (
+            "latency: ",
+            "accuracy: top1",
+            "speed-up: speedup",
+            "drop and agreement: drop",
+            "verdict: ",
+            "calibration: ",
+        ):
             assert f"{student}{part}" in derived
         for part in ("claim: broken: ", "claim: met: ", "digest of the raw samples"):
             assert part in derived
@@ -156,6 +163,10 @@ def _claim_left_out(document: Document) -> None:
     del document["claims"][1]
 
 
+def _hurt(document: Document) -> None:
+    document["files"][1]["hurt"]["lost"].pop()
+
+
 def _twice(document: Document) -> None:
     document["files"][1]["records"].append(copy.deepcopy(record(document["files"][1], "latency")))
 
@@ -177,6 +188,10 @@ def _another_baseline(document: Document) -> None:
         (_number("top1", "n", 1), "top1: n is"),
         (_number("speedup", "high", 1e-6), "speedup: high is"),
         (_number("drop", "value", -0.1), "drop: value is"),
+        (_number("calibration_error", "high", 1e-6), "calibration: calibration_error: high is"),
+        (_number("top1 3", "value", 1e-6), "accuracy by class: top1 3: value is"),
+        (_number("drop 3", "low", 1e-6), "drop by class: drop 3: low is"),
+        (_hurt, "whom it hurts: not the classes and images"),
         (_number("top1_agreement", "value", 0.01), "top1_agreement: value is"),
         (_number("images_lost", "value", 1), "images_lost: value is"),
         (_verdict, "verdict: says"),

@@ -20,8 +20,8 @@ FULL_MISTAKE = 0.3  # share of a class taken for another one that is drawn in fu
 
 def tallies(one: Entry, view: View) -> Counts | None:
     """(classes, classes), see `confusion`; None where the file decides no images."""
-    answered = None if one.raw is None else one.raw.answered
-    return None if answered is None else confusion(*answered, len(view.classes))
+    said = None if one.raw is None else one.raw.decided
+    return None if said is None else confusion(said.decisions, said.labels, len(view.classes))
 
 
 def bars(one: Entry, view: View) -> str:

@@ -14,6 +14,7 @@ from benchmarks.pages.report import (
     explained,
     files,
     flips,
+    hurt,
     latencies,
     lineage,
     scatter,
@@ -110,15 +111,15 @@ def _each(shown: View) -> str:
 
 
 def _one(one: Entry, shown: View) -> str:
-    bars = classes.bars(one, shown)
-    if not bars:
+    bars, said = classes.bars(one, shown), hurt.draw(one)
+    if not bars and not said:
         return ""
     changed = flips.flips(one, shown.base)
     listed = "" if changed is None else flips.listing(changed, shown.classes)
     unfolded = " open" if len(shown.measured) <= OPEN_FILES else ""
     name = f'<span class="no">{one.number}</span> {text(one.name)}'
     return (
-        f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n'
+        f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n{said}'
         f'<div class="grid"><div>{bars}{listed}</div>{classes.matrix(one, shown)}</div></details>\n'
     )
 
