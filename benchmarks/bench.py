@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
+from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, digest_of, named, open_contender
 from benchmarks.costs import size
 from benchmarks.derive import derive
 from benchmarks.document import SCHEMA
@@ -27,6 +27,7 @@ from compress.opening import Named
 from exports import format_of
 
 COUNTS = ("parameters", "values", "macs")
+SEEN = ("size", "mean", "std", "resize", "crop")  # of what a file that says nothing of it was told
 SESSIONS_BYTES = 512_000_000
 CPU_STEPS_A_TURN = 100
 UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError)  # one of several files may fail so
@@ -131,7 +132,8 @@ def compare(
         base = None if baseline is None else measured[baseline]
         measured = {at: _beside(one, base) for at, one in measured.items()}
         told = [
-            _file(measured[at], base) if at in measured else _left_out(one, reasons[at]) for at, one in enumerate(given)
+            _file(one, measured[at], base) if at in measured else _left_out(one, reasons[at])
+            for at, one in enumerate(given)
         ]
         if explained:
             say("profiling")
@@ -144,6 +146,7 @@ def compare(
         "machine": where,
         "protocol": _protocol(protocol, list(contenders.values())),
         "data": _data(next(iter(contenders.values()))),
+        "seen": None if options == AS_THE_DATA_SAY else {part: getattr(options, part) for part in SEEN},
         "baseline": baseline,
         "files": told,
         "claims": [],
@@ -200,7 +203,7 @@ def _beside(one: Measured, base: Measured | None) -> Measured:
     return replace(one, raw=replace(one.raw, said=replace(said, alike=alike)))
 
 
-def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
+def _file(given: Named, one: Measured, base: Measured | None) -> dict[str, Any]:
     contender, held = one.contender, base is not None and base.contender is not one.contender
     digest, data = contender.exported.sha256, contender.data
     derived = derive(one.raw, base.raw if base is not None and held else None, data.classes if data else ())
@@ -208,6 +211,10 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
     return {
         "name": str(contender.given),
         "sha256": digest,
+        "given_sha256": digest_of(contender.given),
+        "network": {"arch": given.arch, "options": dict(given.options), "stages": dict(given.told)}
+        if given.arch
+        else None,
         "made": contender.made,
         "lineage": contender.lineage,
         "input": list(contender.image.shape[1:]),

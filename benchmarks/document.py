@@ -8,11 +8,14 @@ The document of schema "edgepress-benchmark/5":
     machine     see compress.evidence.describe, the environment of all records; the load average is that before them
     protocol    runtime, threads, batch, sessions, rounds, turn_ms, warmup_ms, io_binding, level, power
     data        name, fingerprint, split, samples, classes; or null when quality was not measured
+    seen        what files that say nothing of how they see an image were told: size, mean, std, resize, crop; or null
     baseline    the place, from 0, of the file that the others are held against; or null for a file alone
     files       in the order in which they were given; each with
         name        its path as it was given
         sha256      of the file that ran, see exports.Artefact
         lineage     the commands that led to it, the first first; empty where it does not say
+        given_sha256   of the file that was given: another one where a checkpoint was exported for this
+        network     of a plain state dict, as it was named: arch, options, stages; or null
         made        "as given", or "exported to ONNX for this benchmark" if a checkpoint was given
         input       [channels, height, width]
         classes     number of classes
@@ -120,6 +123,15 @@ def read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     return parse(content, str(path))
+
+
+def is_benchmark(path: Path) -> bool:
+    """Whether a file is a benchmark, of this version or another."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and str(found.get("schema")).partition("/")[0] == SCHEMA.partition("/")[0]
 
 
 def parse(content: str, name: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 BY_CLASS: Mapping[str, str] = {TOP1: "accuracy by class", "iou": "accuracy by class", "drop": "drop by class"}
 SHOWN = 8  # quantities of a group that a finding names
 
-Found = Literal["re-derived", "not covered", "FAILED"]
+Found = Literal["re-derived", "re-measured", "not covered", "FAILED"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,15 @@ class Finding:
     """What became of one number, one group of them or one claim.
 
     Attributes:
-        found: "re-derived": it follows from the raw samples; "not covered": it would need more than these; or "FAILED".
+        found: "re-derived": it follows from the raw samples; "re-measured": it was found again; "not covered": it would
+            need more than these; or "FAILED".
         sentence: What it is about, and what was found.
+        needs_file: It would be covered by the file itself.
     """
 
     found: Found
     sentence: str
+    needs_file: bool = False
 
     def to_dict(self) -> dict[str, str]:
         """The finding as JSON-able data."""
@@ -147,7 +150,7 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
         told.setdefault(one["quantity"], []).append(one)
     groups: dict[str, list[str]] = {}
     for quantity in dict.fromkeys((*told, *(one.quantity for one in derived.records))):
-        groups.setdefault(_group(quantity), []).append(quantity)
+        groups.setdefault(group_of(quantity), []).append(quantity)
     rest = groups.pop("", [])
     for group, quantities in groups.items():
         differ = [said for quantity in quantities if (said := _difference(told.get(quantity, ()), derived, quantity))]
@@ -170,7 +173,7 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
     if file.get("explained"):
         yield Finding("not covered", f"{name}: where its time goes: needs a profile of the file")
     if rest:
-        yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...")
+        yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...", True)
 
 
 def _hurt(file: File, derived: Derived) -> Iterator[Finding]:
@@ -183,7 +186,7 @@ def _hurt(file: File, derived: Derived) -> Iterator[Finding]:
         )
 
 
-def _group(quantity: str) -> str:
+def group_of(quantity: str) -> str:
     """What a quantity is one of; "" where it does not follow from the raw samples."""
     first, space, _ = quantity.partition(" ")
     if space:
@@ -228,6 +231,6 @@ def _claims(document: Document, derived: Document) -> Iterator[Finding]:
         if one != other:
             yield Finding("FAILED", f"{said}; the samples say: {other['held']}: {other['sentence']}")
         elif claims.BOUNDS[one["claim"]].quantity in OF_THE_FILE:
-            yield Finding("not covered", f"{said} (it follows from its number, which needs the file)")
+            yield Finding("not covered", f"{said} (it follows from its number, which needs the file)", True)
         else:
             yield Finding("re-derived", said)

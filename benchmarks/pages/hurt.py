@@ -17,7 +17,9 @@ NO_CLASS = "no class lost more than chance explains"
 def lines(document: Document) -> Iterator[str]:
     """A line for each file of which there is something to say."""
     for file in document["files"]:
-        said = [part for part in (flips_text(file), hurt_text(file, NAMED), calibration_text(file)) if part]
+        hurt = hurt_text(file, NAMED)
+        lost = f"hurts {hurt}" if hurt not in ("", NO_CLASS) else hurt
+        said = [part for part in (flips_text(file), lost, calibration_text(file)) if part]
         if said:
             yield f"{printable(Path(file['name']).name)}: {'; '.join(said)}"
 
@@ -36,7 +38,7 @@ def hurt_text(file: File, most: int) -> str:
     if not names:
         return NO_CLASS
     named = [f"{printable(name)} {_points(record(file, f'drop {name}'))}" for name in names[:most]]
-    return f"hurts {', '.join(named)}{f' and {len(names) - most} more classes' if len(names) > most else ''}"
+    return f"{', '.join(named)}{f' and {len(names) - most} more' if len(names) > most else ''}"
 
 
 def calibration_text(file: File) -> str:

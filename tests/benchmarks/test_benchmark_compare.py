@@ -44,6 +44,8 @@ QUICK = Protocol(sessions=2, rounds=10, turn_ms=1, warmup_ms=5)
 FILE_KEYS = {
     "name",
     "sha256",
+    "given_sha256",
+    "network",
     "made",
     "lineage",
     "input",
@@ -83,7 +85,7 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 def test_document_has_the_keys_of_its_schema(document: dict[str, Any]) -> None:
-    parts = "schema created command machine protocol data baseline files claims samples warnings"
+    parts = "schema created command machine protocol data seen baseline files claims samples warnings"
     assert list(document) == parts.split()
     assert document["schema"] == "edgepress-benchmark/5"
     assert all(set(file) == FILE_KEYS for file in document["files"])
@@ -183,7 +185,7 @@ def test_who_is_hurt_is_said_in_the_terminal(document: dict[str, Any]) -> None:
     lost, won = (number(student, f"images_{end}") for end in ("lost", "won"))
     text = " ".join(_shown(said).split())
     assert f"student.onnx: {lost} images lost, {won} won; hurts 3 -12.00 points [-13.00, -11.00], 7" in text
-    assert "and 1 more classes; calibration error" in text
+    assert "and 1 more; calibration error" in text
     assert "teacher.safetensors: calibration error" in text
     student["hurt"]["classes"] = []
     assert "no class lost more than chance explains" in " ".join(_shown(said).split())

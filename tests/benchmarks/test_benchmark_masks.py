@@ -106,7 +106,11 @@ def test_a_page_of_masks_is_derived_anew(folder: Path) -> None:
     text = page.draw(document, samples).decode()
     assert "mean IoU against latency" in text
     assert "Confusion matrix" not in text
-    assert "<dt>Hurts</dt>" in text or "Hurt: classes that lost" in text
+    student = document["files"][0]
+    each = text[text.index('id="each"') : text.index('id="how"')]
+    assert "<dt>Whom it hurts</dt>" in each
+    for name in ("ground", "bright", "dark"):
+        assert f"{100 * number(student, f'iou {name}'):.2f}" in each
     findings = verify(document, samples)
     assert not any(one.found == "FAILED" for one in findings)
     derived = " ".join(one.sentence for one in findings if one.found == "re-derived")
