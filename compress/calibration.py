@@ -53,6 +53,19 @@ def calibration_error(
     return error, low, min(max(2 * error - float(most), error), 1.0)
 
 
+def binned(confidences: Shares, right: NDArray[np.bool_]) -> list[tuple[float, int, int]]:
+    """Of each bin of `calibration_error` that has images: the mean confidence, how many are right, and how many it has.
+
+    Args:
+        confidences: (N,), see there.
+        right: (N,), likewise.
+    """
+    bins = _bins(confidences)
+    sums, hits, counts = (np.bincount(bins, weights, BINS) for weights in (confidences, right, None))
+    whole = zip(sums.tolist(), hits.tolist(), counts.tolist(), strict=True)
+    return [(total / count, int(hit), int(count)) for total, hit, count in whole if count]
+
+
 def _bins(confidences: Shares) -> NDArray[np.intp]:
     """(N,) the bin of each image: as many in one as in another, but for one."""
     count = len(confidences)

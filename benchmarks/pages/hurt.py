@@ -17,8 +17,8 @@ NO_CLASS = "no class lost more than chance explains"
 def lines(document: Document) -> Iterator[str]:
     """A line for each file of which there is something to say."""
     for file in document["files"]:
-        hurt = hurt_text(file, NAMED)
-        lost = f"hurts {hurt}" if hurt not in ("", NO_CLASS) else hurt
+        hurt = hurt_texts(file, NAMED)
+        lost = f"{'' if NO_CLASS in hurt else 'hurts '}{', '.join(hurt)}" if hurt else ""
         said = [part for part in (flips_text(file), lost, calibration_text(file)) if part]
         if said:
             yield f"{printable(Path(file['name']).name)}: {'; '.join(said)}"
@@ -30,15 +30,15 @@ def flips_text(file: File) -> str:
     return "" if lost is None or won is None else f"{lost:,.0f} images lost, {won:,.0f} won"
 
 
-def hurt_text(file: File, most: int) -> str:
-    """Which classes lost more than chance explains, the first of them by name; "" where that is not known."""
+def hurt_texts(file: File, most: int) -> list[str]:
+    """Which classes lost more than chance explains, the first of them by name; no text where that is not known."""
     if not file["hurt"]:
-        return ""
+        return []
     names = file["hurt"]["classes"]
     if not names:
-        return NO_CLASS
-    named = [f"{printable(name)} {_points(record(file, f'drop {name}'))}" for name in names[:most]]
-    return f"{', '.join(named)}{f' and {len(names) - most} more' if len(names) > most else ''}"
+        return [NO_CLASS]
+    named = [f"{printable(name)}: {_points(record(file, f'drop {name}'))}" for name in names[:most]]
+    return [*named, f"and {len(names) - most} more"] if len(names) > most else named
 
 
 def calibration_text(file: File) -> str:

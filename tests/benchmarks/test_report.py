@@ -84,7 +84,8 @@ def test_page_says_what_the_document_says(folder: Path, content: bytes) -> None:
     for part in ("calibration error", "<dt>Images</dt>"):
         assert part in text
     assert text.count("Confusion matrix of ") == text.count("Accuracy by class of ") == 2
-    assert text.count('<svg role="img"') == text.count("<desc>") == text.count("<figure>") == 8
+    assert text.count('<svg role="img"') == text.count("<desc>") == text.count("<figure>") == 10
+    assert text.count("How sure ") == text.count("How sure, and how often right.") == 2
     assert text.count("<table") == text.count("<caption>")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compress.calibration import BINS, calibration_error
+from compress.calibration import BINS, binned, calibration_error
 
 
 def test_one_image_in_each_bin() -> None:
@@ -43,6 +43,18 @@ def test_the_seed_decides_the_interval_and_not_the_error() -> None:
     assert first == same
     assert first[0] == other[0]
     assert first[1:] != other[1:]
+
+
+def test_the_bins_are_those_of_the_error() -> None:
+    chance = np.random.default_rng(2)
+    confidences, right = chance.random(1000), chance.random(1000) < 0.5
+    found = binned(confidences, right)
+    assert {count for _, _, count in found} == {66, 67}
+    assert sum(hits for _, hits, _ in found) == right.sum()
+    assert [sure for sure, _, _ in found] == sorted(sure for sure, _, _ in found)
+    error = sum(abs(count * sure - hits) for sure, hits, count in found) / 1000
+    assert error == pytest.approx(calibration_error(confidences, right)[0])
+    assert len(binned(confidences[:4], right[:4])) == 4
 
 
 def test_shapes_that_do_not_fit() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.pages.hurt import calibration_text, flips_text, hurt_text
+from benchmarks.pages.hurt import calibration_text, flips_text, hurt_texts
 from benchmarks.pages.report.markup import Cell, facts, signed, table, text
 from benchmarks.pages.report.view import Entry
 
@@ -13,11 +13,11 @@ HEADS = ("class", "IoU, %", "drop, points")
 def draw(one: Entry) -> str:
     """What is to be said of a file, and of one that gives masks a table of its classes; "" where nothing is."""
     said = {
-        "Whom it hurts": hurt_text(one.file, NAMED),
-        "Images": flips_text(one.file),
-        "Confidence": calibration_text(one.file),
+        "Whom it hurts": hurt_texts(one.file, NAMED),
+        "Images": [flips_text(one.file)],
+        "Confidence": [calibration_text(one.file)],
     }
-    pairs = [(term, text(words)) for term, words in said.items() if words]
+    pairs = [(term, "<br>".join(map(text, parts))) for term, parts in said.items() if any(parts)]
     return (facts(pairs) if pairs else "") + _classes(one)
 
 

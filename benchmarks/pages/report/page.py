@@ -11,6 +11,7 @@ from benchmarks.document import Document
 from benchmarks.pages.report import (
     claims,
     classes,
+    confidence,
     envelope,
     evidence,
     explained,
@@ -135,7 +136,7 @@ def _one(one: Entry, shown: View) -> str:
     name = f'<span class="no">{one.number}</span> {text(one.name)}'
     return (
         f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n{said}'
-        f'<div class="grid"><div>{bars}{listed}</div>{classes.matrix(one, shown)}</div></details>\n'
+        f'<div class="grid">{bars}{classes.matrix(one, shown)}{confidence.draw(one)}{listed}</div></details>\n'
     )
 
 
