@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -124,13 +124,8 @@ def compare(
         say(f"timing, {protocol.rounds} rounds")
         taken = _latencies(contenders, protocol)
         say("measuring quality")
-        counts = _cpu_time_counts(protocol)
-        measured = {
-            at: Measured(one, Raw(taken[at], counts, None if one.data is None else ask(one.exported, one.data)))
-            for at, one in contenders.items()
-        }
+        measured = _measured(contenders, taken, baseline, cpu_counts=_cpu_time_counts(protocol))
         base = None if baseline is None else measured[baseline]
-        measured = {at: _beside(one, base) for at, one in measured.items()}
         told = [
             _file(one, measured[at], base) if at in measured else _left_out(one, reasons[at])
             for at, one in enumerate(given)
@@ -191,6 +186,18 @@ def _cpu_time_counts(protocol: Protocol) -> bool:
     return protocol.threads == 1 and Clocks().cpu_step_ns() * CPU_STEPS_A_TURN <= protocol.turn_ms * 1e6
 
 
+def _measured(
+    contenders: Mapping[int, Contender], taken: Mapping[int, Latency], baseline: int | None, *, cpu_counts: bool
+) -> dict[int, Measured]:
+    """Every file with what it says of the test split, beside what it took."""
+    found = {
+        at: Measured(one, Raw(taken[at], cpu_counts, None if one.data is None else ask(one.exported, one.data)))
+        for at, one in contenders.items()
+    }
+    base = None if baseline is None else found[baseline]
+    return {at: _beside(one, base) for at, one in found.items()}
+
+
 def _beside(one: Measured, base: Measured | None) -> Measured:
     """The same; where it gives masks as the baseline does, with how many pixels of each image both decide alike."""
     said, own = one.raw.said, one.contender
@@ -204,7 +211,7 @@ def _beside(one: Measured, base: Measured | None) -> Measured:
 
 
 def _file(given: Named, one: Measured, base: Measured | None) -> dict[str, Any]:
-    contender, held = one.contender, base is not None and base.contender is not one.contender
+    contender, held = one.contender, base is not None and base is not one
     digest, data = contender.exported.sha256, contender.data
     derived = derive(one.raw, base.raw if base is not None and held else None, data.classes if data else ())
     records, verdict = [*_costs(contender), *derived.records], derived.verdict

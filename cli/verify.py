@@ -59,8 +59,7 @@ def verify(
     Examples:
         edgepress verify report.html
         edgepress verify report.html --rerun
-        edgepress verify student.onnx --against student.safetensors
-        edgepress verify student.onnx --against student.safetensors --data digits --json
+        edgepress verify student.onnx --against student.safetensors --data digits
     """
     from cli import parse, say
     from cli.many import shipped_files

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
-RESAMPLES = 1000
+DRAWS = 10_000
 
 Shares = NDArray[np.float64]
 
@@ -18,10 +18,11 @@ def calibration_error(
 
     The images are put in 15 bins of equally many, by confidence; the error is the mean over the images of how far the
     mean confidence of their bin is from the share of it that is right. A bin's mean strays, so that a file without any
-    error shows one too, of about a percent for 10,000 images, and so would every bootstrap draw of it. The interval is
-    therefore the basic bootstrap's (what the draws exceed the error by is taken off it), and its lower end is 0 where
-    19 of 20 calibrated files would show as much. In simulations of 450 and 10,000 images it covered the truth in 88 to
-    97 of 100 cases; the percentile interval did in 0 to 96.
+    error shows one too, of about a percent for 10,000 images, and so does every draw of a bootstrap. The interval is
+    therefore the basic one (what the draws exceed the error by is taken off it), and its lower end is 0 where 19 of 20
+    calibrated files would show as much. What each bin is off by is drawn from the normal distribution that drawing
+    other images gives it. In simulations of 450 and 10,000 images the interval covered the truth in 90 to 96 of 100
+    cases; the percentile interval of drawn images did in 0 to 96.
 
     Args:
         confidences: (N,) the probability that the network gives the class it decides for, in [0, 1].
@@ -39,13 +40,11 @@ def calibration_error(
     count = len(confidences)
     if confidences.shape != right.shape or confidences.ndim != 1 or not count:
         raise ValueError(f"calibration: got {confidences.shape} and {right.shape}; give (N,) twice, N at least 1")
-    bins, gaps = _bins(confidences), right - confidences
-    found = np.bincount(bins, gaps, BINS) / count
-    random = np.random.default_rng(seed)
-    drawn = np.empty((RESAMPLES, BINS))
-    for row in drawn:
-        chosen = random.integers(count, size=count, dtype=np.int32)
-        row[:] = np.bincount(bins[chosen], gaps[chosen], BINS) / count
+    gaps = [(right - confidences)[own] for own in _bins(confidences)]
+    found = np.array([one.sum() for one in gaps]) / count
+    squares = np.array([(one**2).sum() for one in gaps])
+    spreads = np.sqrt(np.maximum(squares / count**2 - found**2 / count, 0))
+    drawn = found + spreads * np.random.default_rng(seed).standard_normal((DRAWS, BINS))
     error, errors = float(np.abs(found).sum()), np.abs(drawn).sum(axis=1)
     by_chance = float(np.quantile(np.abs(drawn - found).sum(axis=1), level))
     most, least = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
@@ -60,15 +59,11 @@ def binned(confidences: Shares, right: NDArray[np.bool_]) -> list[tuple[float, i
         confidences: (N,), see there.
         right: (N,), likewise.
     """
-    bins = _bins(confidences)
-    sums, hits, counts = (np.bincount(bins, weights, BINS) for weights in (confidences, right, None))
-    whole = zip(sums.tolist(), hits.tolist(), counts.tolist(), strict=True)
-    return [(total / count, int(hit), int(count)) for total, hit, count in whole if count]
+    bins = [own for own in _bins(confidences) if len(own)]
+    return [(float(confidences[own].mean()), int(right[own].sum()), len(own)) for own in bins]
 
 
-def _bins(confidences: Shares) -> NDArray[np.intp]:
-    """(N,) the bin of each image: as many in one as in another, but for one."""
-    count = len(confidences)
-    bins = np.empty(count, dtype=np.intp)
-    bins[np.argsort(confidences, kind="stable")] = np.arange(count) * BINS // count
-    return bins
+def _bins(confidences: Shares) -> list[NDArray[np.intp]]:
+    """Which images are in each bin: as many in one as in another, but for one."""
+    order, count = np.argsort(confidences, kind="stable"), len(confidences)
+    return np.split(order, [-(-count * at // BINS) for at in range(1, BINS)])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ import typer
 from benchmarks import script
 from benchmarks.bench import Protocol
 from benchmarks.claims import check
-from benchmarks.derive import derive
+from benchmarks.derive import Derived, derive
 from benchmarks.document import SCHEMA as DOCUMENT_SCHEMA
 from benchmarks.document import digest, save
 from benchmarks.measure.latency import MAX_CALLS, Latency
@@ -77,45 +77,17 @@ def make_up(files: int, images: int, classes: int, *, seed: int = 0) -> MadeUp:
     derived = [derive(raw, None if at == 0 else raws[0], names) for at, raw in raws.items()]
     took = time.perf_counter() - began
     samples = pack(raws)
-    protocol, told = Protocol(), []
-    for at, one in enumerate(derived):
-        mark = sha256(bytes([at % 256])).hexdigest()
-        records = [Record("parameters", 60_000 - 2_000 * at), Record("size", 240_000 // (at + 1), unit="bytes")]
-        told.append(
-            {
-                "name": f"dist/student-{at}.onnx",
-                "sha256": mark,
-                "given_sha256": mark,
-                "network": None,
-                "made": "as given",
-                "lineage": ["edgepress train cnn-a --data made-up", f"edgepress prune --seed {at}"],
-                "input": [1, 32, 32],
-                "classes": classes,
-                "task": "classification",
-                "metric": "top1",
-                "records": [{**record.to_dict(), "sha256": mark} for record in (*records, *one.records)],
-                "hurt": one.hurt,
-                "verdict": None if one.verdict is None else one.verdict.to_dict(),
-                "reason": "",
-            }
-        )
+    told = [_file(at, one, classes) for at, one in enumerate(derived)]
     document = {
         "schema": DOCUMENT_SCHEMA,
         "created": "2000-01-01T00:00:00+00:00",
         "command": "edgepress benchmark dist --data made-up",
         "machine": evidence.describe(),
         "protocol": {
-            **{"runtime": "ONNX Runtime, CPU", "threads": 1, "batch": 1, "io_binding": True},
-            **{"sessions": protocol.sessions, "rounds": protocol.rounds, "turn_ms": protocol.turn_ms},
-            **{"warmup_ms": protocol.warmup_ms, "level": LEVEL, "power": POWER},
+            **{"runtime": "ONNX Runtime, CPU", "batch": 1, "io_binding": True, "level": LEVEL, "power": POWER},
+            **asdict(Protocol()),
         },
-        "data": {
-            "name": "made-up",
-            "fingerprint": "0" * 16,
-            "split": "test",
-            "samples": images,
-            "classes": names,
-        },
+        "data": {"name": "made-up", "fingerprint": "0" * 16, "split": "test", "samples": images, "classes": names},
         "seen": None,
         "baseline": 0,
         "files": told,
@@ -126,6 +98,28 @@ def make_up(files: int, images: int, classes: int, *, seed: int = 0) -> MadeUp:
     document["claims"] = [one.to_dict() for one in check(document, CLAIMS)]
     document["digest"] = digest(document)
     return MadeUp(document, samples, took)
+
+
+def _file(at: int, derived: Derived, classes: int) -> dict[str, Any]:
+    """The file at a place, as a document has it."""
+    mark, verdict = sha256(bytes([at % 256])).hexdigest(), derived.verdict
+    records = [Record("parameters", 60_000 - 2_000 * at), Record("size", 240_000 // (at + 1), unit="bytes")]
+    return {
+        "name": f"dist/student-{at}.onnx",
+        "sha256": mark,
+        "given_sha256": mark,
+        "network": None,
+        "made": "as given",
+        "lineage": ["edgepress train cnn-a --data made-up", f"edgepress prune --seed {at}"],
+        "input": [1, 32, 32],
+        "classes": classes,
+        "task": "classification",
+        "metric": "top1",
+        "records": [{**record.to_dict(), "sha256": mark} for record in (*records, *derived.records)],
+        "hurt": derived.hurt,
+        "verdict": None if verdict is None else verdict.to_dict(),
+        "reason": "",
+    }
 
 
 def compare(*, files: int = 20, images: int = 10_000, classes: int = 10) -> dict[str, Any]:
