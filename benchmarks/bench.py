@@ -116,11 +116,7 @@ def compare(
         opened = partial(open_contender, folder=Path(folder), data=data, options=options, threads=protocol.threads)
         needed = {0} if baseline is None else {baseline}
         contenders, reasons = _opened(given, opened, needed)
-        if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders.values()):
-            names = " and ".join(str(one.given) for one in contenders.values())
-            raise DataError(
-                f"--size, --mean and the like: {names} say for themselves how to see images; leave them out"
-            )
+        _check_asked(options, list(contenders.values()))
         say(f"timing, {protocol.rounds} rounds")
         taken = _latencies(contenders, protocol)
         say("measuring quality")
@@ -164,6 +160,13 @@ def _opened(
                 raise
             reasons[at] = str(error).removeprefix(f"{one.name}: ")
     return contenders, reasons
+
+
+def _check_asked(options: DataOptions, contenders: Sequence[Contender]) -> None:
+    """Nothing, unless it was said how images are seen and every file says so itself; DataError then."""
+    if options != AS_THE_DATA_SAY and not any(one.foreign for one in contenders):
+        names = " and ".join(str(one.given) for one in contenders)
+        raise DataError(f"--size, --mean and the like: {names} say for themselves how to see images; leave them out")
 
 
 def _latencies(contenders: dict[int, Contender], protocol: Protocol) -> dict[int, Latency]:
