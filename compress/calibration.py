@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +22,8 @@ def calibration_error(
     mean confidence of their bin is from the share of it that is right. A bin's mean strays, so that a file without any
     error shows one too, of about a percent for 10,000 images, and so does every draw of a bootstrap. The interval is
     therefore the basic one (what the draws exceed the error by is taken off it), and its lower end is 0 where 19 of 20
-    calibrated files would show as much. What each bin is off by is drawn from the normal distribution that drawing
-    other images gives it. In simulations of 450 and 10,000 images the interval covered the truth in 90 to 96 of 100
+    calibrated files would show as much. Bins are drawn as the normal distributions that drawing images
+    anew gives them. In simulations of 450 and 10,000 images the interval covered the truth in 89 to 96 of 100
     cases; the percentile interval of drawn images did in 0 to 96.
 
     Args:
@@ -42,9 +44,7 @@ def calibration_error(
         raise ValueError(f"calibration: got {confidences.shape} and {right.shape}; give (N,) twice, N at least 1")
     gaps = [(right - confidences)[own] for own in _bins(confidences)]
     found = np.array([one.sum() for one in gaps]) / count
-    squares = np.array([(one**2).sum() for one in gaps])
-    spreads = np.sqrt(np.maximum(squares / count**2 - found**2 / count, 0))
-    drawn = found + spreads * np.random.default_rng(seed).standard_normal((DRAWS, BINS))
+    drawn = found + _strayed(gaps, np.random.default_rng(seed))
     error, errors = float(np.abs(found).sum()), np.abs(drawn).sum(axis=1)
     by_chance = float(np.quantile(np.abs(drawn - found).sum(axis=1), level))
     most, least = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
@@ -61,6 +61,23 @@ def binned(confidences: Shares, right: NDArray[np.bool_]) -> list[tuple[float, i
     """
     bins = [own for own in _bins(confidences) if len(own)]
     return [(float(confidences[own].mean()), int(right[own].sum()), len(own)) for own in bins]
+
+
+def _strayed(gaps: Sequence[Shares], random: np.random.Generator) -> Shares:
+    """(DRAWS, BINS) by how much the share of each bin in the mean of all gaps strays from draw to draw of the images.
+
+    By the spread of its gaps, and by how many images are in it: what one bin has more, the others have less.
+    """
+    there = np.array([len(one) > 0 for one in gaps])
+    kept = [one for one in gaps if len(one)]
+    count = sum(map(len, kept))
+    means, spreads = (np.array([how(one) for one in kept]) for how in (np.mean, np.std))
+    parts = np.sqrt(np.array([len(one) for one in kept]) / count)
+    chance = random.standard_normal((2, DRAWS, len(kept)))
+    more = parts * (chance[1] - np.outer(chance[1] @ parts, parts))
+    strayed = np.zeros((DRAWS, BINS))
+    strayed[:, there] = (parts * spreads * chance[0] + means * more) / np.sqrt(count)
+    return strayed
 
 
 def _bins(confidences: Shares) -> list[NDArray[np.intp]]:
