@@ -22,9 +22,9 @@ def calibration_error(
     mean confidence of their bin is from the share of it that is right. A bin's mean strays, so that a file without any
     error shows one too, of about a percent for 10,000 images, and so does every draw of a bootstrap. The interval is
     therefore the basic one (what the draws exceed the error by is taken off it), and its lower end is 0 where 19 of 20
-    calibrated files would show as much. Bins are drawn as the normal distributions that drawing images
-    anew gives them. In simulations of 450 and 10,000 images the interval covered the truth in 89 to 96 of 100
-    cases; the percentile interval of drawn images did in 0 to 96.
+    calibrated files would show as much. Bins are drawn as the normal distributions that drawing images anew gives them.
+    In simulations of 450 and 10,000 images the interval covered the truth in 89 to 96 of 100 cases; the percentile
+    interval of drawn images did in 0 to 96.
 
     Args:
         confidences: (N,) the probability that the network gives the class it decides for, in [0, 1].
