@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, named, open_contender
+from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, digest_of, named, open_contender
 from benchmarks.costs import cost_records
 from benchmarks.derive import derive, told_noise, told_verdicts
 from benchmarks.document import SCHEMA
 from benchmarks.explain import explain
-from benchmarks.measure.pairs import Judged, decided, held_against, scores
 from benchmarks.measure.pinned import check_pin
-from benchmarks.measure.quality import quality
+from benchmarks.measure.said import ask, pixels_alike
 from benchmarks.protocol import USUAL, Protocol
-from benchmarks.raw import Raw
-from benchmarks.timing import check_batch, sessions_of, timed
+from benchmarks.raw import Raw, Segmented
+from benchmarks.timing import Timed, check_batch, sessions_of, timed
 from compress import evidence
 from compress.data import DataOptions
 from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError
@@ -28,6 +27,7 @@ from compress.evidence import Record
 from compress.opening import Named
 from exports import format_of
 
+SEEN = ("size", "mean", "std", "resize", "crop")  # of what a file that says nothing of it was told
 UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError)  # one of several files may fail so
 
 
@@ -37,15 +37,13 @@ class Measured:
 
     Attributes:
         contender: The file, opened.
-        raw: Every time, and every decision on the test split where it decides images.
+        raw: Every time, and all that it said of the test split.
         failed: Records of what could not be measured of it, with the reasons.
-        judged: What it said of the test split by the metrics of another task; None without data.
     """
 
     contender: Contender
     raw: Raw
     failed: list[Record]
-    judged: Judged | None
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,11 @@ def compare(
         _check_options(options, contenders.values())
         taken = timed(contenders, protocol, Path(folder), baseline=min(needed), say=say)
         say("measuring quality")
-        measured = {at: _measured(one, taken.raws[at], taken.failed[at]) for at, one in contenders.items()}
+        measured = _measured(contenders, taken, baseline)
         base = None if baseline is None else measured[baseline]
         told = [
-            _file(measured[at], base) if at in measured else _left_out(one, reasons[at]) for at, one in enumerate(given)
+            _file(one, measured[at], base) if at in measured else _left_out(one, reasons[at])
+            for at, one in enumerate(given)
         ]
         if explained:
             say("profiling")
@@ -121,6 +120,7 @@ def compare(
         "machine": where,
         "protocol": protocol.to_dict(_runtimes(contenders.values())),
         "data": _data(next(iter(contenders.values()))),
+        "seen": None if options == AS_THE_DATA_SAY else {part: getattr(options, part) for part in SEEN},
         "baseline": baseline,
         "files": told,
         "noise": told_noise(measured[min(needed)].raw),
@@ -159,30 +159,45 @@ def _check_options(options: DataOptions, contenders: Collection[Contender]) -> N
         raise DataError(f"--size, --mean and the like: {names} say for themselves how to see images; leave them out")
 
 
-def _measured(contender: Contender, raw: Raw, failed: list[Record]) -> Measured:
-    exported, images = contender.exported, contender.data
-    if images is None:
-        return Measured(contender, raw, failed, None)
-    answered = decided(exported, images)
-    if answered is None:
-        judged = Judged(exported, images, quality(exported, images))
-        return Measured(contender, raw, failed, judged)
-    decisions, labels = answered
-    return Measured(contender, replace(raw, decisions=decisions, labels=labels), failed, None)
+def _measured(contenders: Mapping[int, Contender], taken: Timed, baseline: int | None) -> dict[int, Measured]:
+    """Every file with what it says of the test split, beside what it took."""
+    found = {
+        at: Measured(
+            one,
+            replace(taken.raws[at], said=None if one.data is None else ask(one.exported, one.data)),
+            taken.failed[at],
+        )
+        for at, one in contenders.items()
+    }
+    base = None if baseline is None else found[baseline]
+    return {at: _beside(one, base) for at, one in found.items()}
 
 
-def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
+def _beside(one: Measured, base: Measured | None) -> Measured:
+    """The same; where it gives masks as the baseline does, with how many pixels of each image both decide alike."""
+    said, own = one.raw.said, one.contender
+    if base is None or base is one or not isinstance(said, Segmented) or not isinstance(base.raw.said, Segmented):
+        return one
+    other = base.contender
+    assert own.data is not None
+    assert other.data is not None
+    alike = pixels_alike((own.exported, own.data), (other.exported, other.data))
+    return replace(one, raw=replace(one.raw, said=replace(said, alike=alike)))
+
+
+def _file(given: Named, one: Measured, base: Measured | None) -> dict[str, Any]:
     contender, held = one.contender, base is not None and base is not one
-    digest = contender.exported.sha256
-    derived = derive(one.raw, base.raw if base is not None and held else None)
-    judged = scores(one.judged) if one.judged else ()
-    records = [*cost_records(contender.exported), *derived.records, *one.failed, *judged]
-    if held and base is not None and one.judged is not None and base.judged is not None:
-        records += held_against(one.judged, base.judged)
+    digest, data = contender.exported.sha256, contender.data
+    derived = derive(one.raw, base.raw if base is not None and held else None, data.classes if data else ())
+    records = [*cost_records(contender.exported), *derived.records, *one.failed]
     verdict = derived.verdict
     return {
         "name": str(contender.given),
         "sha256": digest,
+        "given_sha256": digest_of(contender.given),
+        "network": {"arch": given.arch, "options": dict(given.options), "stages": dict(given.told)}
+        if given.arch
+        else None,
         "made": contender.made,
         "lineage": contender.lineage,
         "input": list(contender.image.shape[1:]),
@@ -190,6 +205,7 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
         "task": contender.task.name,
         "metric": contender.task.headline,
         "records": [{**record.to_dict(), "sha256": digest} for record in records],
+        "hurt": derived.hurt,
         "verdict": None if verdict is None else verdict.to_dict(),
         **({"verdicts": told_verdicts(derived)} if derived.verdicts else {}),
         "reason": "",
@@ -197,7 +213,7 @@ def _file(one: Measured, base: Measured | None) -> dict[str, Any]:
 
 
 def _left_out(given: Named, reason: str) -> dict[str, Any]:
-    return {"name": given.name, "records": [], "verdict": None, "reason": reason}
+    return {"name": given.name, "records": [], "hurt": None, "verdict": None, "reason": reason}
 
 
 def _runtimes(contenders: Collection[Contender]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from compress.stages import Scale
 from compress.tasks import Task, check_task
 from exports import FORMATS, Artefact, format_of, noise, ship
 from exports.answers import as_network, image_shape, images_for, task_of
+from exports.folder import content_of, sha256
 from exports.source import samples
 
 CHECKPOINT = ".safetensors"
@@ -86,8 +88,6 @@ class Contender:
         if card is None:
             used = f"mean {data.see.mean} and std {data.see.std}"
             return [f"{self.given}: does not say how its input is normalised; {used} were used"]
-        if self.task.headline is None:
-            return [f"{self.given}: was trained for {card.task}, which is not measured here; try `edgepress evaluate`"]
         return []
 
 
@@ -118,6 +118,15 @@ def check_file(given: Named) -> Named:
     if path.suffix in FORMATS and (given.arch or given.options or given.told):
         raise DataError(f"{path}: is an exported file, which brings its network; name none for it")
     return given
+
+
+def digest_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes, or of a folder's as its format counts them.
+
+    Raises:
+        ExportError: A folder is none of a format.
+    """
+    return sha256(content_of(path, "a network")) if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def open_contender(

@@ -5,7 +5,7 @@ What needs the files themselves (bytes, counts, masks) is not here; see `benchma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,11 @@ from benchmarks import endurance
 from benchmarks.measure.latency import Latency
 from benchmarks.noise import Floor, weigh
 from benchmarks.raw import Raw
+from benchmarks.scored import hurt, pair_records, score_records
 from benchmarks.verdict import Ratio, Verdict, interval, judge, ratio
 from compress.evidence import Record
-from compress.metrics import mcnemar, paired_interval, wilson_interval
 
 WALL, CPU = "wall time", "CPU time"
-TOP1 = "top1"
 
 
 @dataclass(frozen=True)
@@ -28,22 +27,25 @@ class Derived:
     Attributes:
         records: In the order in which a document has them.
         verdict: On its latency beside the baseline's; None where it is held against nothing.
+        hurt: Whom it hurts, see `benchmarks.scored.hurt`; None where that cannot be said.
         verdicts: Number of images of a call to the same, where it was measured on other batches too.
     """
 
     records: list[Record]
     verdict: Verdict | None
+    hurt: dict[str, Any] | None = None
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
-def derive(raw: Raw, base: Raw | None) -> Derived:
+def derive(raw: Raw, base: Raw | None, classes: Sequence[str]) -> Derived:
     """All that follows from what was read of a file, and of the baseline that it is held against.
 
     Args:
         raw: Of the file.
         base: Of the baseline; None for the baseline itself, or a file alone.
+        classes: The names of what the data tell apart; none without data.
     """
-    records = [*latency_records(raw), *condition_records(raw), *score_records(raw)]
+    records = [*latency_records(raw), *condition_records(raw), *score_records(raw.said, classes)]
     if base is None:
         return Derived(records, None)
     floor, counts = noise(base), raw.cpu_counts and base.cpu_counts
@@ -54,7 +56,8 @@ def derive(raw: Raw, base: Raw | None) -> Derived:
             raw.batches[size], base.batches[size], floor, cpu_counts=counts, of=_of_batch(size)
         )
         faster += more
-    return Derived([*records, *faster, *pair_records(raw, base)], verdict, verdicts)
+    pairs = list(pair_records(raw.said, base.said, classes))
+    return Derived([*records, *faster, *pairs], verdict, hurt(raw.said, base.said, pairs), verdicts)
 
 
 def noise(raw: Raw) -> Floor | None:
@@ -101,34 +104,6 @@ def condition_records(raw: Raw) -> Iterator[Record]:
         yield from endurance.start_records(raw.start)
     if raw.sustained is not None:
         yield from endurance.sustained_records(raw.sustained)
-
-
-def score_records(raw: Raw) -> Iterator[Record]:
-    """The share of images that were decided rightly, with Wilson's interval; nothing where none were decided."""
-    if raw.answered is not None:
-        decisions, labels = raw.answered
-        right, count = int((decisions == labels).sum()), len(labels)
-        yield Record(TOP1, right / count, *wilson_interval(right, count), n=count, unit="share")
-
-
-def pair_records(raw: Raw, base: Raw) -> Iterator[Record]:
-    """What a file knows less than the baseline on the same images: drop, agreement, images lost and won.
-
-    Nothing where one of them decides no images, or they were not asked the same.
-    """
-    if raw.answered is None or base.answered is None:
-        return
-    (decisions, labels), (others, same) = raw.answered, base.answered
-    if labels.shape != same.shape or (labels != same).any():
-        return
-    right, was = decisions == labels, others == labels
-    lost, won, count = int((was & ~right).sum()), int((right & ~was).sum()), len(labels)
-    low, high = paired_interval(lost, won, count)
-    yield Record("drop", 100 * (lost - won) / count, 100 * low, 100 * high, n=count, unit="points")
-    yield Record("top1_agreement", float((decisions == others).mean()), n=count, unit="share")
-    yield Record("images_lost", lost, n=count)
-    yield Record("images_won", won, n=count)
-    yield Record("mcnemar_p", mcnemar(lost, won), n=count)
 
 
 def _latency(quantity: str, taken: Latency) -> Record:

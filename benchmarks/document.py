@@ -11,16 +11,19 @@ The document of schema "edgepress-benchmark/5":
                 preprocessing ("outside": the input of a call is scaled and in place when its time begins; "outside and
                 inside": calls that begin with pixels were timed as well), cold, minutes and fps (0: not measured)
     data        name, fingerprint, split, samples, classes; or null when quality was not measured
+    seen        what files that say nothing of how they see an image were told: size, mean, std, resize, crop; or null
     baseline    the place, from 0, of the file that the others are held against; or null for a file alone
     files       in the order in which they were given; each with
         name        its path as it was given
         sha256      of the file that ran, see exports.Artefact
         lineage     the commands that led to it, the first first; empty where it does not say
+        given_sha256   of the file that was given: another one where a checkpoint was exported for this
+        network     of a plain state dict, as it was named: arch, options, stages; or null
         made        "as given", or "exported to ONNX for this benchmark" if a checkpoint was given
         input       [channels, height, width]
         classes     number of classes
         task        what it was trained for
-        metric      the one of its task that stands for all: top1, miou; or null where the task is not measured here
+        metric      the one of its task that stands for all: top1, miou, map_e_exact
         records     see compress.evidence.Record; those there are, by quantity:
             parameters, values, macs   learnt values, batch-norm not yet folded away; numbers stored; multiply-
                         accumulates of one image
@@ -45,15 +48,21 @@ The document of schema "edgepress-benchmark/5":
             deadline_misses, deadline_miss_share   frames of protocol.fps that had no answer when the next one was due,
                         of n; the share with Wilson's interval, as if they were independent
             frames_dropped  those of them that were not looked at, because a newer one had come
-            top1, miou and the other metrics of the task, as shares, with their interval over the test split
+            top1, miou, map_e_exact and the other metrics of the task, as shares, with their interval over the test
+                        split: Wilson's, a bootstrap over the images, Student's over the queries
+            calibration_error   of a file that decides images, a share, see compress.calibration
+            top1 CLASS, iou CLASS   the same of each class that has images, by its name
             of a file that is held against the baseline also
             speedup, speedup_cpu   how many times as long the baseline takes, and its interval over the sessions
             speedup batch N and so on   the same on further batches
             least_speedup   the least that nine of ten such measurements would tell from 1
             drop        percentage points of the metric that the baseline has more, with its interval for paired images
+            drop CLASS  the same of each class, its interval such that all of them hold at once, see benchmarks.scored
             agreement of the two: top1_agreement, pixel_agreement, a share
             images_lost, images_won, mcnemar_p   those that only the baseline, only this file gets right, and how likely
                         so uneven a division is if the two are equally good
+        hurt        whom it hurts, see benchmarks.scored.hurt: names of classes, and the places of the images that
+                    flipped; or null
         verdict     kind (faster, slower, same, unsure, noisy) and words, see benchmarks.verdict and benchmarks.noise;
                     or null
         verdicts    number of images of a call to the verdict on these; only where further batches were measured
@@ -156,12 +165,12 @@ def read_unaltered(path: Path) -> dict[str, Any]:
 
 
 def is_benchmark(path: Path) -> bool:
-    """Whether a file holds a benchmark that this version reads."""
+    """Whether a file is a benchmark, of this version or another."""
     try:
-        read(path)
-    except (DataError, OSError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return False
-    return True
+    return isinstance(found, dict) and str(found.get("schema")).partition("/")[0] == SCHEMA.partition("/")[0]
 
 
 def parse(content: str, name: str) -> dict[str, Any]:

@@ -1,11 +1,20 @@
-"""The raw samples of a benchmark, every time and every decision, so that its verdicts can be derived anew.
+"""The raw samples of a benchmark, every time and every answer, so that its verdicts can be derived anew.
 
-A .npz file with, for the file at place I, `I/wall_ns` (sessions, rounds, calls), whole nanoseconds, and, where CPU
-time counts, `I/cpu_ms` (sessions, rounds), milliseconds; where it decides images, also `I/decisions` (N,) and, once,
-`labels` (N,). `I/images` () is how many images a call is of. Where they were measured, there are times like these two
-below `I/again`, `I/batchN` and `I/prepared`, and `I/start` and `I/sustained` with the arrays of
-`benchmarks.measure.start.Start` and `benchmarks.measure.sustained.Sustained`; there, in place of `starts_ns`,
-`steps_ns` from one start to the next. Whole numbers are of the smallest type that holds them.
+A .npz file with, for the file at place I:
+
+    I/wall_ns (sessions, rounds, calls)   whole nanoseconds
+    I/cpu_ms (sessions, rounds)           milliseconds; only where CPU time counts
+    I/images ()                           how many images a call is of
+    I/again, I/batchN, I/prepared         below these the two above, where they were measured
+    I/start, I/sustained                  below these the arrays of benchmarks.measure.start.Start and
+                                          benchmarks.measure.sustained.Sustained; of this, in place of `starts_ns`,
+                                          `steps_ns` from one start to the next
+    I/said/decisions, I/said/confidences (N,)   the class that it gives each image, and how sure it is of it, in steps
+                                          of 1/65,535; where it decides images. Beside them once: labels (N,)
+    I/said/pixels (N, 3, C), I/said/alike (N, 2)   see benchmarks.raw.Segmented; where it decides pixels
+    I/said/METRIC (N,)                    what each query has of each metric, in steps of 1/65,535; where it retrieves
+
+Whole numbers are of the smallest type that holds them.
 """
 
 from __future__ import annotations
@@ -24,11 +33,13 @@ from benchmarks.document import read
 from benchmarks.measure.latency import Latency
 from benchmarks.measure.start import Start
 from benchmarks.measure.sustained import Sustained
-from benchmarks.raw import Raw, smallest
+from benchmarks.raw import Decided, Raw, Retrieved, Said, Segmented, smallest
 from compress.errors import DataError
 
 NS_A_MS = 1e6
 STARTED = ("cold_ms", "peak_bytes")
+SAID, LABELS, DECISIONS, CONFIDENCES = "said", "labels", "decisions", "confidences"
+PIXELS, ALIKE = "pixels", "alike"
 DAMAGED = (ValueError, LookupError, OSError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 
 
@@ -55,8 +66,8 @@ def pack(raws: Mapping[int, Raw]) -> bytes:
             arrays |= {f"{at}/start/{name}": getattr(one.start, name) for name in STARTED}
         if one.sustained is not None:
             arrays |= {f"{at}/sustained/{name}": part for name, part in _calls(one.sustained).items()}
-        if one.answered is not None:
-            arrays[f"{at}/decisions"], arrays["labels"] = map(smallest, one.answered)
+        for name, values in _said_arrays(one.said).items():
+            arrays[name if name == LABELS else f"{at}/{SAID}/{name}"] = smallest(values)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     return content.getvalue()
@@ -113,8 +124,15 @@ def _calls(run: Sustained) -> dict[str, NDArray[Any]]:
     return {**{name: smallest(part) for name, part in whole.items()}, "fps": np.array(run.fps)}
 
 
+def _said_arrays(said: Said | None) -> dict[str, NDArray[Any]]:
+    if isinstance(said, Decided):
+        return {LABELS: said.labels, DECISIONS: said.decisions, CONFIDENCES: said.confidences}
+    if isinstance(said, Segmented):
+        return {PIXELS: said.pixels} | ({} if said.alike is None else {ALIKE: said.alike})
+    return dict(said.scores) if said is not None else {}
+
+
 def _raw(arrays: Mapping[str, NDArray[Any]], at: int) -> Raw:
-    decisions = arrays.get(f"{at}/decisions")
     begins = f"{at}/batch"
     sizes = sorted({int(key.split("/")[1].removeprefix("batch")) for key in arrays if key.startswith(begins)})
     latency = _latency(arrays, str(at))
@@ -123,8 +141,7 @@ def _raw(arrays: Mapping[str, NDArray[Any]], at: int) -> Raw:
     return Raw(
         latency,
         f"{at}/cpu_ms" in arrays,
-        None if decisions is None else decisions.astype(np.int64),
-        None if decisions is None else arrays["labels"].astype(np.int64),
+        _said(_below(arrays, f"{at}/{SAID}"), arrays),
         images=int(arrays[f"{at}/images"]),
         again=_latency(arrays, f"{at}/again"),
         batches={size: taken for size in sizes if (taken := _latency(arrays, f"{begins}{size}"))},
@@ -132,6 +149,10 @@ def _raw(arrays: Mapping[str, NDArray[Any]], at: int) -> Raw:
         start=_start(arrays, f"{at}/start"),
         sustained=_sustained(arrays, f"{at}/sustained"),
     )
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
+    return {key.removeprefix(f"{name}/"): values for key, values in arrays.items() if key.startswith(f"{name}/")}
 
 
 def _latency(arrays: Mapping[str, NDArray[Any]], name: str) -> Latency | None:
@@ -155,3 +176,13 @@ def _sustained(arrays: Mapping[str, NDArray[Any]], name: str) -> Sustained | Non
     )
     count, fps = arrays[f"{name}/count"], arrays[f"{name}/fps"]
     return Sustained(np.cumsum(steps), took, stalls, int(count), float(fps), frames)
+
+
+def _said(own: Mapping[str, NDArray[Any]], arrays: Mapping[str, NDArray[Any]]) -> Said | None:
+    if DECISIONS in own:
+        decisions, labels = own[DECISIONS].astype(np.int64), arrays[LABELS].astype(np.int64)
+        return Decided(decisions, labels, own[CONFIDENCES].astype(np.uint16))
+    if PIXELS in own:
+        alike = own.get(ALIKE)
+        return Segmented(own[PIXELS].astype(np.int64), None if alike is None else alike.astype(np.int64))
+    return Retrieved({name: steps.astype(np.uint16) for name, steps in own.items()}) if own else None

@@ -41,6 +41,15 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What was read once, above 0, and an interval around it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What may be said about two files, and in words.
 
@@ -113,10 +122,18 @@ def judge(ratios: Mapping[str, Ratio]) -> Verdict:
     said = ", ".join(f"{name} {_reading(one)}" for name, one in ratios.items())
     if any(one.spans_one for one in found):
         return Verdict("unsure", f"unsure: {said}; measure longer, or on a machine at rest")
-    if not all(_agree(one, other) for one, other in combinations(found, 2)):
+    readings = [Reading(one.value, one.low, one.high) for one in found]
+    same_side = len({one.value > 1 for one in found}) == 1
+    if not same_side or not all(agree(*pair) for pair in combinations(readings, 2)):
         return Verdict("unsure", f"unsure: {said}; the machine is busy")
     kind: Kind = "faster" if found[0].value > 1 else "slower"
     return Verdict(kind, f"{kind}, {times(found[0].value)} {interval_text(found[0].low, found[0].high)}")
+
+
+def agree(one: Reading, other: Reading) -> bool:
+    """Whether two readings may be of the same thing: their intervals overlap, or their values are within 5 %."""
+    overlap = one.low <= other.high and other.low <= one.high
+    return overlap or abs(float(np.log(one.value / other.value))) <= np.log1p(ALLOWED_DISAGREEMENT)
 
 
 def times(value: float) -> str:
@@ -144,13 +161,6 @@ def student_quantile(share: float, freedom: float) -> float:
     middles = (angles[1:] + angles[:-1]) / 2
     below = np.concatenate([[0.0], np.cumsum(np.cos(middles) ** (freedom - 1))])
     return float(np.sqrt(freedom) * np.tan(np.interp(share, below / below[-1], angles)))
-
-
-def _agree(one: Ratio, other: Ratio) -> bool:
-    if (one.value > 1) != (other.value > 1):
-        return False
-    overlap = one.low <= other.high and other.low <= one.high
-    return overlap or abs(float(np.log(one.value / other.value))) <= np.log1p(ALLOWED_DISAGREEMENT)
 
 
 def _reading(one: Ratio) -> str:

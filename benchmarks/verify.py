@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks import claims
-from benchmarks.derive import TOP1, Derived, derive, told_noise, told_verdicts
+from benchmarks.derive import Derived, derive, told_noise, told_verdicts
 from benchmarks.document import Document, File, digest, text
 from benchmarks.raw import Raw
 from benchmarks.samples import beside, read_samples
+from benchmarks.scored import CALIBRATION, MIOU, TOP1
 from compress.errors import DataError, GateError
 from compress.evidence import Record
 
 TOLERANCE = 1e-9  # relative: another machine's logarithm may differ in its last bit
 NUMBERS = ("value", "low", "high")
-WORDS = ("n", "unit", "reason")
+WORDS = ("n", "unit", "seed", "reason")
+RETRIEVED = tuple(
+    f"{name}_{distance}_{how}" for name in ("map", "precision100") for distance in "ec" for how in ("exact", "paper")
+)
 OF_THE_FILE = ("parameters", "macs", "size")
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "latency": ("latency", "latency_p95", "latency_p99", "latency_p20", "latency_min", "latency_cpu", "throughput"),
@@ -34,13 +38,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "deadline_miss_share",
         "frames_dropped",
     ),
-    "accuracy": ("top1",),
+    "accuracy": (TOP1, MIOU, "miou_per_image", "pixel_accuracy", *RETRIEVED),
+    "calibration": (CALIBRATION,),
     "speed-up": ("speedup", "speedup_cpu", "least_speedup"),
-    "drop and agreement": ("drop", "top1_agreement", "images_lost", "images_won", "mcnemar_p"),
+    "drop and agreement": ("drop", "top1_agreement", "pixel_agreement", "images_lost", "images_won", "mcnemar_p"),
 }
-TIMED = ("latency", "preprocessing", "start", "long run", "speed-up")
+BY_CLASS: Mapping[str, str] = {TOP1: "accuracy by class", "iou": "accuracy by class", "drop": "drop by class"}
+SHOWN = 8  # quantities of a group that a finding names
 
-Found = Literal["re-derived", "not covered", "FAILED"]
+Found = Literal["re-derived", "re-measured", "not covered", "FAILED"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,15 @@ class Finding:
     """What became of one number, one group of them or one claim.
 
     Attributes:
-        found: "re-derived": it follows from the raw samples; "not covered": it would need more than these; or "FAILED".
+        found: "re-derived": it follows from the raw samples; "re-measured": it was found again; "not covered": it would
+            need more than these; or "FAILED".
         sentence: What it is about, and what was found.
+        needs_file: It would be covered by the file itself.
     """
 
     found: Found
     sentence: str
+    needs_file: bool = False
 
     def to_dict(self) -> dict[str, str]:
         """The finding as JSON-able data."""
@@ -123,7 +132,8 @@ def _beside(same: bool, told: object) -> str:
 
 
 def _findings(document: Document, raws: Mapping[int, Raw]) -> Iterator[Finding]:
-    files, place = document["files"], document["baseline"]
+    files, place, data = document["files"], document["baseline"], document["data"]
+    classes = data["classes"] if data else ()
     base = None if place is None else raws.get(place)
     if place is not None and base is None:
         yield Finding("FAILED", "the baseline has no raw samples: nothing can be held against it")
@@ -131,7 +141,7 @@ def _findings(document: Document, raws: Mapping[int, Raw]) -> Iterator[Finding]:
     whole = []
     for at, file in enumerate(files):
         raw = raws.get(at)
-        derived = derive(raw, None if at == place else base) if raw is not None else None
+        derived = derive(raw, None if at == place else base, classes) if raw is not None else None
         yield from _of_file(file, derived)
         kept = [one for one in file["records"] if one["quantity"] not in _names(derived)]
         new = [] if derived is None else [one.to_dict() for one in derived.records]
@@ -148,32 +158,52 @@ def _of_file(file: File, derived: Derived | None) -> Iterator[Finding]:
         said = "has numbers, but no raw samples" if measured else f"was not measured: {file['reason']}"
         yield Finding("FAILED" if measured else "not covered", f"{name}: {said}")
         return
-    told: dict[str, Sequence[Mapping[str, Any]]] = {}
+    told: dict[str, list[Mapping[str, Any]]] = {}
     for one in file["records"]:
-        told[one["quantity"]] = [*told.get(one["quantity"], ()), one]
-    for group, quantities in {**GROUPS, **_batch_groups(derived, told)}.items():
-        differ = [said for quantity in quantities if (said := _difference(told.get(quantity, ()), derived, quantity))]
-        if differ:
-            yield Finding("FAILED", f"{name}: {group}: {'; '.join(differ)}")
-        elif _names(derived) & set(quantities):
-            yield Finding("re-derived", f"{name}: {group}: {', '.join(q for q in quantities if q in told)}")
+        told.setdefault(one["quantity"], []).append(one)
+    groups: dict[str, list[str]] = {}
+    for quantity in dict.fromkeys((*told, *(one.quantity for one in derived.records))):
+        groups.setdefault(group_of(quantity), []).append(quantity)
+    rest = groups.pop("", [])
+    for group, quantities in groups.items():
+        yield from _group(f"{name}: {group}", {quantity: told.get(quantity, ()) for quantity in quantities}, derived)
+    yield from _hurt(file, derived)
     yield from _verdicts(file, derived)
     if strays := [one["quantity"] for one in file["records"] if one["sha256"] != file["sha256"]]:
         yield Finding("FAILED", f"{name}: {', '.join(strays)} are about another file than it is, by their sha256")
     if file.get("explained"):
         yield Finding("not covered", f"{name}: where its time goes: needs a profile of the file")
-    if rest := [quantity for quantity in told if quantity not in _names(derived)]:
-        yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...")
+    if rest:
+        yield Finding("not covered", f"{name}: {', '.join(rest)}: need the file {file['sha256']:.12}...", True)
 
 
-def _batch_groups(derived: Derived, told: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    """The quantities of each further batch."""
-    groups: dict[str, tuple[str, ...]] = {}
-    for quantity in dict.fromkeys((*told, *(one.quantity for one in derived.records))):
-        _, found, size = quantity.partition(" batch ")
-        if found:
-            groups[f"batch {size}"] = (*groups.get(f"batch {size}", ()), quantity)
-    return groups
+def _hurt(file: File, derived: Derived) -> Iterator[Finding]:
+    """Whether the document names the classes and the images that follow from the samples."""
+    if file["hurt"] != derived.hurt:
+        yield Finding("FAILED", f"{file['name']}: whom it hurts: not the classes and images that the samples say")
+    elif derived.hurt is not None:
+        yield Finding(
+            "re-derived", f"{file['name']}: whom it hurts: {', '.join(derived.hurt['classes']) or 'no class'}"
+        )
+
+
+def group_of(quantity: str) -> str:
+    """What a quantity is one of; "" where it does not follow from the raw samples."""
+    first, space, last = quantity.partition(" ")
+    if space:
+        return BY_CLASS.get(first, last if last.startswith("batch ") else "")
+    return next((group for group, names in GROUPS.items() if quantity in names), "")
+
+
+def _group(about: str, told: Mapping[str, Sequence[Mapping[str, Any]]], derived: Derived) -> Iterator[Finding]:
+    """What became of the numbers of a group; nothing where none of them was measured."""
+    differ = [said for quantity, records in told.items() if (said := _difference(records, derived, quantity))]
+    known = [quantity for quantity in told if quantity in _names(derived)]
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    if differ:
+        yield Finding("FAILED", f"{about}: {'; '.join(differ)}")
+    elif known:
+        yield Finding("re-derived", f"{about}: {', '.join(known[:SHOWN])}{more}")
 
 
 def _verdicts(file: File, derived: Derived) -> Iterator[Finding]:
@@ -209,12 +239,10 @@ def _names(derived: Derived | None) -> set[str]:
 
 
 def _difference(told: Sequence[Mapping[str, Any]], derived: Derived, quantity: str) -> str:
-    """In what a record differs from what follows from the samples; "" where it does not, or nothing follows."""
+    """In what a record differs from what follows from the samples; "" where it does not."""
     new = next((one.to_dict() for one in derived.records if one.quantity == quantity), None)
     if new is None:
-        timed = " batch " in quantity or any(quantity in GROUPS[group] for group in TIMED)
-        says = any(one["value"] is not None for one in told)
-        return f"{quantity} does not follow from the samples" if says and (timed or TOP1 in _names(derived)) else ""
+        return f"{quantity} does not follow from the samples" if any(one["value"] is not None for one in told) else ""
     if len(told) != 1:
         return f"{quantity} is there {len(told)} times"
     differ = [part for part in NUMBERS if not _close(told[0][part], new[part])]
@@ -243,6 +271,6 @@ def _claims(document: Document, derived: Document) -> Iterator[Finding]:
         if one != other:
             yield Finding("FAILED", f"{said}; the samples say: {other['held']}: {other['sentence']}")
         elif claims.BOUNDS[one["claim"]].quantity in OF_THE_FILE:
-            yield Finding("not covered", f"{said} (it follows from its number, which needs the file)")
+            yield Finding("not covered", f"{said} (it follows from its number, which needs the file)", True)
         else:
             yield Finding("re-derived", said)

@@ -92,7 +92,17 @@ def mcnemar(lost: int, won: int) -> float:
 def retrieval_scores(
     queries: Tensor, query_labels: Tensor, database: Tensor, database_labels: Tensor
 ) -> dict[str, float]:
-    """How well the nearest database items share each query's class: eight means over the queries, in [0, 1].
+    """How well the nearest database items share each query's class: the means over the queries of `query_scores`.
+
+    Raises:
+        ValueError: See there.
+    """
+    found = query_scores(queries, query_labels, database, database_labels)
+    return {name: float(values.mean()) for name, values in found.items()}
+
+
+def query_scores(queries: Tensor, query_labels: Tensor, database: Tensor, database_labels: Tensor) -> dict[str, Tensor]:
+    """How well the nearest database items share the class of each query: eight times (Q,) float64, in [0, 1].
 
     The keys are `map` and `precision100`, each with `_e` (Euclidean distance) or `_c` (cosine), each with `_exact` (as
     it is) or `_paper` (as published tables count it): "map_e_exact" to "precision100_c_paper".
@@ -135,8 +145,8 @@ def retrieval_scores(
     queries, database = queries.detach().cpu().double(), database.detach().cpu().double()[order]
     groups = list(_groups(query_labels, labels))
     return {
-        **_mean_scores("e", _euclidean(database), queries, len(database), groups=groups),
-        **_mean_scores("c", _cosine_distance(_unit(database)), _unit(queries), len(database), groups=groups),
+        **_scores("e", _euclidean(database), queries, len(database), groups=groups),
+        **_scores("c", _cosine_distance(_unit(database)), _unit(queries), len(database), groups=groups),
     }
 
 
@@ -161,11 +171,12 @@ def _groups(query_labels: Tensor, sorted_labels: Tensor) -> Iterator[tuple[Tenso
             yield positions, slice(start, stop)
 
 
-def _mean_scores(
+def _scores(
     key: str, distance: Distance, queries: Tensor, items: int, *, groups: Iterable[tuple[Tensor, slice]]
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     full = len(queries) // PAPER_CHUNK * PAPER_CHUNK
-    rows = []
+    names = (f"map_{key}_exact", f"precision100_{key}_exact", f"map_{key}_paper", f"precision100_{key}_paper")
+    found = torch.empty(len(names), len(queries), dtype=torch.float64)
     for positions, relevant in groups:
         near, ranks = _ranked(_far(distance, queries[positions], items), relevant)
         chunk = torch.where(positions < full, PAPER_CHUNK, len(queries) - full)
@@ -174,9 +185,8 @@ def _mean_scores(
         precision_top = (ranks <= top).sum(dim=1).double() / top
         exact = _interpolated(precision), precision_top
         paper = _paper_map(near, ranks, precision, chunk), _paper_top(ranks, precision, chunk, precision_top)
-        rows.append(torch.stack([*exact, *paper], dim=1))
-    names = (f"map_{key}_exact", f"precision100_{key}_exact", f"map_{key}_paper", f"precision100_{key}_paper")
-    return dict(zip(names, torch.cat(rows).mean(dim=0).tolist(), strict=True))
+        found[:, positions] = torch.stack([*exact, *paper])
+    return dict(zip(names, found, strict=True))
 
 
 def _far(distance: Distance, queries: Tensor, items: int) -> Tensor:

@@ -110,13 +110,56 @@ def iou_interval(counts: Tensor, *, level: float = 0.95, seed: int = 0) -> tuple
         level: Coverage, in (0, 1).
         seed: Of the draws; equal arguments give an equal interval.
     """
+    return _quantiles(mean_iou(_drawn(counts, seed)), level)
+
+
+def iou_drop_interval(
+    counts: Tensor, others: Tensor, *, level: float = 0.95, seed: int = 0
+) -> tuple[tuple[float, float], Tensor]:
+    """How much larger the mean IoU of others is on the same images, and that of each class: how far both may stray.
+
+    The images are drawn as in `iou_interval`, and the same ones for both: what is hard in an image is hard for both,
+    and cancels.
+
+    Args:
+        counts: (N, 3, C), see `pixel_counts`; at least one pixel is not void.
+        others: (N, 3, C) of the other, image by image.
+        level: Coverage of the interval, in (0, 1).
+        seed: Of the draws.
+
+    Returns:
+        The percentile interval of the difference of the mean IoUs, both ends in [-1, 1]; and (C,) the standard error of
+        the difference of each class's IoU, NaN where a class is in no more than one draw.
+
+    Raises:
+        ValueError: The two are not of the same images and classes.
+    """
+    if counts.shape != others.shape:
+        raise ValueError(
+            f"pixel counts of {tuple(counts.shape)} and {tuple(others.shape)}; give those of both networks"
+        )
+    own, its = (_drawn(one, seed) for one in (counts, others))
+    changes = (class_ious(its) - class_ious(own)).numpy()
+    known = np.isfinite(changes)
+    count = known.sum(axis=0)
+    whole = np.where(known, changes, 0.0)
+    middle = whole.sum(axis=0) / np.maximum(count, 1)
+    spread = (np.where(known, changes - middle, 0.0) ** 2).sum(axis=0) / np.maximum(count - 1, 1)
+    errors = np.where(count > 1, np.sqrt(spread), np.nan)
+    return _quantiles(mean_iou(its) - mean_iou(own), level), torch.from_numpy(errors)
+
+
+def _drawn(counts: Tensor, seed: int) -> Tensor:
+    """(draws, 3, C) float64: the counts of all pixels of as many images as there are, drawn from them."""
     images = len(counts)
     random = np.random.default_rng(seed)
     draws = [np.bincount(random.integers(images, size=images), minlength=images) for _ in range(RESAMPLES)]
     rows = counts.flatten(1).double()
-    sums = torch.stack([torch.from_numpy(draw).double() @ rows for draw in draws])
-    means = mean_iou(sums.view(-1, *counts.shape[1:])).numpy()
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return torch.stack([torch.from_numpy(draw).double() @ rows for draw in draws]).view(-1, *counts.shape[1:])
+
+
+def _quantiles(values: Tensor, level: float) -> tuple[float, float]:
+    low, high = np.nanquantile(values.numpy(), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -60,8 +60,7 @@ class Task:
         tally: (B, ...) outputs and (B, ...) targets of a batch to a vector of counts, which add up over batches.
         score: Such a sum to a fraction in [0, 1].
         evaluate: The network and the data to every metric of the test split, as fractions.
-        headline: The one of these metrics that stands for all of them, its interval beside it ("_low", "_high"); None
-            where more than the test split is needed for them.
+        headline: The one of these metrics that stands for all of them.
         agreement: On the classes that the outputs name; None where they are features, which name none.
     """
 
@@ -73,7 +72,7 @@ class Task:
     tally: Callable[[Tensor, Tensor], Tensor]
     score: Callable[[Tensor], float]
     evaluate: Callable[[Staged, Dataset], dict[str, float]]
-    headline: str | None
+    headline: str
     agreement: Agreement | None
 
 
@@ -284,7 +283,7 @@ RETRIEVAL = Task(
     tally=nearest_neighbour_hits,
     score=part,
     evaluate=_evaluate_retrieval,
-    headline=None,
+    headline="map_e_exact",
     agreement=None,
 )
 SEGMENTATION = Task(

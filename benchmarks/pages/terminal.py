@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.document import Document, File, baseline, number, record
-from benchmarks.pages import conditions
+from benchmarks.pages import conditions, hurt
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
 from compress.text import printable
@@ -21,7 +21,7 @@ from exports.parity import share_text
 
 ANY_WIDTH = 10_000
 HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms")
-METRICS = {"top1": "top-1 %", "miou": "mIoU %"}
+METRICS = {"top1": "top-1 %", "miou": "mIoU %", "map_e_exact": "mAP %"}
 AGREEMENTS = {"top1_agreement": "top-1 agreement", "pixel_agreement": "pixel agreement"}
 
 
@@ -39,7 +39,8 @@ def render(document: Document, console: Console) -> Group:
         table = _told(told)
         shown += [Text(told.caption), *([table] if _fits(table, console) else _blocks(told.head, told.rows))]
     notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
-    lines = (*_verdicts(document), *_agreements(document), *_noise(document), *conditions.unmeasured(document))
+    about = (*_verdicts(document), *_agreements(document), *hurt.lines(document))
+    lines = (*about, *_noise(document), *conditions.unmeasured(document))
     said = [Text(line) for line in lines]
     warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
     return Group(*shown, *said, *notes, *warnings)

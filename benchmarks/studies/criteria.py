@@ -43,7 +43,7 @@ def study(whole: Checkpoint, images: Dataset, ratios: Sequence[float]) -> Iterat
         small = cut(whole, ratio, COMMAND, choice=Choice(criterion, scope), calibration=seen)
         fitted, _ = mended(small, whole, seen, COMMAND)
         scores = {
-            name: task.evaluate(one.network, images)[str(task.headline)]
+            name: task.evaluate(one.network, images)[task.headline]
             for name, one in (("cut", small), ("fitted", fitted))
         }
         yield {
@@ -94,7 +94,7 @@ def main(
     for row in study(whole, images, ratio):
         typer.echo(json.dumps(row), err=True)
         rows.append(row)
-    score = task.evaluate(whole.network, images)[str(task.headline)]
+    score = task.evaluate(whole.network, images)[task.headline]
     about = {"file": teacher.name, "weights": evidence.weights_digest(whole.network.model), "score": score}
     found = {
         "schema": SCHEMA,

@@ -32,7 +32,6 @@ from benchmarks import script
 from benchmarks.derive import CPU, WALL
 from benchmarks.document import save
 from benchmarks.measure.latency import Call, Latency, measure
-from benchmarks.measure.quality import quality
 from benchmarks.protocol import Protocol
 from benchmarks.studies.table import write_section
 from benchmarks.verdict import judge, ratio
@@ -207,12 +206,13 @@ def _teacher(file: Path, images: Dataset, folder: Path) -> dict[str, Any]:
     shipped = ship(
         whole, folder / f"{TEACHER}.onnx", samples(whole.card, images.test), settings=Settings(lineage=False)
     )
-    found = quality(shipped.artefact, images)
+    task = TASKS[whole.card.task]
+    found = task.evaluate(as_network(shipped.artefact, images.scale), images)
     return {
         **_told(file, whole),
         "path": shipped.artefact.path,
         "bytes": shipped.artefact.size_bytes,
-        "after": found["value"] if found else None,
+        "after": found[task.headline],
     }
 
 

@@ -122,7 +122,7 @@ def document(
 
 def _about(one: Checkpoint, terms: Terms) -> dict[str, Any]:
     task = TASKS[one.card.task]
-    score = task.evaluate(one.network, data_for(one.card, terms.data, terms.options(0)))[str(task.headline)]
+    score = task.evaluate(one.network, data_for(one.card, terms.data, terms.options(0)))[task.headline]
     return {"weights": evidence.weights_digest(one.network.model), "score": score}
 
 

@@ -127,4 +127,4 @@ def recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
         phases = method.phases(lesson, fit)
         for report in run(phases, start, scene.images, Run(task, seed), teacher=guide):
             spent += getattr(report, "cpu_s", 0.0)
-    return {"score": task.evaluate(start, scene.images)[str(task.headline)], "cpu_s": spent}
+    return {"score": task.evaluate(start, scene.images)[task.headline], "cpu_s": spent}

@@ -19,13 +19,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.bench import compare
+from benchmarks.claims import check
 from benchmarks.contender import AS_GIVEN, EXPORTED_HERE, named, open_contender
+from benchmarks.derive import derive
 from benchmarks.document import Document, number, record
-from benchmarks.measure.quality import agreement
 from benchmarks.pages import terminal
 from benchmarks.pages.words import amount
 from benchmarks.protocol import Protocol
+from benchmarks.samples import pack, read_samples
 from cli.main import app
+from compress.calibration import calibration_error
 from compress.checkpoint import Card, Checkpoint, save
 from compress.data import DataOptions, load
 from compress.errors import CompressError, DataError, ExportError
@@ -33,7 +36,9 @@ from compress.evidence import Record
 from compress.metrics import mcnemar
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
+from compress.tasks import RETRIEVAL
 from exports import format_of, noise, ship
+from exports.answers import as_network
 from exports.graph.seal import seal
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -41,6 +46,8 @@ QUICK = Protocol(sessions=2, rounds=10, turn_ms=1, warmup_ms=5)
 FILE_KEYS = {
     "name",
     "sha256",
+    "given_sha256",
+    "network",
     "made",
     "lineage",
     "input",
@@ -48,6 +55,7 @@ FILE_KEYS = {
     "task",
     "metric",
     "records",
+    "hurt",
     "verdict",
     "reason",
 }
@@ -79,7 +87,7 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 def test_document_has_the_keys_of_its_schema(document: dict[str, Any]) -> None:
-    parts = "schema created command machine protocol data baseline files noise claims samples warnings"
+    parts = "schema created command machine protocol data seen baseline files noise claims samples warnings"
     assert list(document) == parts.split()
     assert document["schema"] == "edgepress-benchmark/5"
     assert all(set(file) == FILE_KEYS for file in document["files"])
@@ -141,6 +149,50 @@ def test_quality_is_that_of_the_file(document: dict[str, Any], folder: Path) -> 
     assert drop["low"] < drop["value"] < drop["high"]
 
 
+def test_confidence_is_measured_and_classes_are_judged_each_by_itself(document: dict[str, Any], folder: Path) -> None:
+    card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
+    images = load("digits", see=card.preprocessing)
+    outputs, labels = {}, torch.cat([batch.target for batch in images.test.batches(50)])
+    for name in ("student", "teacher"):
+        exported = format_of(folder / f"{name}.onnx").read(folder / f"{name}.onnx")
+        outputs[name] = torch.cat([exported(card.scale(batch.image)) for batch in images.test.batches(50)])
+    right = {name: (one.argmax(1) == labels) for name, one in outputs.items()}
+    student, teacher = document["files"]
+    sure = outputs["student"].double().softmax(1).amax(1)
+    error = record(student, "calibration_error")
+    assert error["value"] == pytest.approx(calibration_error(sure.numpy(), right["student"].numpy())[0], abs=2e-5)
+    assert (error["seed"], error["n"]) == (0, 450)
+    assert 0 <= error["low"] <= error["value"] <= error["high"] <= 1
+    hurt = []
+    for at, name in enumerate(images.classes):
+        own = labels == at
+        score, drop = record(student, f"top1 {name}"), record(student, f"drop {name}")
+        assert score["value"] == pytest.approx(float(right["student"][own].double().mean()))
+        assert score["low"] <= score["value"] <= score["high"]
+        assert drop["value"] == pytest.approx(100 * (record(teacher, f"top1 {name}")["value"] - score["value"]))
+        assert drop["n"] == score["n"] == int(own.sum())
+        hurt += [(-drop["value"], name)] if drop["low"] > 0 else []
+    assert student["hurt"]["classes"] == [name for _, name in sorted(hurt)]
+    assert student["hurt"]["lost"] == (right["teacher"] & ~right["student"]).nonzero().flatten().tolist()
+    assert student["hurt"]["won"] == (right["student"] & ~right["teacher"]).nonzero().flatten().tolist()
+    assert teacher["hurt"] is None
+
+
+def test_who_is_hurt_is_said_in_the_terminal(document: dict[str, Any]) -> None:
+    said = copy.deepcopy(document)
+    student = said["files"][0]
+    for name, lost in (("3", 12.0), ("7", 9.0), ("1", 8.0), ("2", 7.0)):
+        record(student, f"drop {name}").update(value=lost, low=lost - 1, high=lost + 1)
+    student["hurt"]["classes"] = ["3", "7", "1", "2"]
+    lost, won = (number(student, f"images_{end}") for end in ("lost", "won"))
+    text = " ".join(_shown(said).split())
+    assert f"student.onnx: {lost} images lost, {won} won; hurts 3: -12.00 points [-13.00, -11.00], 7: -9" in text
+    assert ", and 1 more; calibration error" in text
+    assert "teacher.safetensors: calibration error" in text
+    student["hurt"]["classes"] = []
+    assert "no class lost more than chance explains" in " ".join(_shown(said).split())
+
+
 def test_without_data_and_without_another(folder: Path) -> None:
     document = compare([folder / "student.onnx"], protocol=QUICK).document
     assert document["data"] is None
@@ -155,17 +207,44 @@ def test_a_file_against_itself_is_the_same_in_size(folder: Path) -> None:
     assert terminal.cells(document)[-1][1:4] == ["the same"] * 3
 
 
-def test_retrieval_network_gets_no_top1(folder: Path, tmp_path: Path) -> None:
-    model = onnx.load(folder / "student.onnx")
+def _retrieving(source: Path, target: Path) -> Path:
+    """The file as one that was trained to retrieve: its outputs are features."""
+    model = onnx.load(source)
     entry, _ = model.metadata_props
     entry.value = entry.value.replace('"task":"classification"', '"task":"retrieval"')
     del model.metadata_props[1]
     seal(model)
-    onnx.save(model, tmp_path / "retrieval.onnx")
-    document = compare([tmp_path / "retrieval.onnx"], data="digits", protocol=QUICK).document
-    assert document["files"][0]["metric"] is None
-    assert record(document["files"][0], "top1") is None
-    assert any("trained for retrieval" in warning for warning in document["warnings"])
+    onnx.save(model, target)
+    return target
+
+
+def test_files_that_retrieve_are_judged_by_their_own_metrics(folder: Path, tmp_path: Path) -> None:
+    files = [_retrieving(folder / f"{name}.onnx", tmp_path / f"{name}.onnx") for name in ("student", "teacher")]
+    found = compare(files, baseline=1, data="digits", protocol=QUICK)
+    student, teacher = found.document["files"]
+    assert student["metric"] == "map_e_exact"
+    assert record(student, "top1") is None
+    card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
+    images = load("digits", see=card.preprocessing)
+    network = as_network(format_of(files[0]).read(files[0]), images.scale)
+    for name, value in RETRIEVAL.evaluate(network, images).items():
+        mean = record(student, name)
+        assert mean["value"] == pytest.approx(value, abs=1e-5)
+        assert 0 <= mean["low"] < mean["value"] < mean["high"] <= 1
+    drop = record(student, "drop")
+    lost = 100 * (number(teacher, "map_e_exact") - number(student, "map_e_exact"))
+    assert drop["value"] == pytest.approx(lost)
+    assert drop["low"] < drop["value"] < drop["high"]
+    alone = record(student, "map_e_exact")
+    assert drop["high"] - drop["low"] < 200 * (alone["high"] - alone["low"])  # the queries are the same ones
+    assert [one.held for one in check(found.document, {"max-drop": drop["high"] + 0.01})] == ["met"]
+    assert [one.held for one in check(found.document, {"max-drop": drop["low"] - 0.01})] == ["broken"]
+    assert "mAP %" in _shown(found.document)
+    samples = read_samples(pack({at: one.raw for at, one in found.measured.items()}), "samples")
+    assert (
+        derive(samples[0], samples[1], images.classes).records
+        == derive(found.measured[0].raw, found.measured[1].raw, images.classes).records
+    )
 
 
 def _foreign(path: Path, shape: list[int | str]) -> Path:
@@ -187,6 +266,17 @@ def test_foreign_file_is_measured_with_a_warning(tmp_path: Path, batch: int | st
     assert [number(file, count) for count in ("parameters", "values", "macs")] == [None, 640, 640]
     assert record(file, "top1")["n"] == document["data"]["samples"]
     assert any("normalised" in warning for warning in document["warnings"])
+
+
+def test_a_file_that_ends_in_a_softmax_is_as_sure_as_one_of_logits(tmp_path: Path) -> None:
+    logits = _foreign(tmp_path / "logits.onnx", ["n", 1, 8, 8])
+    model = onnx.load(logits)
+    model.graph.node[-1].output[0] = "z"
+    model.graph.node.append(helper.make_node("Softmax", ["z"], ["y"], axis=1))
+    onnx.save(model, tmp_path / "shares.onnx")
+    document = compare([logits, tmp_path / "shares.onnx"], baseline=0, data="digits", protocol=QUICK).document
+    first, second = (record(file, "calibration_error") for file in document["files"])
+    assert second["value"] == pytest.approx(first["value"], abs=2e-5)
 
 
 def test_open_input_size_needs_data(tmp_path: Path) -> None:
@@ -298,16 +388,7 @@ def test_table_says_no_more_than_the_verdict(document: dict[str, Any], verdict: 
     assert "warning: the load was high" in _shown({**said, "warnings": ["the load was high"]})
 
 
-def test_files_that_decide_alike(document: dict[str, Any], folder: Path) -> None:
-    card = _checkpoint("cnn-s", load("digits", DataOptions()).classes).card
-    images = load("digits", see=card.preprocessing)
-    student = format_of(folder / "student.onnx").read(folder / "student.onnx")
-    assert agreement((student, images), (student, images)) == {
-        "name": "top1_agreement",
-        "words": "top-1 agreement",
-        "value": 1.0,
-        "samples": len(images.test),
-    }
+def test_files_that_decide_alike(document: dict[str, Any]) -> None:
     found = number(document["files"][0], "top1_agreement")
     assert 0 <= found < 1
     assert f"top-1 agreement with teacher.safetensors: {found:.2%} (450 images)" in _shown(document)

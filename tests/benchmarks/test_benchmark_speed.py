@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed import commands, epochs, retrieval, stages, verdicts
+from benchmarks.speed import commands, epochs, report, retrieval, stages, verdicts
 from compress.errors import DataError, OutputError
 from compress.phase import OPTIMIZERS, Fit
 
@@ -103,3 +103,17 @@ def test_a_journal_of_another_plan_is_kept(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="another plan"):
         verdicts.compare(verdicts.Plan(), journal)
     assert journal.read_text("utf-8") == '{"schema": "edgepress-speed-verdicts/1"}\n'
+
+
+def test_report_document() -> None:
+    result = report.compare(files=3, images=200, classes=4)
+    assert result["schema"] == "edgepress-speed-report/1"
+    assert result["failed"] == []
+    assert 0 < result["bytes"]["samples"] < result["bytes"]["page"]
+    assert min(result[f"{part}_s"] for part in ("derive", "draw", "verify")) > 0
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+@pytest.mark.slow
+def test_a_page_of_20_files_and_10_000_images_is_small_and_soon_drawn() -> None:
+    assert report.compare()["met"]

@@ -86,8 +86,8 @@ def test_the_floor_is_that_of_the_baseline_and_not_of_the_file() -> None:
     seen = noise(restless)
     assert seen is not None
     assert (seen.ratio.value, seen.sessions) == (pytest.approx(1.1, abs=1e-3), 2)
-    assert derive(file, restless).verdict.kind == "noisy"  # type: ignore[union-attr]
-    assert derive(file, replace(restless, again=None)).verdict.kind == "slower"  # type: ignore[union-attr]
+    assert derive(file, restless, ()).verdict.kind == "noisy"  # type: ignore[union-attr]
+    assert derive(file, replace(restless, again=None), ()).verdict.kind == "slower"  # type: ignore[union-attr]
     assert noise(file) is None
 
 

@@ -15,6 +15,7 @@ from test_benchmark_compare import _checkpoint
 from typer.testing import CliRunner, Result
 
 from benchmarks.document import digest, record
+from benchmarks.document import save as save_document
 from benchmarks.pages.report import envelope, page
 from benchmarks.samples import beside
 from benchmarks.verify import verify
@@ -77,8 +78,14 @@ def test_page_says_what_the_document_says(folder: Path, content: bytes) -> None:
     for part in (f"{100 * record(student, 'top1')['value']:.2f}<", student["sha256"], "is not an ONNX model"):  # type: ignore[index]
         assert part in text
     assert "edgepress train cnn-s" in text[text.index('id="lineage"') :]
+    check = text[text.index('id="check"') :]
+    assert "<code>edgepress verify report.html --rerun</code>" in check
+    assert "\nedgepress report bench.json -o report.html</code>" in check
+    for part in ("calibration error", "<dt>Images</dt>"):
+        assert part in text
     assert text.count("Confusion matrix of ") == text.count("Accuracy by class of ") == 2
-    assert text.count('<svg role="img"') == text.count("<desc>") == text.count("<figure>") == 8
+    assert text.count('<svg role="img"') == text.count("<desc>") == text.count("<figure>") == 10
+    assert text.count("How sure ") == text.count("How sure, and how often right.") == 2
     assert text.count("<table") == text.count("<caption>")
 
 
@@ -99,7 +106,14 @@ def test_page_and_benchmark_are_verified_without_the_files(folder: Path) -> None
         assert {kind for kind, _ in found} == {"re-derived", "not covered"}
         derived = "\n".join(sentence for kind, sentence in found if kind == "re-derived")
         student = f"{folder / 'student.onnx'}: "
-        for part in ("latency: ", "accuracy: top1", "speed-up: speedup", "drop and agreement: drop", "verdict: "):
+        for part in (
+            "latency: ",
+            "accuracy: top1",
+            "speed-up: speedup",
+            "drop and agreement: drop",
+            "verdict: ",
+            "calibration: ",
+        ):
             assert f"{student}{part}" in derived
         for part in ("claim: broken: ", "claim: met: ", "digest of the raw samples"):
             assert part in derived
@@ -156,6 +170,10 @@ def _claim_left_out(document: Document) -> None:
     del document["claims"][1]
 
 
+def _hurt(document: Document) -> None:
+    document["files"][1]["hurt"]["lost"].pop()
+
+
 def _twice(document: Document) -> None:
     document["files"][1]["records"].append(copy.deepcopy(record(document["files"][1], "latency")))
 
@@ -177,6 +195,10 @@ def _another_baseline(document: Document) -> None:
         (_number("top1", "n", 1), "top1: n is"),
         (_number("speedup", "high", 1e-6), "speedup: high is"),
         (_number("drop", "value", -0.1), "drop: value is"),
+        (_number("calibration_error", "high", 1e-6), "calibration: calibration_error: high is"),
+        (_number("top1 3", "value", 1e-6), "accuracy by class: top1 3: value is"),
+        (_number("drop 3", "low", 1e-6), "drop by class: drop 3: low is"),
+        (_hurt, "whom it hurts: not the classes and images"),
         (_number("top1_agreement", "value", 0.01), "top1_agreement: value is"),
         (_number("images_lost", "value", 1), "images_lost: value is"),
         (_verdict, "verdict: says"),
@@ -308,6 +330,84 @@ def test_a_file_alone_without_data_has_a_page(folder: Path, tmp_path: Path) -> N
     assert "Confusion matrix" not in text
     assert {one.found for one in verify(*beside(bench))} == {"re-derived", "not covered"}
     assert _run("verify", tmp_path / "alone.html").exit_code == 0
+
+
+@pytest.fixture
+def two(folder: Path, tmp_path: Path) -> Path:
+    """A folder of two benchmarks, a.json and b.json, with their samples, and other files."""
+    copy_of = tmp_path / "dist"
+    copy_of.mkdir()
+    for name in ("a", "b"):
+        document, samples = beside(folder / "bench.json")
+        document["samples"]["file"] = f"{name}.samples.npz"
+        document["command"] = f"edgepress benchmark of {name}"
+        document["digest"] = digest(document)
+        save_document(document, copy_of / f"{name}.json")
+        (copy_of / f"{name}.samples.npz").write_bytes(samples)
+    (copy_of / "other.json").write_text("[1]", encoding="utf-8")
+    (copy_of / "student.onnx").write_bytes((folder / "student.onnx").read_bytes())
+    return copy_of
+
+
+def test_a_folder_of_benchmarks_is_one_page(two: Path) -> None:
+    done = _run("report", two, "--json")
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert (facts["page"], len(facts["claims"])) == (str(two / "report.html"), 16)
+    assert [Path(one).name for one in facts["benchmarks"]] == ["a.json", "b.json"]
+    text = (two / "report.html").read_text("utf-8")
+    found = re.findall(r' id="([^"]+)"', text)
+    assert len(found) == len(set(found))
+    assert {"claims", "claims-2", "files-2", "edgepress-document-2"} <= set(found)
+    assert set(re.findall(r'aria-labelledby="([^"]+)"', text)) <= set(found)
+    assert text.count("<main>") == text.count("</main>") == 1
+    for name in ("a", "b"):
+        assert f"edgepress benchmark of {name}\nedgepress report {name}.json -o report.html" in text
+    done = _run("verify", two / "report.html")
+    assert done.exit_code == 0, done.output
+    assert done.output.count("digest of the document is") == 2
+    assert "the same to the last byte" in done.output
+
+
+def test_each_benchmark_of_a_page_is_verified(two: Path) -> None:
+    assert _run("report", two).exit_code == 0
+    content = (two / "report.html").read_bytes()
+    second = envelope.opened(content, "page").more[0]
+    forged = copy.deepcopy(second.document)
+    _number("top1", "value", 0.01)(forged)
+    forged["digest"] = digest(forged)
+    old, new = (envelope.blocks(one, second.samples, 2) for one in (second.document, forged))
+    rest = content[len(envelope.HEAD) + len(envelope.UNKNOWN) :].decode()
+    assert old in rest
+    done = _verified(two / "report.html", envelope.sealed(rest.replace(old, new)))
+    assert done.exit_code == 3
+    assert "top1: value is" in done.output
+
+
+def test_a_folder_with_one_benchmark_and_one_without(two: Path) -> None:
+    (two / "b.json").unlink()
+    done = _run("report", two, "-o", two / "page.html")
+    assert done.exit_code == 0, done.output
+    assert envelope.opened((two / "page.html").read_bytes(), "page").more == ()
+    (two / "a.json").unlink()
+    done = _run("report", two)
+    assert done.exit_code == 2
+    said = "".join(done.output.split())
+    assert "hasnobenchmark;measureitsfilesfirst:edgepressbenchmark" in said
+    assert f"--dataNAME-o{two}/bench.json" in said
+    (two / "student.onnx").unlink()
+    done = _run("report", two)
+    assert done.exit_code == 2
+    assert "give what `edgepress benchmark -o` wrote" in done.output
+
+
+def test_a_benchmark_of_another_version_is_refused(two: Path) -> None:
+    text = (two / "b.json").read_text("utf-8").replace("edgepress-benchmark/5", "edgepress-benchmark/4")
+    (two / "b.json").write_text(text, encoding="utf-8")
+    for command in (("report", two), ("report", two / "b.json"), ("verify", two / "b.json")):
+        done = _run(*command)
+        assert done.exit_code == 2
+        assert "its schema is 'edgepress-benchmark/4'; give a benchmark" in " ".join(done.output.split())
 
 
 BROWSER = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr")

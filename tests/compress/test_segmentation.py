@@ -16,6 +16,7 @@ from compress.errors import DataError, PlanError
 from compress.losses.logits import VOID as LOSSES_VOID
 from compress.segmentation import (
     class_ious,
+    iou_drop_interval,
     iou_interval,
     mean_iou,
     mean_iou_per_image,
@@ -200,3 +201,22 @@ def test_retrieval_without_an_embedding_is_refused() -> None:
 
 def test_losses_and_data_agree_on_what_is_void() -> None:
     assert LOSSES_VOID == VOID
+
+
+def test_a_drop_of_mean_iou_is_paired_image_by_image() -> None:
+    chance = torch.Generator().manual_seed(0)
+    true = torch.randint(20, 60, (40, 3), generator=chance)
+    hard = torch.rand(40, 1, generator=chance)
+    own = torch.stack([(true * (0.9 - 0.5 * hard)).long(), true, true], dim=1)
+    its = torch.stack([(true * (1.0 - 0.5 * hard)).long(), true, true], dim=1)
+    (low, high), errors = iou_drop_interval(own, its)
+    drop = split_iou(its.sum(dim=0)) - split_iou(own.sum(dim=0))
+    assert low < drop < high
+    ends = [iou_interval(one) for one in (own, its)]
+    assert high - low < 0.5 * min(most - least for least, most in ends)
+    assert errors.shape == (3,)
+    assert (errors > 0).all()
+    (low, high), errors = iou_drop_interval(own, own)
+    assert (low, high, errors.tolist()) == (0.0, 0.0, [0.0] * 3)
+    with pytest.raises(ValueError, match="give those of both networks"):
+        iou_drop_interval(own, its[1:])

@@ -22,7 +22,7 @@ def page_findings(path: Path) -> list[Finding]:
         raise DataError(f"{path} is not a file; give a page that `edgepress report` wrote")
     content = path.read_bytes()
     carried = envelope.opened(content, str(path))
-    found = verify(carried.document, carried.samples)
+    found = [finding for one in carried.all for finding in verify(one.document, one.samples)]
     whole = [Finding("re-derived", "digest of the page: no byte was altered"), *found]
     failed = any(one.found == "FAILED" for one in found)
     return whole if failed else [*whole, _drawn(content, carried)]
@@ -32,6 +32,6 @@ def _drawn(content: bytes, carried: envelope.Carried) -> Finding:
     by = content.decode().partition(DRAWING)[2].partition('"')[0]
     if by != page.drawing():
         return Finding("not covered", f"what the page shows: drawn by other code ({by:.16}) than this; draw it anew")
-    if page.draw(carried.document, carried.samples) != content:
+    if page.draw(carried.document, carried.samples, carried.more) != content:
         return Finding("FAILED", "what the page shows is not what its document and samples give")
     return Finding("re-derived", "what the page shows: drawn anew, the same to the last byte")

@@ -14,14 +14,13 @@ WIDTH, LEFT, RIGHT, ROW, TOP, BOTTOM = 420.0, 112.0, 76.0, 22.0, 6.0, 24.0
 MOST_BARS, MOST_CELLS, MOST_COUNTS = 30, 30, 16
 LETTERS = 16  # of a class's name, before it is cut
 PAIRS = 12
-NOTABLE = 1.0  # percentage points that a class lost
 FULL_MISTAKE = 0.3  # share of a class taken for another one that is drawn in full colour
 
 
 def tallies(one: Entry, view: View) -> Counts | None:
     """(classes, classes), see `confusion`; None where the file decides no images."""
-    answered = None if one.raw is None else one.raw.answered
-    return None if answered is None else confusion(*answered, len(view.classes))
+    said = None if one.raw is None else one.raw.decided
+    return None if said is None else confusion(said.decisions, said.labels, len(view.classes))
 
 
 def bars(one: Entry, view: View) -> str:
@@ -42,8 +41,11 @@ def bars(one: Entry, view: View) -> str:
             svg.label(across(value), height - 8, f"{100 * value:.0f}", "tick", "middle"),
         )
     ]
-    parts += [_bar(at, TOP + ROW * place, (counts, base), across, view) for place, at in enumerate(chosen)]
-    beside = "" if base is None else " The tick is the baseline."
+    hurt = {at for at in chosen if one.file["hurt"] and view.classes[at] in one.file["hurt"]["classes"]}
+    for place, at in enumerate(chosen):
+        pair, kind = (counts, base), "tick bad" if at in hurt else "tick"
+        parts.append(_bar(at, TOP + ROW * place, pair, across, (view.classes[at], kind)))
+    beside = "" if base is None else " The tick is the baseline; red lost more than chance explains."
     cut = f" The axis begins at {100 * across.low:.0f}." if across.low else ""
     shares = _shares(counts)
     said = "; ".join(f"{view.classes[at]}: {100 * shares[at]:.1f} %" for at in chosen)
@@ -101,13 +103,14 @@ def _chosen(counts: Counts, base: Counts | None) -> tuple[list[int], str]:
     return sorted(there[np.argsort(worth[there])[:MOST_BARS]].tolist()), f", of the {MOST_BARS} classes {worst}"
 
 
-def _bar(at: int, top: float, pair: tuple[Counts, Counts | None], across: svg.Axis, view: View) -> str:
-    counts, base = pair
+def _bar(at: int, top: float, pair: tuple[Counts, Counts | None], across: svg.Axis, told: tuple[str, str]) -> str:
+    """One class: its row in both tallies, and its name and the kind of what is said of its drop."""
+    (counts, base), (name, kind) = pair, told
     right, total = int(counts[at, at]), int(counts[at].sum())
     low, high = wilson_interval(right, total)
     share, middle = right / total, top + ROW / 2
     parts = [
-        svg.label(LEFT - 6, middle + 4, svg.cut(view.classes[at], LETTERS), "tick", "end"),
+        svg.label(LEFT - 6, middle + 4, svg.cut(name, LETTERS), "tick", "end"),
         svg.box(across.start, top + 4, across(share) - across.start, ROW - 8, "bar"),
         svg.line((across(low), middle), (across(high), middle), "whisker"),
         svg.label(WIDTH - RIGHT + 6, middle + 4, f"{100 * share:.1f}", "tick"),
@@ -115,7 +118,6 @@ def _bar(at: int, top: float, pair: tuple[Counts, Counts | None], across: svg.Ax
     if base is not None:
         its = float(_shares(base)[at])
         parts.append(svg.line((across(its), top + 2), (across(its), top + ROW - 2), "was"))
-        kind = "tick bad" if 100 * (its - share) >= NOTABLE else "tick"
         parts.append(svg.label(WIDTH - 2, middle + 4, signed(100 * (share - its), 1), kind, "end"))
     return "".join(parts)
 

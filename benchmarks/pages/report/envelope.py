@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.document import Document, parse
@@ -26,25 +26,34 @@ class Carried:
     Attributes:
         document: The benchmark.
         samples: The content of its raw samples.
+        more: Further benchmarks of the page, each with none of its own.
     """
 
     document: dict[str, Any]
     samples: bytes
+    more: tuple[Carried, ...] = ()
+
+    @property
+    def all(self) -> list[Carried]:
+        """Every benchmark of the page, in its order."""
+        return [self, *self.more]
 
 
-def blocks(document: Document, samples: bytes) -> str:
+def blocks(document: Document, samples: bytes, number: int = 1) -> str:
     """The part of a page that carries a document and its raw samples; a browser does not run it.
 
     Args:
         document: The benchmark.
         samples: The content of its .npz file.
+        number: Of the benchmark in the page, from 1.
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for one, escape in ESCAPED.items():
         text = text.replace(one, escape)
     raw = base64.b64encode(samples).decode()
     return "".join(
-        _block(name, kind, held) for name, kind, held in ((DOCUMENT, "json", text), (SAMPLES, "base64", raw))
+        _block(numbered(name, number), kind, held)
+        for name, kind, held in ((DOCUMENT, "json", text), (SAMPLES, "base64", raw))
     )
 
 
@@ -76,11 +85,22 @@ def opened(content: bytes, name: str) -> Carried:
     if _digest(head + UNKNOWN.encode() + rest).encode() != told:
         raise GateError(f"{name}: was altered: its bytes do not have the digest that it says; trust none of it")
     text = content.decode()
+    count = len(re.findall(f'<script type="application/json" id="{DOCUMENT}', text))
+    first, *more = (_carried(text, number, name) for number in range(1, max(count, 1) + 1))
+    return replace(first, more=tuple(more))
+
+
+def numbered(name: str, number: int) -> str:
+    """An address in a page, of the benchmark of that number: "claims", "claims-2"."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _carried(text: str, number: int, name: str) -> Carried:
+    document, samples = (_held(text, numbered(block, number)) for block in (DOCUMENT, SAMPLES))
     try:
-        samples = base64.b64decode(_held(text, SAMPLES), validate=True)
+        return Carried(parse(document, name), base64.b64decode(samples, validate=True))
     except binascii.Error as error:
         raise GateError(f"{name}: its raw samples are not base64: {error}") from error
-    return Carried(parse(_held(text, DOCUMENT), name), samples)
 
 
 def _digest(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,9 +78,17 @@ def _check(view: View) -> str:
     rows.append([Cell("raw samples"), Cell(f"<code>{text(document['samples']['sha256'])}</code>")])
     if document["data"]:
         rows.append([Cell("data"), Cell(f"<code>{text(document['data']['fingerprint'])}</code>")])
+    bench = document["samples"]["file"].removesuffix(".samples.npz")
+    anew = f"{command}\nedgepress report {shlex.quote(bench)}.json -o report.html"
     return (
-        "<p>This page carries every time and every decision that it rests on. What follows from them is derived anew, "
+        "<p>This page carries every time and every answer that it rests on. What follows from them is derived anew, "
         "offline, and one altered byte is noticed:</p>\n<pre><code>edgepress verify report.html</code></pre>\n"
-        f"<p>Measure again, where the files are:</p>\n<pre><code>{text(command)}</code></pre>\n"
+        "<p>Measure the files again, beside this page or where they were, and be told what drifted (with --data, where "
+        "the data set lies elsewhere):</p>\n<pre><code>edgepress verify report.html --rerun</code></pre>\n"
+        f"<p>Make this benchmark and this page anew:</p>\n<pre><code>{_lines(anew)}</code></pre>\n"
         + table("SHA-256 of what was measured", ("what", "digest"), rows, kind="digests")
     )
+
+
+def _lines(commands: str) -> str:
+    return "\n".join(map(text, commands.splitlines()))

@@ -10,6 +10,7 @@ from benchmarks.pages.report import svg
 from benchmarks.pages.report.markup import text
 from benchmarks.pages.report.view import Entry, View
 from benchmarks.raw import Counts
+from benchmarks.scored import flipped
 
 WIDTH, SIDE, ROW, TOP, BOTTOM = 420.0, 50.0, 44.0, 24.0, 8.0
 LETTERS = 56  # of a name, before it is cut
@@ -36,14 +37,10 @@ def flips(one: Entry, base: Entry | None) -> Flips | None:
     """What changed; None where one of both decides no images, or they were asked others."""
     if base is None or one.base or one.raw is None or base.raw is None:
         return None
-    mine, its = one.raw.answered, base.raw.answered
-    if mine is None or its is None or mine[1].shape != its[1].shape:
+    mine, its = one.raw.decided, base.raw.decided
+    if mine is None or its is None or mine.labels.shape != its.labels.shape:
         return None
-    (own, labels), (was, _) = mine, its
-    right, before = own == labels, was == labels
-    wrong = ~right & ~before & (own != was)
-    lost, won, other = (np.flatnonzero(part) for part in (before & ~right, right & ~before, wrong))
-    return Flips(lost, won, other, labels)
+    return Flips(**flipped(mine, its), labels=mine.labels)
 
 
 def draw(view: View) -> str:

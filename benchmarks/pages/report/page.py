@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.document import Document
@@ -10,11 +12,13 @@ from benchmarks.pages.report import (
     claims,
     classes,
     conditions,
+    confidence,
     envelope,
     evidence,
     explained,
     files,
     flips,
+    hurt,
     latencies,
     lineage,
     scatter,
@@ -26,6 +30,7 @@ from benchmarks.samples import read_samples
 HERE = Path(__file__).parent
 STYLE, SCRIPT = "page.css", "page.js"
 OPEN_FILES = 6
+ADDRESS = re.compile(r'\b(id|aria-labelledby)="([a-z]+)(-title)?"')
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
@@ -33,18 +38,20 @@ ICON = (
 )
 
 
-def draw(document: Document, samples: bytes) -> bytes:
-    """The whole page; of the same document and samples it is always the same.
+def draw(document: Document, samples: bytes, more: Sequence[envelope.Carried] = ()) -> bytes:
+    """The whole page; of the same documents and samples it is always the same.
 
     Args:
         document: A benchmark.
         samples: The content of its raw samples.
+        more: Further ones, which follow below it.
 
     Raises:
         DataError: The samples are damaged.
     """
-    shown = view(document, read_samples(samples, "the raw samples"))
-    title = text(_title(shown))
+    parts = [(document, samples), *((one.document, one.samples) for one in more)]
+    shown = [view(*part[:1], read_samples(part[1], "the raw samples")) for part in parts]
+    title = text(" \u00b7 ".join(map(_title, shown)))
     head = (
         f'">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<meta name="edgepress-drawing" content="{drawing()}">\n'
@@ -52,8 +59,18 @@ def draw(document: Document, samples: bytes) -> bytes:
         f'<link rel="icon" href="{ICON}">\n<style>\n{_part(STYLE)}</style>\n</head>\n'
     )
     script = f"<script>\n{_part(SCRIPT)}</script>\n"
-    body = f"<body>\n{_top(shown)}<main>\n{_main(shown)}</main>\n{_foot()}"
-    return envelope.sealed(f"{head}{body}{envelope.blocks(document, samples)}{script}</body>\n</html>\n")
+    body = "".join(_benchmark(one, number) for number, one in enumerate(shown, start=1))
+    kept = "".join(envelope.blocks(*part, number) for number, part in enumerate(parts, start=1))
+    return envelope.sealed(f"{head}<body>\n{body}{_foot()}{kept}{script}</body>\n</html>\n")
+
+
+def _benchmark(shown: View, number: int) -> str:
+    """What is shown of one benchmark, its addresses told from those of the others by its number."""
+    part = f"{_top(shown)}<main>\n{_main(shown)}</main>\n"
+    if number == 1:
+        return part
+    part = part.replace("<main>", "<div>").replace("</main>", "</div>")  # a page has one
+    return ADDRESS.sub(lambda found: f'{found[1]}="{found[2]}-{number}{found[3] or ""}"', part)
 
 
 def drawing() -> str:
@@ -112,16 +129,16 @@ def _each(shown: View) -> str:
 
 
 def _one(one: Entry, shown: View) -> str:
-    bars = classes.bars(one, shown)
-    if not bars:
+    bars, said = classes.bars(one, shown), hurt.draw(one)
+    if not bars and not said:
         return ""
     changed = flips.flips(one, shown.base)
     listed = "" if changed is None else flips.listing(changed, shown.classes)
     unfolded = " open" if len(shown.measured) <= OPEN_FILES else ""
     name = f'<span class="no">{one.number}</span> {text(one.name)}'
     return (
-        f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n'
-        f'<div class="grid"><div>{bars}{listed}</div>{classes.matrix(one, shown)}</div></details>\n'
+        f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n{said}'
+        f'<div class="grid">{bars}{classes.matrix(one, shown)}{confidence.draw(one)}{listed}</div></details>\n'
     )
 
 

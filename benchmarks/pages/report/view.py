@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
-from benchmarks.document import Document, File, number
+from benchmarks.document import Document, File, number, record
 from benchmarks.raw import Counts, Raw
+from benchmarks.scored import class_name
 
-SCORES: Mapping[str, str] = {"top1": "top-1 accuracy", "miou": "mean IoU"}
+SCORES: Mapping[str, str] = {"top1": "top-1 accuracy", "miou": "mean IoU", "map_e_exact": "mAP"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Entry:
     def value(self, quantity: str) -> float | None:
         """Of a record, None where there is none."""
         return number(self.file, quantity)
+
+    def record(self, quantity: str) -> Mapping[str, Any] | None:
+        """Of that quantity; None where there is none."""
+        return record(self.file, quantity)
 
     @property
     def metric(self) -> str:
@@ -95,9 +101,9 @@ def confusion(decisions: Counts, labels: Counts, classes: int) -> Counts:
 
 
 def _classes(document: Document, entries: tuple[Entry, ...]) -> tuple[str, ...]:
-    answers = [one.raw.answered for one in entries if one.raw is not None and one.raw.answered is not None]
+    answers = [one.raw.decided for one in entries if one.raw is not None and one.raw.decided is not None]
     if not answers:
         return ()
-    count = 1 + max(int(part.max()) for answer in answers for part in answer)
+    count = 1 + max(int(part.max()) for said in answers for part in (said.decisions, said.labels))
     told = list((document["data"] or {}).get("classes", ()))
-    return tuple(told[at] if at < len(told) else f"class {at}" for at in range(max(count, len(told))))
+    return tuple(class_name(told, at) for at in range(max(count, len(told))))

@@ -1,0 +1,261 @@
+"""`verify --rerun`: the files of a benchmark measured again, through the commands, on real small files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_benchmark_compare import _checkpoint, _foreign
+from typer.testing import CliRunner, Result
+
+from benchmarks.derive import derive
+from benchmarks.document import digest, record, save
+from benchmarks.measure.latency import Latency
+from benchmarks.raw import Raw
+from benchmarks.samples import beside, pack, read_samples
+from cli.main import app
+from compress.checkpoint import save as save_checkpoint
+from compress.data import DataOptions, load
+from exports import noise, ship
+
+QUICK = ("--rounds", 10, "--sessions", 4)
+STUDENT = 1
+Document = dict[str, Any]
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bench.json of teacher.safetensors and student.onnx, with its samples and report.html."""
+    folder = tmp_path_factory.mktemp("rerun")
+    digits = load("digits", DataOptions()).classes
+    student = _checkpoint("cnn-s", digits)
+    save_checkpoint(_checkpoint("cnn-a", digits), folder / "teacher.safetensors")
+    ship(student, folder / "student.onnx", [noise(student.card)])
+    claims = ("--max-size", "1MB", "--max-drop", "100", "--min-speedup", "0.001", "--max-latency", "1us")
+    files = [folder / name for name in ("teacher.safetensors", "student.onnx")]
+    assert _run("benchmark", *files, "--data", "digits", *QUICK, *claims, "-o", folder / "bench.json").exit_code == 3
+    assert _run("report", folder / "bench.json", "-o", folder / "report.html").exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def moved(folder: Path, tmp_path: Path) -> Path:
+    """A copy of it in another place, where the names in the document lead to other files."""
+    return Path(shutil.copytree(folder, tmp_path / "moved"))
+
+
+def _found(done: Result) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for one in json.loads(done.stdout)["findings"]:
+        kinds.setdefault(one["found"], []).append(one["sentence"])
+    return kinds
+
+
+def _rewritten(folder: Path, change: Callable[[Document], None], samples: bytes | None = None) -> Path:
+    """bench.json with another document and other samples in it, and all digests as they should be."""
+    path = folder / "bench.json"
+    document, kept = beside(path)
+    content = kept if samples is None else samples
+    document["samples"]["sha256"] = sha256(content).hexdigest()
+    change(document)
+    document["digest"] = digest(document)
+    (folder / document["samples"]["file"]).write_bytes(content)
+    return save(document, path, force=True)
+
+
+def _resampled(folder: Path, change: Callable[[Raw], Raw]) -> Path:
+    """bench.json with other raw samples of the student, and everything that follows from them; claims are left out."""
+    document, content = beside(folder / "bench.json")
+    raws = read_samples(content, "samples")
+    raws[STUDENT] = change(raws[STUDENT])
+    raws = read_samples(pack(raws), "samples")
+    derived = derive(raws[STUDENT], raws[0], document["data"]["classes"])
+
+    def rewrite(whole: Document) -> None:
+        file = whole["files"][STUDENT]
+        names = {one.quantity for one in derived.records}
+        costs = [one for one in file["records"] if one["quantity"] not in names]
+        file["records"] = [*costs, *({**one.to_dict(), "sha256": file["sha256"]} for one in derived.records)]
+        file["hurt"], file["verdict"] = derived.hurt, derived.verdict and derived.verdict.to_dict()
+        whole["claims"] = []
+
+    return _rewritten(folder, rewrite, pack(raws))
+
+
+@pytest.mark.parametrize("name", ["report.html", "bench.json"])
+def test_files_are_found_beside_and_measured_again(moved: Path, name: str) -> None:
+    done = _run("verify", moved / name, "--rerun", "--json")
+    assert done.exit_code == 0, done.output
+    found = _found(done)
+    measured = "\n".join(found["re-measured"])
+    for said in (
+        "measured again on the same machine",
+        "teacher.safetensors: digest, parameters, macs, size, values: as they were",
+        "student.onnx: accuracy: the same",
+        "student.onnx: drop by class: the same",
+        "student.onnx: speedup ",
+        "claim: met: ",
+    ):
+        assert said in measured
+    claims = [
+        one for kind in ("re-measured", "not covered") for one in found.get(kind, []) if one.startswith("claim: ")
+    ]
+    assert len(claims) == 4
+    assert not any("needs the file" in one for one in found.get("not covered", []))
+    assert any(one.startswith("claim: broken: ") for one in found["re-derived"])
+
+
+def test_a_file_that_is_missing_or_altered_is_refused(moved: Path) -> None:
+    student = moved / "student.onnx"
+    altered = bytearray(student.read_bytes())
+    altered[len(altered) // 2] ^= 1
+    student.write_bytes(altered)
+    there = json.loads((moved / "bench.json").read_text("utf-8"))["files"][STUDENT]["name"]
+
+    def elsewhere(document: Document) -> None:
+        for one in document["claims"]:
+            one["file"], one["sentence"] = "dist/student.onnx", one["sentence"].replace(there, "dist/student.onnx")
+        document["files"][STUDENT]["name"] = "dist/student.onnx"
+
+    path = _rewritten(moved, elsewhere)
+    done = _run("verify", path, "--rerun")
+    assert done.exit_code == 3
+    assert "student.onnx: is not the file that was measured: its sha256 is" in " ".join(done.output.split())
+    student.unlink()
+    done = _run("verify", path, "--rerun")
+    assert done.exit_code == 2
+    assert "put it beside the benchmark" in " ".join(done.output.split())
+
+
+def _faster(raw: Raw) -> Raw:
+    return replace(raw, latency=Latency(raw.latency.wall_ms / 64, raw.latency.cpu_ms / 64))
+
+
+def _always_right(raw: Raw) -> Raw:
+    assert raw.decided is not None
+    return replace(raw, said=replace(raw.decided, decisions=raw.decided.labels))
+
+
+def _boasting(raw: Raw) -> Raw:
+    assert raw.decided is not None
+    return replace(raw, said=replace(raw.decided, confidences=np.full_like(raw.decided.confidences, 65_535)))
+
+
+@pytest.mark.parametrize(
+    ("change", "mentions"),
+    [
+        (_faster, "student.onnx: speedup "),
+        (_always_right, "student.onnx: accuracy: drifted: top1 1 -> "),
+        (_boasting, "student.onnx: calibration: drifted: calibration_error "),
+    ],
+)
+@pytest.mark.parametrize("cpu", ["", "another processor"])
+def test_samples_that_are_not_those_of_the_file_have_drifted(
+    moved: Path, change: Callable[[Raw], Raw], mentions: str, cpu: str
+) -> None:
+    path = _resampled(moved, change)
+    if cpu:
+        path = _rewritten(moved, lambda document: document["machine"].update(cpu=cpu))
+    assert _run("verify", path).exit_code == 0
+    done = _run("verify", path, "--rerun", "--json")
+    assert done.exit_code == 3
+    assert any(mentions in one for one in _found(done)["FAILED"])
+    assert "drifted from what it says" in done.stderr
+
+
+def test_counts_that_no_sample_covers_have_drifted(moved: Path) -> None:
+    def smaller(document: Document) -> None:
+        found = record(document["files"][STUDENT], "size")
+        assert found is not None
+        found["value"] = 1  # type: ignore[index]
+        for one in document["claims"]:
+            if one["claim"] == "max-size":
+                one["sentence"] = f"{document['files'][STUDENT]['name']}: size 1 bytes, asked: at most 1,000,000 bytes"
+
+    path = _rewritten(moved, smaller)
+    assert _run("verify", path).exit_code == 0
+    done = _run("verify", path, "--rerun", "--json")
+    assert done.exit_code == 3
+    assert ["size 1 -> " in one for one in _found(done)["FAILED"]] == [True]
+
+
+def test_a_claim_that_was_met_and_is_broken_has_drifted(moved: Path) -> None:
+    def smaller(document: Document) -> None:
+        found = record(document["files"][STUDENT], "size")
+        assert found is not None
+        found["value"] = 1  # type: ignore[index]
+        (claim,) = (one for one in document["claims"] if one["claim"] == "max-size")
+        name = document["files"][STUDENT]["name"]
+        claim.update(bound=10.0, held="met", sentence=f"{name}: size 1 bytes, asked: at most 10 bytes")
+
+    done = _run("verify", _rewritten(moved, smaller), "--rerun", "--json")
+    assert any("claim: broken: " in one and "(was met)" in one for one in _found(done)["FAILED"])
+
+
+def test_another_machine_is_held_to_the_intervals_and_to_no_milliseconds(moved: Path) -> None:
+    path = _rewritten(moved, lambda document: document["machine"].update(cpu="another processor"))
+    done = _run("verify", path, "--rerun", "--json")
+    assert done.exit_code == 0, done.output
+    found = _found(done)
+    assert any("on another machine" in one and "was another processor" in one for one in found["re-measured"])
+    assert any("numbers, within their intervals" in one for one in found["re-measured"])
+    uncovered = "\n".join(found["not covered"])
+    assert "student.onnx: latency " in uncovered
+    assert "claim: broken: " in uncovered
+    assert "was measured on another processor" in uncovered
+
+
+def test_other_data_are_refused_and_the_folder_of_theirs_is_taken(moved: Path) -> None:
+    def other(document: Document) -> None:
+        document["data"]["fingerprint"] = "0" * 16
+
+    done = _run("verify", _rewritten(moved, other), "--rerun")
+    assert done.exit_code == 2
+    assert "data set 'digits': has not the images that were measured on" in " ".join(done.output.split())
+    done = _run("verify", moved / "report.html", "--rerun", "--data", "digits")
+    assert done.exit_code == 0, done.output
+
+
+def test_what_rerun_is_not_for(moved: Path) -> None:
+    done = _run("verify", moved / "student.onnx", "--against", moved / "teacher.safetensors", "--rerun")
+    assert done.exit_code == 2
+    assert "--rerun: " in done.output
+    done = _run("verify", moved / "report.html", "--data", "digits")
+    assert done.exit_code == 2
+    assert "or measure again: --rerun" in " ".join(done.output.split())
+
+
+def test_files_that_say_nothing_of_themselves_are_asked_as_they_were(tmp_path: Path) -> None:
+    _foreign(tmp_path / "other.onnx", ["n", 1, 8, 8])
+    torch.save(_checkpoint("cnn-s", tuple("0123456789")).network.model.state_dict(), tmp_path / "plain.pt")
+    bench = tmp_path / "bench.json"
+    done = _run(
+        "benchmark", tmp_path / "other.onnx", "--data", "digits", "--mean", 0.4, "--std", 0.2, *QUICK, "-o", bench
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(bench.read_text("utf-8"))["seen"]["mean"] == [0.4]
+    assert _run("verify", bench, "--rerun").exit_code == 0
+    plain = tmp_path / "plain.json"
+    size = ("--size", "32", "--arch", "cnn-s")
+    done = _run("benchmark", tmp_path / "plain.pt", *size, "--data", "digits", *QUICK, "-o", plain)
+    assert done.exit_code == 0, done.output
+    again = _run("verify", plain, "--rerun", "--json")
+    assert again.exit_code == 0, again.output
+    assert any("plain.pt: accuracy: the same" in one for one in _found(again)["re-measured"])
+    without = tmp_path / "without.json"
+    assert _run("benchmark", tmp_path / "other.onnx", *QUICK, "-o", without).exit_code == 0
+    done = _run("verify", without, "--rerun", "--data", "digits")
+    assert done.exit_code == 2
+    assert "was measured without any" in " ".join(done.output.split())
