@@ -16,7 +16,8 @@ def report(
         Path,
         typer.Argument(
             metavar="BENCH.json",
-            help="What `edgepress benchmark -o` wrote, its samples beside it; or a folder that has one or several.",
+            help="What `edgepress benchmark -o` wrote, its samples beside it; a folder of these; or a page, "
+            "to be drawn anew from what it carries.",
         ),
     ],
     output: Annotated[
@@ -42,8 +43,7 @@ def report(
         edgepress report dist/ -o report.html
     """
     from benchmarks.pages.report import page
-    from benchmarks.pages.report.envelope import Carried
-    from benchmarks.samples import beside
+    from benchmarks.pages.report.envelope import PAGE, carried
     from benchmarks.verify import check_unaltered
     from cli import say
     from compress.errors import OutputError
@@ -51,12 +51,12 @@ def report(
 
     found = _benchmarks(bench)
     target = output or (bench / "report.html" if bench.is_dir() else bench.with_suffix(".html"))
-    if target.suffix != ".html":
+    if target.suffix != PAGE:
         raise OutputError(f"{target}: a page is written as .html; give a name that ends so")
-    check_target(target, force=force, inputs=found)
-    parts = [Carried(*beside(path)) for path in found]
-    for path, part in zip(found, parts, strict=True):
-        check_unaltered(part.document, part.samples, str(path))
+    check_target(target, force=force, inputs=[path for path in found if path.suffix != PAGE])
+    parts = [part for path in found for part in carried(path)]
+    for part in parts:
+        check_unaltered(part.document, part.samples, str(bench))
     content = page.draw(parts[0].document, parts[0].samples, parts[1:])
     write_whole(target, partial(_write, content), force=force)
     claims = [one["held"] for part in parts for one in part.document["claims"]]

@@ -122,15 +122,12 @@ def _rederive(file: Path, again: bool, data: str | None) -> None:
 
 
 def _measured_again(file: Path, data: str | None) -> list[Finding]:
-    from benchmarks.document import read
-    from benchmarks.pages.report.envelope import opened
+    from benchmarks.pages.report.envelope import carried
     from benchmarks.rerun import rerun
     from cli import say
 
-    page = file.suffix == ".html"
-    documents = [one.document for one in opened(file.read_bytes(), str(file)).all] if page else [read(file)]
     with say.doing("verify") as update:
-        return [found for one in documents for found in rerun(one, file.parent, data=data, say=update)]
+        return [found for one in carried(file) for found in rerun(one.document, file.parent, data=data, say=update)]
 
 
 def _verified(

@@ -1,4 +1,4 @@
-"""A benchmark as a section of a page: `python -m benchmarks.studies.headline bench.json README.md`.
+"""A benchmark as a section of a page: `python -m benchmarks.studies.headline report.html README.md`.
 
 The section stands between `<!-- headline:begin -->` and `<!-- headline:end -->`; every number is a record's.
 """
@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from benchmarks import script
-from benchmarks.document import Document, File, baseline, number, read_unaltered, record
+from benchmarks.document import Document, File, baseline, number, record
+from benchmarks.pages.report.envelope import carried
 from benchmarks.studies.table import replace_section
 from compress.files import write_text
 
@@ -64,12 +65,12 @@ def _cells(file: File, is_baseline: bool) -> Iterator[str]:
 
 
 def main(
-    benchmark: Annotated[Path, typer.Argument(help="What `edgepress benchmark -o` wrote.")],
+    report: Annotated[Path, typer.Argument(help="A page of a report, or what `edgepress benchmark -o` wrote.")],
     page: Annotated[Path, typer.Argument(help="Markdown page whose marked section is rewritten.")],
 ) -> None:
     """Write a benchmark into a page."""
-    write(read_unaltered(benchmark), page)
-    typer.echo(f"{page}: headline written from {benchmark}")
+    write(carried(report)[0].document, page)
+    typer.echo(f"{page}: headline written from {report}")
 
 
 if __name__ == "__main__":

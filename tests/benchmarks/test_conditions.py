@@ -90,7 +90,6 @@ def test_further_batches_are_measured_beside_the_first(folder: Path) -> None:
             assert (many["low"], many["high"]) == pytest.approx(
                 (1000 * images / latency["high"], 1000 * images / latency["low"])
             )
-        assert number(file, "latency batch 8") > number(file, "latency")
     teacher, student = found.document["files"]
     assert "verdicts" not in teacher
     assert list(student["verdicts"]) == ["8"]

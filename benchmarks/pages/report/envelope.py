@@ -8,13 +8,16 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.document import Document, parse
-from compress.errors import GateError
+from benchmarks.samples import beside
+from compress.errors import DataError, GateError
 
 HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="edgepress-digest" content="'
 UNKNOWN = "0" * 64
+PAGE = ".html"
 DOCUMENT, SAMPLES = "edgepress-document", "edgepress-samples"
 ESCAPED = {one: f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 
@@ -88,6 +91,20 @@ def opened(content: bytes, name: str) -> Carried:
     count = len(re.findall(f'<script type="application/json" id="{DOCUMENT}', text))
     first, *more = (_carried(text, number, name) for number in range(1, max(count, 1) + 1))
     return replace(first, more=tuple(more))
+
+
+def carried(path: Path) -> list[Carried]:
+    """The benchmarks of a page, or the one in a document and the raw samples beside it.
+
+    Raises:
+        GateError: The page was altered, or is none.
+        DataError: There is no such file, or it holds none of this version, or its samples are missing.
+    """
+    if path.suffix != PAGE:
+        return [Carried(*beside(path))]
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; give a page of `edgepress report`")
+    return opened(path.read_bytes(), str(path)).all
 
 
 def numbered(name: str, number: int) -> str:
