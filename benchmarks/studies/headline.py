@@ -5,19 +5,21 @@ The section stands between `<!-- headline:begin -->` and `<!-- headline:end -->`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from benchmarks import script
+from benchmarks.claims import BOUNDS, asked_text
 from benchmarks.document import Document, File, baseline, number, record
 from benchmarks.pages.report.envelope import carried
 from benchmarks.studies.table import replace_section
 from compress.files import write_text
 
 MARK = "headline"
+WORDS = {"met": "**met** by", "broken": "**broken** by", "not shown": "**not shown** of"}
 HEAD = ("file", "bytes", "score %", "points", "ms", "times as fast")
 
 
@@ -35,11 +37,24 @@ def section(document: Document) -> str:
             f"| --- |{' ---: |' * (len(HEAD) - 1)}",
             *rows,
             "",
-            *(f"- {one['sentence']}: **{one['held']}**" for one in document["claims"]),
+            *_claims(document["claims"]),
             "",
             f"{about}{machine['cpu']}{busy}, one image at a time, {document['created'][:10]}.",
         ]
     )
+
+
+def _claims(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each claim: the files by whether it was shown of them."""
+    for name, bound in dict.fromkeys((one["claim"], one["bound"]) for one in claims):
+        held: dict[str, list[str]] = {}
+        for one in claims:
+            if one["claim"] == name:
+                held.setdefault(one["held"], []).append(Path(one["file"]).name)
+        *fewer, (how, most) = sorted(held.items(), key=lambda pair: len(pair[1]))
+        told = [f"{WORDS[one]} {', '.join(files)}" for one, files in fewer]
+        told.append(f"{WORDS[how]} {'the other' if fewer else 'all'} {len(most)}")
+        yield f"- {BOUNDS[name].words or 'score'} {asked_text(name, bound)}: {'; '.join(told)}."
 
 
 def write(document: Document, page: Path) -> None:
