@@ -18,7 +18,7 @@ Layer = nn.Conv2d | nn.Linear
 LEAST_ROWS = 4_096
 ROWS_A_WEIGHT = 4  # positions looked at for each weight of a filter; more change little
 MOST_PIXELS = 2**22  # of all images: their features are kept in memory, where two networks read them on
-DAMPING = 0.01  # of the mean square of what meets a weight: how firmly the weights stay where they are
+DAMPING = 0.1  # of the mean square of what meets a weight: how firmly the weights stay where they are
 
 
 def enough(batches: Sequence[Tensor]) -> list[Tensor]:
