@@ -47,8 +47,8 @@ def test_kept_channels_are_those_that_were_not_cut() -> None:
     }
 
 
-def test_channels_that_others_can_stand_in_for_cost_nothing() -> None:
-    """The outputs that go are sums of those that stay: what reads them can be fitted without an error."""
+def test_channels_that_others_can_stand_in_for_cost_little() -> None:
+    """The outputs that go are sums of those that stay: what reads them can be fitted but for what holds the weights."""
     whole = _chain()
     first = whole.model.get_submodule("0")
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_channels_that_others_can_stand_in_for_cost_nothing() -> None:
     assert reconstruct(small, whole, kept_channels(whole, cuts, IMAGE), batches) == 3
     after = (small.model(batches[0]) - whole.model(batches[0])).abs().max()
     assert before > 0.1
-    assert after < 0.03 * before
+    assert after < 0.05 * before
 
 
 @pytest.mark.parametrize(("groups", "images"), [(1, 40), (2, 40), (1, 4), (2, 2)])
@@ -83,7 +83,7 @@ def test_a_layer_has_the_weights_of_a_naive_least_squares(groups: int, images: i
             rows = seen[:, group * width : (group + 1) * width].unfold(2, 3, 1).unfold(3, 3, 1)
             rows = rows.permute(0, 2, 3, 1, 4, 5).reshape(-1, width * 9)
             rows, wanted = rows - rows.mean(dim=0), said[:, row].flatten() - said[:, row].mean()
-            held = 0.01 * (rows**2).sum(dim=0).mean()
+            held = 0.1 * (rows**2).sum(dim=0).mean()
             whole_rows = torch.cat([rows, held.sqrt() * torch.eye(rows.shape[1], dtype=torch.float64)])
             at_least = torch.cat([wanted, held.sqrt() * old.weight[row].flatten().double()])
             found = torch.linalg.lstsq(whole_rows, at_least).solution
