@@ -14,7 +14,7 @@ from benchmarks.claims import number_text
 from compress.evidence import Record
 from compress.text import printable
 from exports import format_of
-from exports.label import how_to_read, steps
+from exports.label import commands, how_to_read, steps
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -117,10 +117,9 @@ def _use(known: Known) -> Iterator[str]:
 
 
 def _made(known: Known) -> Iterator[str]:
-    commands = [str(step["command"]) for step in known.lineage if step.get("command")]
-    if commands:
+    if typed := commands(known.lineage):
         yield "## How it was made"
-        yield _code(commands)
+        yield _code(typed)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
