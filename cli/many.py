@@ -64,7 +64,7 @@ def shipped_files(path: Path) -> list[Path]:
         return [path]
     found = sorted(entry for entry in path.iterdir() if entry.suffix in FORMATS)
     if not found:
-        raise ExportError(f"{path} is a folder; give a file, or a folder of exported files ({', '.join(FORMATS)})")
+        raise ExportError(f"{path} is a folder without exported files ({', '.join(FORMATS)}); give one, or a file")
     return found
 
 
