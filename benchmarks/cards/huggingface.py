@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cards.known import Known
+from benchmarks.cards.known import Known, is_of_images
 from benchmarks.claims import number_text
 from compress.evidence import Record
 from compress.text import printable
@@ -55,7 +55,8 @@ def _results(known: Known) -> Iterator[EvalResult]:
         return
     task = PIPELINES[known.bench.file["task"]]
     for record in known.records:
-        if record.unit == "share" and record.value is not None and " " not in record.quantity:
+        counts = record.unit == "share" and is_of_images(record)
+        if counts and record.value is not None and " " not in record.quantity:
             yield EvalResult(
                 task_type=task,
                 dataset_type=known.data["name"],
