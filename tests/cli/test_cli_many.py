@@ -109,4 +109,5 @@ def test_a_folder_without_files_cannot_be_verified(teacher_path: Path, tmp_path:
     for more in (("--against", teacher_path), ()):
         result = edgepress("verify", tmp_path, *more)
         assert result.exit_code == 2
-        assert "is a folder without exported files (.onnx, .tflite, " in result.stderr
+        assert "is a folder; give a file, or a folder of exported files (.onnx, .tflite, " in result.stderr
+        assert "of which it has none" in result.stderr
