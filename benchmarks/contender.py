@@ -19,6 +19,7 @@ from compress.tasks import Task, check_task
 from exports import FORMATS, Artefact, format_of, noise, ship
 from exports.answers import as_network, image_shape, images_for, task_of
 from exports.folder import content_of, sha256
+from exports.label import commands
 from exports.source import samples
 
 CHECKPOINT = ".safetensors"
@@ -71,7 +72,7 @@ class Contender:
     def lineage(self) -> list[str]:
         """The commands that led to it, the first first; none where it does not say."""
         card = self.exported.card
-        return [str(step["command"]) for step in card.lineage if step.get("command")] if card is not None else []
+        return commands(card.lineage) if card is not None else []
 
     def open(self, threads: int) -> Artefact:
         """What runs, opened anew: another session of the same file."""

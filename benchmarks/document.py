@@ -81,8 +81,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from compress.errors import DataError, GateError
@@ -109,6 +110,23 @@ def baseline(document: Document) -> File | None:
     """The file that the others are held against, if there is one."""
     place = document["baseline"]
     return None if place is None else document["files"][place]
+
+
+def short_names(files: Sequence[File]) -> list[str]:
+    """What to call each file: its name without its folder, or with it where another has the same.
+
+    Args:
+        files: Of a document, all of them.
+    """
+    short = [PurePath(file["name"]).name for file in files]
+    often = Counter(short)
+    return [name if often[name] == 1 else file["name"] for name, file in zip(short, files, strict=True)]
+
+
+def with_short_names(document: Document) -> dict[str, Any]:
+    """The same document, its files called as `short_names` calls them."""
+    files = document["files"]
+    return {**document, "files": [{**file, "name": name} for file, name in zip(files, short_names(files), strict=True)]}
 
 
 def save(document: Document, path: Path, *, force: bool = False) -> Path:
@@ -144,6 +162,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise DataError(f"{path} is not a file; give one that `edgepress benchmark -o` wrote")
+    if path.suffix == ".html":
+        raise DataError(f"{path} is a page; give the .json that `edgepress benchmark -o` wrote")
     try:
         content = path.read_text(encoding="utf-8")
     except ValueError as error:

@@ -15,6 +15,8 @@ from compress.metrics import wilson_interval
 ENDS = 5
 BLOCKS = 10
 
+MISS_SHARE = "deadline_miss_share"
+
 
 def start_records(start: Start) -> Iterator[Record]:
     """The medians over processes; their interval is the range, which holds the median of six with 97 %."""
@@ -38,7 +40,7 @@ def sustained_records(run: Sustained) -> Iterator[Record]:
         misses = run.dropped + run.late
         yield Record("deadline_misses", misses, n=run.count, unit="frames")
         low, high = wilson_interval(misses, run.count)
-        yield Record("deadline_miss_share", misses / run.count, low, high, n=run.count, unit="share")
+        yield Record(MISS_SHARE, misses / run.count, low, high, n=run.count, unit="share")
         yield Record("frames_dropped", run.dropped, n=run.count, unit="frames")
 
 

@@ -1,22 +1,22 @@
 """A benchmark held against an earlier one of the same files: what grew, slowed down or lost more than it may.
 
-A file is known by its name, without its folder. Sizes are counted, so they are met or broken. Time is compared by the
-speed-up over the same baseline file, where both benchmarks have one, or else on the same processor; the two intervals
-are combined as those of independent measurements. What was lost of the score is compared on the same data, with
-Newcombe's interval for the difference of two shares, which does not know that the images are the same and is the wider
-for it.
+A file is known by its name, without its folder unless several have the same. Sizes are counted, so they are met or
+broken. Time is compared by the speed-up over the same baseline file, where both benchmarks have one, or else on the
+same processor; the two intervals are combined as those of independent measurements. What was lost of the score is
+compared on the same data, with Newcombe's interval for the difference of two shares, which does not know that the
+images are the same and is the wider for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import Held, Verdict, at_most
-from benchmarks.document import Document, File, baseline, number, record
+from benchmarks.document import Document, File, baseline, number, record, short_names
+from compress.text import printable
 
 COUNTED = {"max-size": ("size", "bytes"), "max-params": ("parameters", ""), "max-macs": ("macs", "")}
 NOT_THERE = "is not in the new benchmark"
@@ -46,15 +46,14 @@ def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Ver
         limits: "max-size", "max-params", "max-macs" and "max-latency" to the share by which it may grow, 0.01 for 1 %;
             "max-drop" to the points of the score that may be lost.
     """
-    found = {_name(file): file for file in _measured(new)}
+    found = _by_name(new)
     verdicts = []
-    for file in _measured(old):
-        for limit, bound in limits.items():
-            now = found.get(_name(file))
-            change = Change(NOT_THERE) if now is None else _change(limit, (new, now), (old, file))
-            said = f"{_name(file)}: {change.words}, allowed: {bound_text(limit, bound)}"
+    for name, file in _by_name(old).items():
+        for limit, bound in limits.items() if not file["reason"] else ():
+            change = _change(limit, (new, found.get(name)), (old, file))
+            said = f"{name}: {change.words}, allowed: {bound_text(limit, bound)}"
             held = at_most(bound, change.least, change.most)
-            verdicts.append(Verdict(_name(file), limit, bound, held, said))
+            verdicts.append(Verdict(name, limit, bound, held, said))
     return verdicts
 
 
@@ -64,7 +63,7 @@ def bound_text(limit: str, bound: float) -> str:
 
 
 def markdown(verdicts: Sequence[Verdict], new: Document) -> str:
-    """A table of verdicts for a pull request.
+    """How many limits are met, and a table of verdicts, for a pull request.
 
     Args:
         verdicts: See `check`.
@@ -74,19 +73,27 @@ def markdown(verdicts: Sequence[Verdict], new: Document) -> str:
     rows = [f"| {marks[one.held]} | {one.sentence.replace('|', chr(92) + '|')} |" for one in verdicts]
     machine = new["machine"]
     about = f"Measured {new['created']} on {machine['cpu']}, edgepress {machine['edgepress']}."
-    return "\n".join(["| | |", "| --- | --- |", *rows, "", about, ""])
+    met = sum(one.held == "met" for one in verdicts)
+    head = f"**edgepress gate: {met} of {len(verdicts)} limits met**"
+    return "\n".join([head, "", "| verdict | limit |", "| --- | --- |", *rows, "", about, ""])
 
 
-def _measured(document: Document) -> Iterator[File]:
-    base = baseline(document)
-    return (file for file in document["files"] if file is not base and not file["reason"])
+def _by_name(document: Document) -> dict[str, File]:
+    """What to call each file but the baseline, and the file."""
+    base, files = baseline(document), document["files"]
+    return {name: file for name, file in zip(short_names(files), files, strict=True) if file is not base}
 
 
-def _name(file: File) -> str:
-    return Path(file["name"]).name
+def _change(limit: str, since: tuple[Document, File | None], old: tuple[Document, File]) -> Change:
+    document, now = since
+    if now is None:
+        return Change(NOT_THERE)
+    if now["reason"]:
+        return Change(f"was not measured: {printable(now['reason'])}")
+    return _compared(limit, (document, now), old)
 
 
-def _change(limit: str, new: tuple[Document, File], old: tuple[Document, File]) -> Change:
+def _compared(limit: str, new: tuple[Document, File], old: tuple[Document, File]) -> Change:
     if limit == "max-latency":
         return _of_time(new, old)
     if limit == "max-drop":

@@ -24,8 +24,8 @@ def benchmark(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Checkpoints, exported files, folders of these, or with --arch a plain state dict. Of several the "
-            "first is the baseline that the others are held against.",
+            help="Checkpoints, exported files, folders of exported files, or with --arch a plain state dict. Of "
+            "several the first is the baseline that the others are held against.",
         ),
     ],
     against: Annotated[

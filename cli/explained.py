@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.text import printable
@@ -14,12 +13,14 @@ if TYPE_CHECKING:
 
 def explanation(document: Mapping[str, Any]) -> Iterator[Table | str]:
     """A table with a row for each layer or operator and a column for each file, and advice on each; or nothing."""
-    files = [file for file in document["files"] if file.get("explained")]
+    from benchmarks.document import with_short_names
+
+    files = [file for file in with_short_names(document)["files"] if file.get("explained")]
     profiled = [file for file in files if not file["explained"]["reason"]]
     if profiled:
         yield _table(profiled)
     for file in files:
-        name, found = printable(Path(file["name"]).name), file["explained"]
+        name, found = printable(file["name"]), file["explained"]
         for sentence in [found["reason"]] if found["reason"] else found["advice"]:
             yield f"{name}: {sentence}"
 
@@ -34,7 +35,7 @@ def _table(files: list[Mapping[str, Any]]) -> Table:
         for name in dict.fromkeys(name for taken in times for name in taken)
     ]
     rows.append(("sum", *(f"{whole:.4f}" for whole in sums)))
-    head = ("layer or operator", *(f"{printable(Path(file['name']).name)}, ms" for file in files))
+    head = ("layer or operator", *(f"{printable(file['name'])}, ms" for file in files))
     return say.table(head, rows, title="where the time goes, by ONNX Runtime's profile")
 
 

@@ -64,7 +64,8 @@ def shipped_files(path: Path) -> list[Path]:
         return [path]
     found = sorted(entry for entry in path.iterdir() if entry.suffix in FORMATS)
     if not found:
-        raise ExportError(f"{path} is a folder; give a file, or a folder of exported files ({', '.join(FORMATS)})")
+        asked = f"give a file, or a folder of exported files ({', '.join(FORMATS)}), of which it has none"
+        raise ExportError(f"{path} is a folder; {asked}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from cli import options
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchmarks.verify import Finding
+    from benchmarks.verify import Finding, Found
     from compress.checkpoint import Card, Checkpoint
     from exports.claims import Claim
 
@@ -72,9 +73,9 @@ def verify(
         _rederive(file, again, data)
         return
     refuse(("--rerun",), f"{file} is no report; give a page of `edgepress report`, or a .json of `edgepress benchmark`")
+    files = shipped_files(file)
     if against is None:
         raise PlanError(f"{file}: name the checkpoint that it was exported from: --against")
-    files = shipped_files(file)
     whole = files != [file]
     checkpoint = open_network(parse.read_file(against, plain), data, parse.read_seen(DataOptions(), seen))
     documents, shown, broken, missing = [], [], [], []
@@ -113,12 +114,19 @@ def _rederive(file: Path, again: bool, data: str | None) -> None:
     if again and sound:
         found = [*(one for one in found if not one.needs_file), *_measured_again(file, data)]
     facts = {"file": str(file), "findings": [one.to_dict() for one in found]}
-    say.result(facts, *(f"{one.found:<11} {one.sentence}" for one in found))
+    say.result(facts, *(f"{one.found:<11} {one.sentence}" for one in found), _tally(found))
     failed = sum(one.found == "FAILED" for one in found)
     if failed and sound:
         raise GateError(f"{file}: {failed} of {len(found)} findings drifted from what it says")
     if failed:
         raise GateError(f"{file}: {failed} of {len(found)} findings differ from what its samples say; trust none of it")
+
+
+def _tally(found: Sequence[Finding]) -> str:
+    """How many findings there are of each kind, the most important last: "41 re-derived, 6 not covered"."""
+    counts = Counter(one.found for one in found)
+    kinds: tuple[Found, ...] = ("re-derived", "re-measured", "not covered", "FAILED")
+    return f"in all: {', '.join(f'{counts[kind]} {kind}' for kind in kinds if counts[kind])}"
 
 
 def _measured_again(file: Path, data: str | None) -> list[Finding]:

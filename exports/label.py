@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ class Label:
     card: Card
     provenance: Provenance
     sealed: bool
+
+
+def commands(lineage: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was typed on the way to a network, the first first; a command that took several steps is there once."""
+    typed = (str(step["command"]) for step in lineage if step.get("command"))
+    return [command for command, _ in groupby(typed)]
 
 
 def describe(

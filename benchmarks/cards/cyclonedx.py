@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from benchmarks.cards.known import Known
+from benchmarks.cards.known import Known, is_of_images
 from compress.evidence import Record
 from exports import Artefact
 from exports.label import tool_version
@@ -93,7 +93,7 @@ def _metrics(known: Known) -> Iterator[dict[str, Any]]:
 
 def _slice(record: Record, known: Known) -> tuple[str, str]:
     """What is measured, and on which images: a split, or one class of it ("top1 cat"); "" where it is about none."""
-    if known.data is None or record.unit not in ("share", "points"):
+    if known.data is None or not is_of_images(record):
         return record.quantity, ""
     name, _, part = record.quantity.partition(" ")
     split = f"{known.data['split']} split of {known.data['name']}"

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cards.known import Known
+from benchmarks.cards.known import Known, is_of_images
 from benchmarks.claims import number_text
 from compress.evidence import Record
 from compress.text import printable
 from exports import format_of
-from exports.label import how_to_read, steps
+from exports.label import commands, how_to_read, steps
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -55,7 +55,8 @@ def _results(known: Known) -> Iterator[EvalResult]:
         return
     task = PIPELINES[known.bench.file["task"]]
     for record in known.records:
-        if record.unit == "share" and record.value is not None and " " not in record.quantity:
+        counts = record.unit == "share" and is_of_images(record)
+        if counts and record.value is not None and " " not in record.quantity:
             yield EvalResult(
                 task_type=task,
                 dataset_type=known.data["name"],
@@ -117,10 +118,9 @@ def _use(known: Known) -> Iterator[str]:
 
 
 def _made(known: Known) -> Iterator[str]:
-    commands = [str(step["command"]) for step in known.lineage if step.get("command")]
-    if commands:
+    if typed := commands(known.lineage):
         yield "## How it was made"
-        yield _code(commands)
+        yield _code(typed)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:

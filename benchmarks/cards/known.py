@@ -10,10 +10,16 @@ from typing import Any
 
 from benchmarks.costs import cost_records
 from benchmarks.document import Document, File, baseline, is_benchmark, read_unaltered
+from benchmarks.endurance import MISS_SHARE
 from compress.errors import DataError
 from compress.evidence import Record
 from exports import Artefact, format_of
 from exports.folder import content_of
+
+
+def is_of_images(record: Record) -> bool:
+    """Whether a number says how images were answered: a share of them, or points of one, and not a share of frames."""
+    return record.unit in ("share", "points") and record.quantity != MISS_SHARE
 
 
 @dataclass(frozen=True)

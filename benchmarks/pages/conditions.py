@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
-from benchmarks.document import Document, File, record
+from benchmarks.document import Document, File, record, with_short_names
 from benchmarks.pages.words import amount, milliseconds
 from compress.text import printable
 
@@ -39,13 +38,14 @@ class Told:
 
 def tables(document: Document) -> list[Told]:
     """Those that something was measured for."""
+    document = with_short_names(document)
     found = [_batches(document), _starts(document), _long_run(document)]
     return [one for one in found if one is not None]
 
 
 def unmeasured(document: Document) -> Iterator[str]:
     """A line for what could not be measured of a file that was measured otherwise."""
-    for file in document["files"]:
+    for file in with_short_names(document)["files"]:
         for one in file["records"]:
             if one["reason"]:
                 yield f"{_name(file)}: {one['quantity']}: not measured: {printable(one['reason'])}"
@@ -109,7 +109,7 @@ def _measured(document: Document) -> Iterator[File]:
 
 
 def _name(file: File) -> str:
-    return printable(PurePath(file["name"]).name)
+    return printable(file["name"])
 
 
 def _cell(file: File, quantity: str, words: Cells) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.document import Document, File, number, record
+from benchmarks.document import Document, File, number, record, with_short_names
 from benchmarks.scored import CALIBRATION
 from compress.text import printable
 
@@ -16,12 +15,12 @@ NO_CLASS = "no class lost more than chance explains"
 
 def lines(document: Document) -> Iterator[str]:
     """A line for each file of which there is something to say."""
-    for file in document["files"]:
+    for file in with_short_names(document)["files"]:
         hurt = hurt_texts(file, NAMED)
         lost = f"{'' if NO_CLASS in hurt else 'hurts '}{', '.join(hurt)}" if hurt else ""
         said = [part for part in (flips_text(file), lost, calibration_text(file)) if part]
         if said:
-            yield f"{printable(Path(file['name']).name)}: {'; '.join(said)}"
+            yield f"{printable(file['name'])}: {'; '.join(said)}"
 
 
 def flips_text(file: File) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -12,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.document import Document, File, baseline, number, record
+from benchmarks.document import Document, File, baseline, number, record, with_short_names
 from benchmarks.pages import conditions, hurt
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
@@ -32,13 +31,15 @@ def render(document: Document, console: Console) -> Group:
         document: A benchmark.
         console: Where it will be printed; one too narrow for a table gets a block of lines for each file.
     """
+    made = _made(document)
+    document = with_short_names(document)
     table = _table(document)
     head, *rows = cells(document)
     shown = [table] if _fits(table, console) else _blocks(head, rows)
     for told in conditions.tables(document):
         table = _told(told)
         shown += [Text(told.caption), *([table] if _fits(table, console) else _blocks(told.head, told.rows))]
-    notes = [Text(line, style="dim") for line in (_protocol(document), *_made(document))]
+    notes = [Text(line, style="dim") for line in (_protocol(document), *made)]
     about = (*_verdicts(document), *_agreements(document), *hurt.lines(document))
     lines = (*about, *_noise(document), *conditions.unmeasured(document))
     said = [Text(line) for line in lines]
@@ -49,7 +50,7 @@ def render(document: Document, console: Console) -> Group:
 def cells(document: Document) -> list[list[str]]:
     """The table as text: its head, each file, and below it its ratio to the baseline; some cells have two lines."""
     head = [name.format(_metric(document)) for name in HEAD]
-    return [head, *(row for row, _ in _rows(document))]
+    return [head, *(row for row, _ in _rows(with_short_names(document)))]
 
 
 def protocol_text(document: Document) -> str:
@@ -117,7 +118,7 @@ def _blocks(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Text | T
 
 
 def _file_cells(file: File) -> list[str]:
-    name = printable(Path(file["name"]).name)
+    name = printable(file["name"])
     if file["reason"]:
         return [name, *[""] * (len(HEAD) - 1)]
     return [
@@ -148,7 +149,7 @@ def _verdicts(document: Document) -> Iterator[str]:
     """What may be said of each latency, and why a file was not measured."""
     several = len(document["files"]) > 2
     for file in document["files"]:
-        name = printable(Path(file["name"]).name)
+        name = printable(file["name"])
         if file["verdict"]:
             yield f"latency{f' of {name}' if several else ''}: {file['verdict']['words']}"
         if file["reason"]:
@@ -162,7 +163,7 @@ def _agreements(document: Document) -> Iterator[str]:
         for quantity, words in AGREEMENTS.items():
             found = record(file, quantity)
             if base is not None and found is not None:
-                other, of = (printable(Path(one["name"]).name) for one in (base, file))
+                other, of = (printable(one["name"]) for one in (base, file))
                 named = f" of {of}" if len(document["files"]) > 2 else ""
                 yield f"{words}{named} with {other}: {share_text(found['value'])} ({found['n']:,} images)"
 

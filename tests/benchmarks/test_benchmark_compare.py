@@ -427,6 +427,18 @@ def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
         compare(files, baseline=2, protocol=QUICK)
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(folder: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "student.onnx"
+    twin.write_bytes((folder / "student.onnx").read_bytes())
+    files = [folder / "teacher.onnx", folder / "student.onnx", twin]
+    document = compare(files, baseline=0, protocol=QUICK).document
+    rows = [row[0] for row in terminal.cells(document)]
+    assert rows == ["file", "teacher.onnx", str(files[1]), "ratio", str(twin), "ratio"]
+    text = " ".join(_shown(document).split())
+    assert f"latency of {twin}: " in text
+    assert "latency of student.onnx" not in text
+
+
 def test_a_file_that_gives_nan_is_refused_by_its_name(folder: Path, tmp_path: Path) -> None:
     model = onnx.load(folder / "student.onnx")
     tensor = next(one for one in model.graph.initializer if one.data_type == TensorProto.FLOAT and len(one.dims) > 1)

@@ -77,7 +77,7 @@ def test_the_bom_holds_every_number_with_its_interval(folder: Path, file: dict[s
     assert model["hashes"] == [{"alg": "SHA-256", "content": file["sha256"]}]
     metrics = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert [float(one["value"]) for one in metrics] == [one["value"] for one in file["records"]]
-    named = {one["type"]: one for one in metrics}
+    named = {one["type"]: one for one in metrics if "class" not in one.get("slice", "")}
     top1 = record(file, "top1")
     assert top1 is not None
     assert named["top1 [share]"]["slice"] == "test split of digits"
@@ -152,7 +152,26 @@ def test_what_is_about_one_class_is_a_slice_and_no_result_on_the_data(folder: Pa
     assert metrics[-1] == {"type": "top1 [share]", "value": "0.5", "slice": "test split of digits, class 3"}
     text = huggingface.readme(known)
     assert "| top1 3 | 0.5 |" in text
-    assert {one.metric_name for one in ModelCard(text).data.eval_results} == {"top1", "top1_agreement"}
+    assert {one.metric_name for one in ModelCard(text).data.eval_results} == {
+        "top1",
+        "top1_agreement",
+        "calibration_error",
+    }
+
+
+def test_frames_that_were_late_are_no_result_on_the_data(folder: Path, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    document = json.loads((folder / "dist" / "bench.json").read_text("utf-8"))
+    late = Record("deadline_miss_share", 0.1, 0.05, 0.2, n=180, unit="share", sha256=document["files"][1]["sha256"])
+    document["files"][1]["records"].append(late.to_dict())
+    _write(tmp_path / "bench.json", document)
+    known = look(folder / "dist" / "small.onnx", tmp_path / "bench.json")
+    metrics = cyclonedx.bom(known)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert (metrics[-1]["type"], "slice" in metrics[-1]) == ("deadline_miss_share [share]", False)
+    text = huggingface.readme(known)
+    assert "| deadline\\_miss\\_share | 0.1 |" in text
+    assert "deadline_miss_share" not in {one.metric_name for one in ModelCard(text).data.eval_results}
 
 
 # in-toto
@@ -219,7 +238,7 @@ def test_the_model_index_is_read_by_hugging_face(folder: Path, file: dict[str, A
     assert card.data.model_name == "small.onnx"
     assert card.data.pipeline_tag == "image-classification"
     found = {one.metric_name: one for one in card.data.eval_results}
-    assert set(found) == {"top1", "top1_agreement"}
+    assert set(found) == {"top1", "top1_agreement", "calibration_error"}
     top1 = found["top1"]
     assert (top1.metric_type, top1.dataset_name, top1.dataset_split) == ("accuracy", "digits", "test")
     assert top1.metric_value == record(file, "top1")["value"]  # type: ignore[index]
@@ -268,7 +287,7 @@ def test_a_file_that_says_nothing_of_itself_has_cards_too(folder: Path, tmp_path
     assert done.exit_code == 0, done.output
     known = look(tmp_path / "bare.onnx", None)
     text, found, tested = huggingface.readme(known), cyclonedx.bom(known), intoto.statement(known)
-    assert [one.metric_name for one in ModelCard(text).data.eval_results] == ["top1"]
+    assert [one.metric_name for one in ModelCard(text).data.eval_results] == ["top1", "calibration_error"]
     assert "## How to feed it" not in text
     assert "formulation" not in found
     assert "task" not in found["metadata"]["component"]["modelCard"]["modelParameters"]

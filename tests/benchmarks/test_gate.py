@@ -78,10 +78,30 @@ def test_what_cannot_be_compared_is_not_shown() -> None:
     assert (gone.held, "is not in the new benchmark" in gone.sentence) == ("not shown", True)
 
 
+def test_files_of_one_name_in_two_folders_are_told_apart() -> None:
+    old, new = _document(Record("size", 1000)), _document(Record("size", 1000))
+    for document, size in ((old, 500), (new, 600)):
+        twin = {**document["files"][0], "name": "small/a.onnx", "records": [Record("size", size).to_dict()]}
+        document["files"].append(twin)
+    first, second = check(new, old, {"max-size": 0.0})
+    assert (first.file, first.held) == ("dist/a.onnx", "met")
+    assert (second.file, second.held) == ("small/a.onnx", "broken")
+
+
+def test_a_file_that_could_not_be_measured_again_says_why() -> None:
+    new = _document()
+    new["files"][0]["reason"] = "is not an ONNX model"
+    (gone,) = check(new, _document(Record("size", 1000)), {"max-size": 0.0})
+    assert gone.held == "not shown"
+    assert gone.sentence == "a.onnx: was not measured: is not an ONNX model, allowed: +0 %"
+    assert check(_document(Record("size", 1000)), new, {"max-size": 0.0}) == []
+
+
 def test_a_table_for_a_pull_request() -> None:
     new = _document(Record("size", 900))
     text = markdown(check(new, _document(Record("size", 1000)), {"max-size": 0.0}), new)
     assert "| ✅ met | a.onnx: size 1,000 -> 900 bytes (-10.00 %), allowed: +0 % |" in text
+    assert text.startswith("**edgepress gate: 1 of 1 limits met**\n\n| verdict | limit |\n")
     assert "edgepress 0.1.0" in text
 
 
@@ -100,9 +120,12 @@ def test_the_command(tmp_path: Path) -> None:
     assert "1 of 1 limits are not met" in done.stderr
     assert "❌ broken" in summary.read_text("utf-8")
     assert _gate(new, "--baseline", old, "--max-size", "+2%").exit_code == 0
+    page = tmp_path / "report.html"
+    page.write_text("<!doctype html>", encoding="utf-8")
     refused = {
         (new, "--baseline", old): "give at least one of --max-size",
         (new, "--baseline", old, "--max-size", "1"): "give a change in percent, such as +1% or 0%",
+        (page, "--baseline", old, "--max-size", "1%"): "report.html is a page; give the .json that",
         (new, "--baseline", tmp_path / "none.json", "--max-size", "1%"): "is not a file",
         (new, "--baseline", old, "--max-size", "1%", "--markdown", summary): "--force",
     }

@@ -98,6 +98,12 @@ def test_page_needs_nothing_from_elsewhere(content: bytes) -> None:
     assert len(content) < MOST_BYTES
 
 
+def test_the_last_line_counts_what_was_found(folder: Path) -> None:
+    *lines, last = _run("verify", folder / "bench.json").stdout.splitlines()
+    covered = sum(line.startswith("re-derived") for line in lines)
+    assert last == f"in all: {covered} re-derived, {len(lines) - covered} not covered"
+
+
 def test_page_and_benchmark_are_verified_without_the_files(folder: Path) -> None:
     for name in ("report.html", "bench.json"):
         done = _run("verify", folder / name, "--json")

@@ -106,6 +106,8 @@ def test_a_checkpoint_that_is_none_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_files_cannot_be_verified(teacher_path: Path, tmp_path: Path) -> None:
-    result = edgepress("verify", tmp_path, "--against", teacher_path)
-    assert result.exit_code == 2
-    assert "is a folder; give a file, or a folder of exported files (.onnx, .tflite, " in result.stderr
+    for more in (("--against", teacher_path), ()):
+        result = edgepress("verify", tmp_path, *more)
+        assert result.exit_code == 2
+        assert "is a folder; give a file, or a folder of exported files (.onnx, .tflite, " in result.stderr
+        assert "of which it has none" in result.stderr

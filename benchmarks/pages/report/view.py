@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
-from benchmarks.document import Document, File, number, record
+from benchmarks.document import Document, File, number, record, short_names
 from benchmarks.raw import Counts, Raw
 from benchmarks.scored import class_name
 
@@ -83,9 +81,7 @@ class View:
 def view(document: Document, raws: Mapping[int, Raw]) -> View:
     """A benchmark and its raw samples, by the place of the file, as a page shows them."""
     files, place = document["files"], document["baseline"]
-    short = [PurePath(file["name"]).name for file in files]
-    often = Counter(short)
-    names = [name if often[name] == 1 else file["name"] for name, file in zip(short, files, strict=True)]
+    names = short_names(files)
     order = sorted(range(len(files)), key=lambda at: at != place)
     entries = tuple(
         Entry(at, count, names[at], files[at], raws.get(at), at == place) for count, at in enumerate(order, start=1)
