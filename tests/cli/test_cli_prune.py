@@ -210,7 +210,7 @@ def test_epochs_alone_are_a_recovery(folder: Path, succeeds: Run) -> None:
     line = f"prune small.safetensors --ratio 0.5 {FEW} --epochs 1 --calibrate 0 --no-timing -o usual.safetensors"
     assert ".onnx" not in succeeds(line, folder).stdout
     card = load(folder / "usual.safetensors").card
-    assert [step.get("phases") for step in card.lineage[1:]] == [None, [["okd", 1]]]
+    assert [step.get("phases") for step in card.lineage[1:]] == [None, [["all", 1]]]
 
 
 def test_what_is_left_is_fitted_and_held_against_what_was(folder: Path, succeeds: Run) -> None:
@@ -282,7 +282,7 @@ def test_options_of_a_training_need_a_method(folder: Path, edgepress: Run, optio
     result = edgepress(f"prune --no-timing small.safetensors --ratio 0.5 {DIGITS} {option} -o none.safetensors", folder)
     assert result.exit_code == 2
     assert (
-        f"{option.split()[0]}: nothing is trained without --recover or --epochs; leave it out, or add --recover okd"
+        f"{option.split()[0]}: nothing is trained without --recover or --epochs; leave it out, or add --epochs 2"
         in result.stderr
     )
     assert not (folder / "none.safetensors").exists()
