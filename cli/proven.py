@@ -42,8 +42,9 @@ def shown(
         _warn_of_time(proof, budgets)
         records[first] += proof.before()
         records[last] += proof.after()
-        blame, lines = blamed.facts(proof.blamed), [_won(proof, records[first], records[last])]
+        blame, lines = blamed.facts(proof.blamed), [won(proof, records[first], records[last])]
         lines += blamed.drawn(proof.blamed)
+    _warn_of_loss(records)
     facts = {name: parse.stamped(_about(networks[name], found, seed)) for name, found in records.items()}
     return {"networks": facts, "blamed": blame}, [_table(records), *lines]
 
@@ -97,6 +98,20 @@ def _cell(value: float | str | None, form: str, factor: int) -> str:
     return "" if value is None else form.format(factor * value)
 
 
+def _warn_of_loss(told: Told) -> None:
+    """Say where a recovery has undone what fitting had won, by more than chance explains."""
+    from cli import say
+
+    for name, records in told.items():
+        fitted = told.get(name.replace("recovered", "fitted"), records)
+        was, left = (next(one for one in found if one.unit == "share") for found in (fitted, records))
+        if was.low is not None and left.high is not None and left.high < was.low:
+            say.warning(
+                f"{name}: {left.quantity} is at most {100 * left.high:.2f} %, but was at least {100 * was.low:.2f} % "
+                "as fitted; give more --epochs, a lower --lr such as 1e-4, or neither --epochs nor --recover"
+            )
+
+
 def _warn_of_time(proof: Proof, budgets: Budgets) -> None:
     """Say where a bound of time that held during the search no longer does."""
     from cli import say
@@ -109,10 +124,16 @@ def _warn_of_time(proof: Proof, budgets: Budgets) -> None:
         say.warning(f"--min-speedup {budgets.min_speedup:g}: it is {gained:.3g}x at least, {advice}")
 
 
-def _won(proof: Proof, before: list[Record], after: list[Record]) -> str:
-    """How the two files compare, and a word where fewer operations do not make it faster."""
+def won(proof: Proof, before: list[Record], after: list[Record]) -> str:
+    """How the two files compare, and a word where it was seen that fewer operations do not make it faster.
+
+    Args:
+        proof: What was measured; of an unsure one nothing is concluded.
+        before: Records of the network before, its "macs" among them.
+        after: The same of the network after.
+    """
     said = f".onnx: {proof.verdict.words}"
-    if proof.verdict.kind == "faster":
+    if proof.verdict.kind not in ("slower", "same"):
         return said
     first, last = (next(one.value for one in records if one.quantity == "macs") for records in (before, after))
     assert isinstance(first, int)

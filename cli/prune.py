@@ -45,7 +45,7 @@ _Recover = Annotated[
         "--recover",
         options.METHODS,
         help="Recipe to train it with afterwards; the unpruned network teaches. [default, with --epochs: simultaneous "
-        "with alpha=0.1]",
+        "with alpha=0.1; of retrieval pkt]",
         group=options.METHOD,
     ),
 ]
@@ -157,10 +157,11 @@ def prune(
     if only_looks(alone, _OF_RECOVERY):
         show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
         return
-    method, wished = _method(recover, epochs, knobs), read_budgets(budgets, timed=not no_timing)
+    named, wished = _named(recover, epochs, knobs), read_budgets(budgets, timed=not no_timing)
     choice = read_choice(chosen, ratio, wished, seed)
     check_targets(journal, steps)
     before, images = opened()
+    method = named or _usual(epochs, knobs, before.card.task)
     say.notes(images.notes)
     job = Job(parse.command_line(), parse.read_run(TASKS[before.card.task], seed, refined, replayed), journal)
     looked_at = look(before, images, chosen)
@@ -187,17 +188,23 @@ def prune(
     say.result(facts, *said, progress.written(output, stamp))
 
 
-def _method(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:
-    """What to recover with, if at all; the options of a recovery are refused where there is none."""
+def _named(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:
+    """The method that was named, if any; the options of a recovery are refused where there is none."""
     from cli import parse
     from cli.typed import refuse
-    from compress.recipes import for_recovery, read_method, usual_recovery
+    from compress.recipes import for_recovery, read_method
 
     if recover is None and epochs is None:
         refuse(_OF_RECOVERY, "nothing is trained without --recover or --epochs; leave it out, or add --epochs 2")
-        return None
-    settings = parse.read_settings(knobs)
-    return for_recovery(read_method(recover, settings)) if recover else usual_recovery(settings)
+    return for_recovery(read_method(recover, parse.read_settings(knobs))) if recover else None
+
+
+def _usual(epochs: int | None, knobs: list[str] | None, task: str) -> Method | None:
+    """What to recover with where epochs were given, but no method."""
+    from cli import parse
+    from compress.recipes import usual_recovery
+
+    return None if epochs is None else usual_recovery(parse.read_settings(knobs), task=task)
 
 
 def _fixed(batch_norm: str | None, *, usual: bool) -> bool:

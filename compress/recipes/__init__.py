@@ -21,12 +21,17 @@ _LATER = (DKD, DIST)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*_SINGLE, *_AUXILIARY, *_STAGES, *_LATER)}
 
 
-def usual_recovery(settings: Mapping[str, str] | None = None) -> Method:
+def usual_recovery(settings: Mapping[str, str] | None = None, *, task: str = "classification") -> Method:
     """What a pruned network is taught by where nobody says: the whole one's logits and those of its maps that are left.
+
+    In retrieval it is PKT on the embedding: the logits of such a network may never have been taught anything.
 
     Args:
         settings: Of its knobs, where not all are as usual.
+        task: What the network is for.
     """
+    if task == "retrieval":
+        return read_method("pkt", settings or {})
     return read_method("simultaneous", {"alpha": "0.1"} | dict(settings or {}))
 
 
