@@ -44,7 +44,7 @@ _LayerRatio = Annotated[
     options.words(
         "--layer-ratio",
         "LAYER=X",
-        help="Another ratio for some stages or layers, such as layer4.*=0.7; may be repeated.",
+        help="Another ratio for some stages or layers, such as *layer4*=0.7; may be repeated.",
         group=options.METHOD,
     ),
 ]
@@ -53,7 +53,7 @@ _Leave = Annotated[
     options.words(
         "--leave",
         "LIST",
-        help="Stages or layers that keep all of their channels: stem,layer4.*.",
+        help="Stages or layers that keep all of their channels: stem,*layer4*.",
         group=options.METHOD,
     ),
 ]
@@ -148,7 +148,7 @@ def _read_ratios(words: list[str] | None) -> dict[str, float]:
             ratio = -1.0
         if not 0 <= ratio < 1:
             raise PlanError(
-                f"--layer-ratio {layer}={text}: give it as LAYER=X, X from 0 to below 1, such as layer4.*=0.7"
+                f"--layer-ratio {layer}={text}: give it as LAYER=X, X from 0 to below 1, such as *layer4*=0.7"
             )
         ratios[layer] = ratio
     return ratios
@@ -157,7 +157,7 @@ def _read_ratios(words: list[str] | None) -> dict[str, float]:
 def _listed(text: str | None) -> tuple[str, ...]:
     names = tuple(word.strip() for word in text.split(",")) if text is not None else ()
     if not all(names):
-        raise PlanError(f"--leave {text!r}: give names separated by commas, such as stem,layer4.*")
+        raise PlanError(f"--leave {text!r}: give names separated by commas, such as stem,*layer4*")
     return names
 
 

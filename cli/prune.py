@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from benchmarks.budget import Budget
     from cli.measured import Measured
     from compress.checkpoint import Checkpoint
+    from compress.jobs import Recovery
+    from compress.phase import Fit
     from compress.pruning import Scored
     from compress.recipes import Method
 
@@ -80,6 +82,17 @@ _BatchNorm = Annotated[
         group=options.TRAINING,
     ),
 ]
+_Rate = Annotated[
+    float | None,
+    options.number(
+        "--lr",
+        0,
+        options.LARGEST_RATE,
+        "(]",
+        help="Learning rate, above 0. [default: 0.001; of fitted layers less where there are fewer than 100 steps]",
+        group=options.TRAINING,
+    ),
+]
 _OF_RECOVERY = (
     "--set",
     "--lr",
@@ -110,7 +123,7 @@ def prune(
     recover: _Recover = None,
     knobs: options.Knobs = None,
     epochs: _Epochs = None,
-    lr: options.Rate = 1e-3,
+    lr: _Rate = None,
     batch_norm: _BatchNorm = None,
     optimizer: options.Optimizer = "adam",
     schedule: options.Schedule = "cosine",
@@ -144,7 +157,7 @@ def prune(
     from cli.measured import Measured
     from cli.proven import shown
     from cli.steps import Cutting, check_targets, cut_in_steps, say_steps
-    from compress.jobs import Job, Recovery
+    from compress.jobs import Job, usual_rate
     from compress.opening import open_pair
     from compress.pruning import in_steps
     from compress.smaller import scored
@@ -173,13 +186,11 @@ def prune(
     say_steps(plan, steps)
     say_blocks(found, prices)
     left = say_cut(before, found, ratio)
-    fixed = _fixed(batch_norm, usual=bool(looked_at.batches))
-    fits = [
-        parse.read_fit(count, lr, optimizer, schedule, batch_size=batch_size, keep=keep, refined=refined)
-        for count in _shared(epochs, method, before, len(plan))
-    ]
-    fits = [replace(parse.replaying(fit, replayed), fixed_statistics=fixed) for fit in fits]
-    recoveries = [Recovery(method, fit) for fit in fits] if method else []
+    seen_anew, batches = bool(looked_at.batches), -(-len(images.train) // batch_size)
+    fixed, rate = _fixed(batch_norm, usual=seen_anew), partial(usual_rate, fitted=seen_anew)
+    fit = partial(parse.read_fit, optimizer=optimizer, schedule=schedule, batch_size=batch_size, keep=keep)
+    fits = [fit(n, lr or rate(n * batches), refined=refined) for n in _shared(epochs, method, before, len(plan))]
+    recoveries = _recoveries(method, fits, replayed, fixed=fixed)
     stamp = progress.stamp(output)
     cutting = Cutting(before, found, plan, recoveries, looked_at)
     networks = cut_in_steps(cutting, images, job)
@@ -205,6 +216,15 @@ def _usual(epochs: int | None, knobs: list[str] | None, task: str) -> Method | N
     from compress.recipes import usual_recovery
 
     return None if epochs is None else usual_recovery(parse.read_settings(knobs), task=task)
+
+
+def _recoveries(method: Method | None, fits: list[Fit], replayed: options.Replayed, *, fixed: bool) -> list[Recovery]:
+    """One for each step of the cut; none without a method."""
+    from cli import parse
+    from compress.jobs import Recovery
+
+    fits = [replace(parse.replaying(fit, replayed), fixed_statistics=fixed) for fit in fits]
+    return [Recovery(method, fit) for fit in fits] if method else []
 
 
 def _fixed(batch_norm: str | None, *, usual: bool) -> bool:

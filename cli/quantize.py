@@ -79,7 +79,7 @@ _KeepFloat = Annotated[
     options.words(
         "--keep-float",
         "LIST",
-        help="Stages or layers to leave as they are: map1,logits or layer4.*.",
+        help="Stages or layers to leave as they are: map1,logits or *layer4*.",
         group=options.METHOD,
     ),
 ]

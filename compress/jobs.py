@@ -32,6 +32,8 @@ from compress.training.journal import Journal
 
 WIDE = {"cnn-s": "cnn-a"}  # what a network is called where it is the wide one of two
 
+RATE, ENOUGH_STEPS = 1e-3, 100
+
 Training = Generator[EpochReport | Progress, None, Checkpoint]
 
 
@@ -58,6 +60,16 @@ class Recovery:
 
     method: Method
     fit: Fit
+
+
+def usual_rate(steps: int, *, fitted: bool) -> float:
+    """The learning rate of a recovery that nobody gave one.
+
+    Args:
+        steps: That it takes, each a batch.
+        fitted: Its layers were, see `compress.pruning.reconstruct`; few steps at the whole rate lose what that won.
+    """
+    return RATE * min(1.0, steps / ENOUGH_STEPS) if fitted else RATE
 
 
 @dataclass(frozen=True)

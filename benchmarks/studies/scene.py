@@ -11,6 +11,7 @@ import torch_pruning
 
 from compress.checkpoint import Checkpoint, blank_image
 from compress.data import DataOptions, Dataset
+from compress.jobs import usual_rate
 from compress.opening import data_for
 from compress.phase import OPTIMIZERS, Fit, Lesson
 from compress.pruning import show_survivors
@@ -22,7 +23,7 @@ from compress.tasks import TASKS
 from compress.training.engine import Run, run
 from exports.graph.census import network_census
 
-CALIBRATION = 256
+CALIBRATION, BATCH = 256, 64
 CUT, FIT = "cut", "fit"
 THEIRS = "torch-pruning + no_teacher"
 PLAIN = ("no_teacher", "okd", "pkt", "simultaneous")
@@ -117,8 +118,9 @@ def recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
     start, task = copy.deepcopy(scene.start(way).network), TASKS[scene.whole.card.task]
     spent = 0.0
     if epochs:
-        fit = Fit(epochs, OPTIMIZERS["adam"](1e-3), Schedule("cosine", epochs), batch_size=64)
-        fit = replace(fit, fixed_statistics=way.startswith(FITTED))
+        fitted, batches = way.startswith(FITTED), -(-len(scene.images.train) // BATCH)
+        adam = OPTIMIZERS["adam"](usual_rate(epochs * batches, fitted=fitted))
+        fit = Fit(epochs, adam, Schedule("cosine", epochs), batch_size=BATCH, fixed_statistics=fitted)
         method = usual_recovery() if way == USUAL else read_method(way.rpartition(" + ")[2])
         guide = scene.whole.network
         if method.recipe.matches:

@@ -23,7 +23,7 @@ MULTIPLE = 16
 class Choice:
     """What decides which channels go; how many go is said when it is asked, so that a budget can search for it.
 
-    Layers are named by a stage, a module, or a pattern of either, such as "layer4.*".
+    Layers are named by a stage, a module, or a pattern of either, such as "*layer4*".
 
     Attributes:
         criterion: How channels are scored, a name in `compress.pruning.CRITERIA`.
@@ -98,7 +98,7 @@ def check_named(network: Staged, choice: Choice, free: Sequence[str]) -> None:
         if not matching(network, pattern, layers):
             known = {*(stage.name for stage in network.stages), *layers}
             raise PlanError(
-                f"{unknown_name('stage or layer', pattern, known)}; a pattern such as layer4.* names several"
+                f"{unknown_name('stage or layer', pattern, known)}; a pattern such as *layer4* names several"
             )
     for pattern in choice.layer_ratios:
         if not matching(network, pattern, free):

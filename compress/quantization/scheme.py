@@ -86,7 +86,7 @@ def plan(
 ) -> tuple[Grid, ...]:
     """A grid for every convolution and linear layer of the network that its answer needs, in its order.
 
-    Layers are named by stage, by module, or by a pattern of modules such as "layer4.*".
+    Layers are named by stage, by module, or by a pattern of modules such as "*layer4*".
 
     Args:
         network: Only read.
