@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 State = Literal["ok", "missing", "broken"]
 
 CORE = (
-    *("numpy", "PIL", "torch", "torchvision", "safetensors", "accelerate", "torch_pruning"),
+    *("numpy", "PIL", "torch", "torchvision", "safetensors", "accelerate", "torch_pruning", "huggingface_hub"),
     *("onnx", "onnxscript", "onnxruntime", "ai_edge_litert.interpreter", "flatbuffers"),
 )
 RUNTIMES = {".onnx": ("onnxruntime",), ".tflite": ("ai_edge_litert.interpreter",)}  # of formats that need no extra

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +33,6 @@ from benchmarks.pages.report.check import page_findings
 from benchmarks.protocol import Protocol
 from benchmarks.raw import Decided, Raw, in_steps
 from benchmarks.samples import NS_A_MS, pack
-from benchmarks.verdict import LEVEL, POWER
 from compress import evidence
 from compress.evidence import Record
 from compress.files import check_target
@@ -83,14 +82,12 @@ def make_up(files: int, images: int, classes: int, *, seed: int = 0) -> MadeUp:
         "created": "2000-01-01T00:00:00+00:00",
         "command": "edgepress benchmark dist --data made-up",
         "machine": evidence.describe(),
-        "protocol": {
-            **{"runtime": "ONNX Runtime, CPU", "batch": 1, "io_binding": True, "level": LEVEL, "power": POWER},
-            **asdict(Protocol()),
-        },
+        "protocol": Protocol().to_dict(["ONNX Runtime"]),
         "data": {"name": "made-up", "fingerprint": "0" * 16, "split": "test", "samples": images, "classes": names},
         "seen": None,
         "baseline": 0,
         "files": told,
+        "noise": None,
         "claims": [],
         "samples": {"file": "bench.samples.npz", "sha256": sha256(samples).hexdigest()},
         "warnings": ["all of this is made up"],
