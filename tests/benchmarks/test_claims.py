@@ -120,9 +120,9 @@ def test_a_folder_against_a_teacher_with_claims(folder: Path, tmp_path: Path) ->
         ("max-params", 1e9, "met"),
     ] * 2
     with np.load(tmp_path / "bench.samples.npz") as samples:
-        assert samples["labels"].shape == samples["1/decisions"].shape == (450,)
+        assert samples["labels"].shape == samples["1/said/decisions"].shape == (450,)
         assert samples["0/wall_ns"].shape[:2] == (2, 10)
-        right = float((samples["1/decisions"] == samples["labels"]).mean())
+        right = float((samples["1/said/decisions"] == samples["labels"]).mean())
     top1 = next(one["value"] for one in document["files"][1]["records"] if one["quantity"] == "top1")
     assert right == pytest.approx(top1)
 
