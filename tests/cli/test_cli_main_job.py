@@ -161,7 +161,7 @@ def test_benchmark_writes_all_it_measured(trio: Any, workshop: Path, succeeds: R
     line = "benchmark student.onnx --against teacher.safetensors --data digits --rounds 10 -o bench.json"
     result = succeeds(line, workshop)
     document = json.loads((workshop / "bench.json").read_text("utf-8"))
-    parts = "schema created command machine protocol data baseline files claims samples warnings digest"
+    parts = "schema created command machine protocol data seen baseline files noise claims samples warnings digest"
     assert list(document) == parts.split()
     assert document["schema"] == SCHEMA
     student, teacher = document["files"]

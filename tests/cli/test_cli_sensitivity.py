@@ -85,12 +85,16 @@ def test_a_picture_lies_beside_it(folder: Path) -> None:
         assert picture.width > 1000
 
 
+def _counted(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {one["quantity"]: one["value"] for one in records}
+
+
 def test_what_a_group_would_save_is_what_prune_saves(folder: Path, document: dict[str, Any], succeeds: Run) -> None:
     for group in document["groups"]:
         name = group["group"]
         line = f"prune teacher.safetensors --ratio 0 --layer-ratio {name}=0.5 {DIGITS} --calibrate 0 --no-timing --json"
         facts = json.loads(succeeds(f"{line} -o one.safetensors --force", folder).stdout)
-        before, after = facts["networks"]["before"], facts["networks"]["cut"]
+        before, after = (_counted(facts["networks"][one]) for one in ("before", "cut"))
         cut = next(cut for cut in group["cuts"] if cut["ratio"] == 0.5)
         assert [before[what] - after[what] for what in ("parameters", "macs")] == [cut["parameters"], cut["macs"]]
         assert facts["layers"][name] == [group["channels"], cut["left"]]
@@ -109,7 +113,7 @@ def test_the_suggestion_can_be_typed_and_saves_what_it_says(
     for told in (document["even"], document["suggestion"]):
         line = f"prune teacher.safetensors {told['options']} {DIGITS} --calibrate 0 --no-timing --json"
         facts = json.loads(succeeds(f"{line} -o all.safetensors --force", folder).stdout)
-        before, after = facts["networks"]["before"], facts["networks"]["cut"]
+        before, after = (_counted(facts["networks"][one]) for one in ("before", "cut"))
         assert before["macs"] - after["macs"] == told["macs"]
     assert document["suggestion"]["macs"] >= document["even"]["macs"]
 
