@@ -84,6 +84,7 @@ def test_what_was_timed_is_not_timed_again_by_a_run_that_goes_on(
     assert "tight.measured.json: is not what an interrupted run measured; begin anew with --force" in said
 
 
+@pytest.mark.slow
 def test_the_times_that_blocks_are_chosen_by_are_kept(folder: Path, succeeds: Run) -> None:
     succeeds(f"train resnet14 --epochs 1 --batch-size 32 {DIGITS} -o deep.safetensors", folder)
     line = f"prune deep.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS}"
