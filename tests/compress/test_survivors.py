@@ -9,7 +9,7 @@ from compress.models import Architecture, build
 from compress.pruning import kept_channels, prune, show_survivors
 from compress.stages import Staged, feature_shapes
 
-SIZES = {"alexnet": 64, "squeezenet1_1": 64, "densenet121": 32, "convnext_tiny": 32, "shufflenet_v2_x0_5": 32}
+SIZES = {"alexnet": 64, "squeezenet1_1": 64, "convnext_tiny": 32, "shufflenet_v2_x0_5": 32}
 
 
 def _network(name: str) -> tuple[Staged, torch.Tensor]:
