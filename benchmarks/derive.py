@@ -84,7 +84,7 @@ def latency_records(raw: Raw) -> Iterator[Record]:
     """What a run takes: in the middle, at the ends, and by the clock of CPU time where that counts."""
     taken = raw.latency
     sessions, calls = len(taken.wall_ms), taken.wall_ms.size
-    yield _latency("latency", taken)
+    yield latency_record("latency", taken)
     for percent in (95, 99, 20):
         yield Record(f"latency_p{percent}", taken.percentile_ms(percent), n=calls, unit="ms")
     yield Record("latency_min", float(taken.wall_ms.min()), n=calls, unit="ms")
@@ -96,9 +96,9 @@ def latency_records(raw: Raw) -> Iterator[Record]:
 def condition_records(raw: Raw) -> Iterator[Record]:
     """What it takes under what else was asked for: from pixels, on other batches, in fresh processes, on and on."""
     if raw.prepared is not None:
-        yield _latency("latency_with_preprocessing", raw.prepared)
+        yield latency_record("latency_with_preprocessing", raw.prepared)
     for size, taken in raw.batches.items():
-        yield _latency(f"latency{_of_batch(size)}", taken)
+        yield latency_record(f"latency{_of_batch(size)}", taken)
         yield _throughput(f"throughput{_of_batch(size)}", taken, size)
     if raw.start is not None:
         yield from endurance.start_records(raw.start)
@@ -106,7 +106,8 @@ def condition_records(raw: Raw) -> Iterator[Record]:
         yield from endurance.sustained_records(raw.sustained)
 
 
-def _latency(quantity: str, taken: Latency) -> Record:
+def latency_record(quantity: str, taken: Latency) -> Record:
+    """The median of a run, and its interval over the sessions."""
     return Record(quantity, taken.median_ms, *interval(taken.wall_medians_ms), n=len(taken.wall_ms), unit="ms")
 
 

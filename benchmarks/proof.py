@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.blame import Blamed, blame
+from benchmarks.derive import CPU, WALL, latency_record
 from benchmarks.measure.latency import Latency
 from benchmarks.measure.operators import spent, subject_of
 from benchmarks.measure.shipped import file_of, latencies
-from benchmarks.verdict import Ratio, Verdict, interval, judge, ratio
+from benchmarks.verdict import Ratio, Verdict, judge, ratio
 from compress.checkpoint import Checkpoint
 from compress.evidence import Record
 
 SESSIONS, ROUNDS = 8, 10
-CLOCKS = ("wall time", "CPU time")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class Proof:
 
 
 def _file_records(size: int, taken: Latency) -> list[Record]:
-    took = Record("latency", taken.median_ms, *interval(taken.wall_medians_ms), n=SESSIONS, unit="ms")
-    return [Record("size", size, unit="bytes"), took]
+    return [Record("size", size, unit="bytes"), latency_record("latency", taken)]
 
 
 def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
@@ -75,10 +74,10 @@ def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
         taken = latencies(files, sessions=SESSIONS, rounds=ROUNDS)
         before, after = taken["before"], taken["after"]
         pairs = ((before.wall_medians_ms, after.wall_medians_ms), (before.cpu_medians_ms, after.cpu_medians_ms))
-        ratios = {clock: ratio(*pair) for clock, pair in zip(CLOCKS, pairs, strict=True)}
+        ratios = {clock: ratio(*pair) for clock, pair in zip((WALL, CPU), pairs, strict=True)}
         verdict = judge(ratios)
         blamed = [] if verdict.kind == "faster" else _blamed(files, networks)
-    return Proof((sizes[0], sizes[1]), (before, after), ratios[CLOCKS[0]], verdict, tuple(blamed))
+    return Proof((sizes[0], sizes[1]), (before, after), ratios[WALL], verdict, tuple(blamed))
 
 
 def _blamed(files: Mapping[str, Path], networks: Mapping[str, Checkpoint]) -> list[Blamed]:

@@ -278,6 +278,20 @@ def _train_auxiliary(start: Checkpoint, what: Distillation, job: Job) -> Trainin
     return (yield from train(start, plan, what.data, own, teacher=teacher))
 
 
+def guide_of(whole: Checkpoint, small: Checkpoint, method: Method) -> Staged:
+    """The network before a cut as it teaches what is left: where maps are matched, it shows the channels that are.
+
+    Args:
+        whole: Only read.
+        small: What was made of it.
+        method: By which it teaches.
+    """
+    if not method.recipe.matches:
+        return whole.network
+    cuts = small.card.cuts[len(whole.card.cuts) :]
+    return show_survivors(whole.network, cuts, blank_image(whole.card))
+
+
 def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, data: Dataset, job: Job) -> Training:
     """The training that gives a pruned network back what it lost, saved at the end; without a recovery, saved as it is.
 
@@ -289,10 +303,7 @@ def recovered(small: Checkpoint, whole: Checkpoint, recovery: Recovery | None, d
         job: Command, task, seed and target.
     """
     if recovery is not None:
-        teacher = whole.network
-        if recovery.method.recipe.matches:
-            cuts = small.card.cuts[len(whole.card.cuts) :]
-            teacher = show_survivors(teacher, cuts, blank_image(whole.card))
+        teacher = guide_of(whole, small, recovery.method)
         phases = recovery.method.phases(lesson(small, data, job, teacher=teacher), recovery.fit)
         return (yield from train(copy.deepcopy(small), phases, data, job, teacher=teacher))
     check_fit(small.card, data)

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.checkpoint import Checkpoint, blank_image, load, save
+from compress.checkpoint import Checkpoint, load, save
 from compress.data import Dataset
 from compress.data.found import Pixels
 from compress.data.split import MemorySplit
 from compress.errors import CompressError, GateError
+from compress.jobs import guide_of
 from compress.phase import OPTIMIZERS, Fit, Lesson
-from compress.pruning import Calibration, shares_left, show_survivors
+from compress.pruning import Calibration, shares_left
 from compress.recipes import usual_recovery
 from compress.smaller import cut, mended
 from compress.stages import feature_shapes
@@ -118,9 +119,10 @@ def _taught(made: Pruned) -> Facts:
     """The whole network teaches it, for a step: its weights move and stay finite."""
     student, task = copy.deepcopy(made.small.network), TASKS[made.small.card.task]
     data = _noise_to_learn(made.small)
-    guide = show_survivors(made.whole.network, made.small.card.cuts, blank_image(made.whole.card))
+    method = usual_recovery()
+    guide = guide_of(made.whole, made.small, method)
     lesson = Lesson(student, guide, task, IMAGES, len(data.classes), 0)
-    phases = usual_recovery().phases(lesson, Fit(1, OPTIMIZERS["adam"](1e-3), (1.0,), batch_size=IMAGES))
+    phases = method.phases(lesson, Fit(1, OPTIMIZERS["adam"](1e-3), (1.0,), batch_size=IMAGES))
     before = copy.deepcopy(student.model.state_dict())
     for _ in run(phases, student, data, Run(task), teacher=guide):
         pass

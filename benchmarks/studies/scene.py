@@ -11,10 +11,9 @@ import torch_pruning
 
 from compress.checkpoint import Checkpoint, blank_image
 from compress.data import DataOptions, Dataset
-from compress.jobs import usual_rate
+from compress.jobs import guide_of, usual_rate
 from compress.opening import data_for
 from compress.phase import OPTIMIZERS, Fit, Lesson
-from compress.pruning import show_survivors
 from compress.recipes import read_method, usual_recovery
 from compress.schedule import Schedule
 from compress.smaller import cut, looked_at, mended
@@ -122,9 +121,7 @@ def recover(scene: Scene, way: str, epochs: int, seed: int) -> dict[str, float]:
         adam = OPTIMIZERS["adam"](usual_rate(epochs * batches, fitted=fitted))
         fit = Fit(epochs, adam, Schedule("cosine", epochs), batch_size=BATCH, fixed_statistics=fitted)
         method = usual_recovery() if way == USUAL else read_method(way.rpartition(" + ")[2])
-        guide = scene.whole.network
-        if method.recipe.matches:
-            guide = show_survivors(guide, scene.cut.card.cuts, blank_image(scene.whole.card))
+        guide = guide_of(scene.whole, scene.cut, method)
         lesson = Lesson(start, guide, task, len(scene.images.train), len(scene.images.classes), seed)
         phases = method.phases(lesson, fit)
         for report in run(phases, start, scene.images, Run(task, seed), teacher=guide):
