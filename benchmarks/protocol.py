@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.verdict import LEVEL, POWER
 from compress.errors import DataError
 
+INSIDE = "inside"
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -65,7 +67,7 @@ class Protocol:
             "turn_ms": self.turn_ms,
             "warmup_ms": self.warmup_ms,
             "pin": list(self.pin),
-            "preprocessing": "outside and inside" if self.preprocessing else "outside",
+            "preprocessing": f"outside and {INSIDE}" if self.preprocessing else "outside",
             "cold": self.cold,
             "minutes": self.minutes,
             "fps": self.fps,

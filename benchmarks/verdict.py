@@ -130,10 +130,16 @@ def judge(ratios: Mapping[str, Ratio]) -> Verdict:
     return Verdict(kind, f"{kind}, {times(found[0].value)} {interval_text(found[0].low, found[0].high)}")
 
 
-def agree(one: Reading, other: Reading) -> bool:
-    """Whether two readings may be of the same thing: their intervals overlap, or their values are within 5 %."""
+def agree(one: Reading, other: Reading, *, within: float = ALLOWED_DISAGREEMENT) -> bool:
+    """Whether two readings may be of the same thing: their intervals overlap, or their values are close.
+
+    Args:
+        one: The one.
+        other: The other.
+        within: What the larger value may have more than the smaller, as a share (0.05: 5 %).
+    """
     overlap = one.low <= other.high and other.low <= one.high
-    return overlap or abs(float(np.log(one.value / other.value))) <= np.log1p(ALLOWED_DISAGREEMENT)
+    return overlap or abs(float(np.log(one.value / other.value))) <= np.log1p(within)
 
 
 def times(value: float) -> str:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from test_benchmark_compare import _checkpoint, _foreign
 from typer.testing import CliRunner, Result
 
+from benchmarks import claims
 from benchmarks.derive import derive
 from benchmarks.document import digest, record, save
 from benchmarks.measure.latency import Latency
@@ -50,10 +52,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def steady(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, of a machine so noisy that what it runs beside these tests makes no drift."""
+    copy = Path(shutil.copytree(folder, tmp_path_factory.mktemp("steady") / "there"))
+    _resampled(copy, partial(_spread, by=0.12))
+    _rewritten(copy, _busy)
+    (copy / "report.html").unlink()
+    assert _run("report", copy / "bench.json", "-o", copy / "report.html").exit_code == 0
+    return copy
+
+
 @pytest.fixture
-def moved(folder: Path, tmp_path: Path) -> Path:
+def moved(steady: Path, tmp_path: Path) -> Path:
     """A copy of it in another place, where the names in the document lead to other files."""
-    return Path(shutil.copytree(folder, tmp_path / "moved"))
+    return Path(shutil.copytree(steady, tmp_path / "moved"))
+
+
+@pytest.fixture
+def quiet(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the benchmark as it was measured."""
+    return Path(shutil.copytree(folder, tmp_path / "quiet"))
 
 
 def _found(done: Result) -> dict[str, list[str]]:
@@ -76,7 +95,7 @@ def _rewritten(folder: Path, change: Callable[[Document], None], samples: bytes 
 
 
 def _resampled(folder: Path, change: Callable[[Raw], Raw]) -> Path:
-    """bench.json with other raw samples of the student, and everything that follows from them; claims are left out."""
+    """bench.json with other raw samples of the student, and everything that follows from them."""
     document, content = beside(folder / "bench.json")
     raws = read_samples(content, "samples")
     raws[STUDENT] = change(raws[STUDENT])
@@ -89,7 +108,8 @@ def _resampled(folder: Path, change: Callable[[Raw], Raw]) -> Path:
         costs = [one for one in file["records"] if one["quantity"] not in names]
         file["records"] = [*costs, *({**one.to_dict(), "sha256": file["sha256"]} for one in derived.records)]
         file["hurt"], file["verdict"] = derived.hurt, derived.verdict and derived.verdict.to_dict()
-        whole["claims"] = []
+        bounds = {one["claim"]: one["bound"] for one in whole["claims"]}
+        whole["claims"] = [one.to_dict() for one in claims.check(whole, bounds)]
 
     return _rewritten(folder, rewrite, pack(raws))
 
@@ -109,10 +129,10 @@ def test_files_are_found_beside_and_measured_again(moved: Path, name: str) -> No
         "claim: met: ",
     ):
         assert said in measured
-    claims = [
+    judged = [
         one for kind in ("re-measured", "not covered") for one in found.get(kind, []) if one.startswith("claim: ")
     ]
-    assert len(claims) == 4
+    assert len(judged) == 4
     assert not any("needs the file" in one for one in found.get("not covered", []))
     assert any(one.startswith("claim: broken: ") for one in found["re-derived"])
 
@@ -141,6 +161,18 @@ def test_a_file_that_is_missing_or_altered_is_refused(moved: Path) -> None:
 
 def _faster(raw: Raw) -> Raw:
     return replace(raw, latency=Latency(raw.latency.wall_ms / 64, raw.latency.cpu_ms / 64))
+
+
+def _spread(raw: Raw, *, by: float) -> Raw:
+    """Every other session takes more, and the others less, by the logarithm of so much."""
+    times = np.exp(by * np.resize([-1, 1], len(raw.latency.wall_ms)))
+    return replace(
+        raw, latency=Latency(raw.latency.wall_ms * times[:, None, None], raw.latency.cpu_ms * times[:, None])
+    )
+
+
+def _busy(document: Document) -> None:
+    document["machine"]["load_average"] = [9.0, 9.0, 9.0]
 
 
 def _always_right(raw: Raw) -> Raw:
@@ -173,6 +205,38 @@ def test_samples_that_are_not_those_of_the_file_have_drifted(
     assert done.exit_code == 3
     assert any(mentions in one for one in _found(done)["FAILED"])
     assert "drifted from what it says" in done.stderr
+
+
+def test_milliseconds_are_compared_where_neither_run_was_disturbed(quiet: Path) -> None:
+    def rested(document: Document) -> None:
+        document["machine"]["load_average"] = [0.0, 0.0, 0.0]
+
+    _resampled(quiet, _faster)
+    found = _found(_run("verify", _rewritten(quiet, rested), "--rerun", "--json"))
+    times = [one for kind in ("FAILED", "not covered") for one in found[kind] if "student.onnx: latency " in one]
+    said = [one for one in times if not one.startswith("claim: ")]
+    assert len(said) == 1
+    assert said[0].endswith((": drifted", ": one of the two runs began on a busy machine"))
+
+
+def test_an_interval_that_nearly_every_file_is_in_counts_for_nothing(quiet: Path) -> None:
+    done = _run("verify", _resampled(quiet, partial(_spread, by=1.0)), "--rerun", "--json")
+    said = [one for one in _found(done)["not covered"] if "student.onnx: speedup " in one]
+    assert len(said) == 1
+    assert said[0].endswith(": too wide an interval to hold anything against")
+
+
+def test_batches_and_starts_are_measured_again_and_long_runs_are_not(folder: Path, tmp_path: Path) -> None:
+    student = Path(shutil.copy(folder / "student.onnx", tmp_path))
+    more = ("--batch", "1,4", "--cold", "--with-preprocessing", "--minutes", 0.02)
+    bench = tmp_path / "bench.json"
+    done = _run("benchmark", student, "--data", "digits", *QUICK, *more, "-o", bench)
+    assert done.exit_code == 0, done.output
+    found = _found(_run("verify", bench, "--rerun", "--json"))
+    again = "\n".join(one for kind in found for one in found[kind] if kind != "re-derived")
+    for quantity in ("latency", "latency_with_preprocessing", "latency batch 4", "cold_start", "peak_memory"):
+        assert f"student.onnx: {quantity} " in again
+    assert "student.onnx: its long run: not done again" in again
 
 
 def test_counts_that_no_sample_covers_have_drifted(moved: Path) -> None:
@@ -240,18 +304,20 @@ def test_what_rerun_is_not_for(moved: Path) -> None:
 def test_files_that_say_nothing_of_themselves_are_asked_as_they_were(tmp_path: Path) -> None:
     _foreign(tmp_path / "other.onnx", ["n", 1, 8, 8])
     torch.save(_checkpoint("cnn-s", tuple("0123456789")).network.model.state_dict(), tmp_path / "plain.pt")
-    bench = tmp_path / "bench.json"
+    bench, plain = (tmp_path / name / "bench.json" for name in ("other", "plain"))
+    for path in (bench, plain):
+        path.parent.mkdir()
     done = _run(
         "benchmark", tmp_path / "other.onnx", "--data", "digits", "--mean", 0.4, "--std", 0.2, *QUICK, "-o", bench
     )
     assert done.exit_code == 0, done.output
     assert json.loads(bench.read_text("utf-8"))["seen"]["mean"] == [0.4]
-    assert _run("verify", bench, "--rerun").exit_code == 0
-    plain = tmp_path / "plain.json"
+    done = _run("verify", _rewritten(bench.parent, _busy), "--rerun")
+    assert done.exit_code == 0, done.output
     size = ("--size", "32", "--arch", "cnn-s")
     done = _run("benchmark", tmp_path / "plain.pt", *size, "--data", "digits", *QUICK, "-o", plain)
     assert done.exit_code == 0, done.output
-    again = _run("verify", plain, "--rerun", "--json")
+    again = _run("verify", _rewritten(plain.parent, _busy), "--rerun", "--json")
     assert again.exit_code == 0, again.output
     assert any("plain.pt: accuracy: the same" in one for one in _found(again)["re-measured"])
     without = tmp_path / "without.json"
