@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.blame import Blamed, blame
@@ -28,7 +28,7 @@ class Proof:
         taken: Latency before and after; the files took turns.
         ratio: How many times as long the file before takes, by wall time.
         verdict: What may be said of that.
-        blamed: Where it is not faster: the layers that take more than their share, see `benchmarks.blame`.
+        blamed: Where it was seen not to be faster: the layers that take more than their share, see `benchmarks.blame`.
     """
 
     size_bytes: tuple[int, int]
@@ -36,6 +36,11 @@ class Proof:
     ratio: Ratio
     verdict: Verdict
     blamed: tuple[Blamed, ...] = ()
+
+    @property
+    def gained_nothing(self) -> bool:
+        """Whether it was seen not to be faster; of an unsure verdict nothing is concluded."""
+        return self.verdict.kind in ("slower", "same")
 
     @property
     def latency_ms(self) -> tuple[float, float]:
@@ -58,7 +63,7 @@ def _file_records(size: int, taken: Latency) -> list[Record]:
 
 
 def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
-    """Both networks as .onnx files, weighed and timed in turn; where the small one is not faster, profiled as well.
+    """Both networks as .onnx files, weighed and timed in turn; where that gained nothing, profiled as well.
 
     Args:
         small: What was made of it.
@@ -76,10 +81,10 @@ def prove(small: Checkpoint, whole: Checkpoint) -> Proof:
         pairs = ((before.wall_medians_ms, after.wall_medians_ms), (before.cpu_medians_ms, after.cpu_medians_ms))
         ratios = {clock: ratio(*pair) for clock, pair in zip((WALL, CPU), pairs, strict=True)}
         verdict = judge(ratios)
-        blamed = [] if verdict.kind == "faster" else _blamed(files, networks)
-    return Proof((sizes[0], sizes[1]), (before, after), ratios[WALL], verdict, tuple(blamed))
+        proof = Proof((sizes[0], sizes[1]), (before, after), ratios[WALL], verdict)
+        return replace(proof, blamed=_blamed(files, networks)) if proof.gained_nothing else proof
 
 
-def _blamed(files: Mapping[str, Path], networks: Mapping[str, Checkpoint]) -> list[Blamed]:
+def _blamed(files: Mapping[str, Path], networks: Mapping[str, Checkpoint]) -> tuple[Blamed, ...]:
     taken = spent({name: subject_of(path, networks[name]) for name, path in files.items()})
-    return blame(taken["before"], taken["after"])
+    return tuple(blame(taken["before"], taken["after"]))

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from compress.data import Dataset
     from compress.evidence import Record
 
+UNDONE = (
+    ("fitted", "cut", "give --calibrate more images, or 0 to fit nothing"),
+    ("recovered", "fitted", "give more --epochs, a lower --lr such as 1e-4, or neither --epochs nor --recover"),
+)
+
 Told = Mapping[str, list["Record"]]  # name of the network to its records
 
 
@@ -99,17 +104,18 @@ def _cell(value: float | str | None, form: str, factor: int) -> str:
 
 
 def _warn_of_loss(told: Told) -> None:
-    """Say where a recovery has undone what fitting had won, by more than chance explains."""
+    """Say where a step has undone what the one before it had left or won, by more than chance explains."""
     from cli import say
 
     for name, records in told.items():
-        fitted = told.get(name.replace("recovered", "fitted"), records)
-        was, left = (next(one for one in found if one.unit == "share") for found in (fitted, records))
-        if was.low is not None and left.high is not None and left.high < was.low:
-            say.warning(
-                f"{name}: {left.quantity} is at most {100 * left.high:.2f} %, but was at least {100 * was.low:.2f} % "
-                "as fitted; give more --epochs, a lower --lr such as 1e-4, or neither --epochs nor --recover"
-            )
+        for done, before, advice in UNDONE:
+            earlier = told.get(name.replace(done, before), records)
+            was, left = (next(one for one in found if one.unit == "share") for found in (earlier, records))
+            if was.low is not None and left.high is not None and left.high < was.low:
+                say.warning(
+                    f"{name}: {left.quantity} is at most {100 * left.high:.2f} %, but was at least "
+                    f"{100 * was.low:.2f} % as {before}; {advice}"
+                )
 
 
 def _warn_of_time(proof: Proof, budgets: Budgets) -> None:
@@ -128,12 +134,12 @@ def won(proof: Proof, before: list[Record], after: list[Record]) -> str:
     """How the two files compare, and a word where it was seen that fewer operations do not make it faster.
 
     Args:
-        proof: What was measured; of an unsure one nothing is concluded.
+        proof: What was measured.
         before: Records of the network before, its "macs" among them.
         after: The same of the network after.
     """
     said = f".onnx: {proof.verdict.words}"
-    if proof.verdict.kind not in ("slower", "same"):
+    if not proof.gained_nothing:
         return said
     first, last = (next(one.value for one in records if one.quantity == "macs") for records in (before, after))
     assert isinstance(first, int)

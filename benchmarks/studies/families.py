@@ -109,12 +109,18 @@ def row(name: str) -> Facts:
 
 def _example(folder: Path) -> str:
     """The network of the page on own networks, as a file of the folder."""
-    block = re.search(r"```python\n(.*?)```", OWN_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    file, factory = code.parts(OWN)
+    (folder / file).write_text(_example_code(), encoding="utf-8")
+    return f"{folder / file}:{factory}"
+
+
+def _example_code() -> str:
+    """The code of that network; DataError where the page is not, or has none."""
+    text = OWN_PAGE.read_text(encoding="utf-8") if OWN_PAGE.is_file() else ""
+    block = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     if block is None:
         raise DataError(f"{OWN_PAGE}: has no example in Python; run this where the page is")
-    file, factory = code.parts(OWN)
-    (folder / file).write_text(block[1], encoding="utf-8")
-    return f"{folder / file}:{factory}"
+    return block[1]
 
 
 def _apart(name: str) -> Facts:
@@ -186,6 +192,8 @@ def main(
 ) -> None:
     """Cut each network by half, and write what came of what pruning promises."""
     asked = script.chosen("only", only, NETWORKS)
+    if OWN in asked:
+        _example_code()
     rows: dict[str, Facts] = read_study(record)["rows"] if record.exists() else {}
     for name in asked:
         if only is None and rows.get(name, {}).get("versions") == _versions(name):

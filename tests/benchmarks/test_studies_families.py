@@ -64,6 +64,13 @@ def test_an_unknown_name_is_refused_before_anything_runs(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_where_the_page_of_the_example_is_not_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"own-networks\.md: has no example in Python; run this where the page is"):
+        main(Path("families.json"), Path("families.md"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_promise_that_breaks_leaves_the_others_to_be_tried(tmp_path: Path) -> None:
     def breaks(_made: Pruned) -> Facts:
         raise GateError("it is off")

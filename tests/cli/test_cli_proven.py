@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from typer.testing import Result
 from benchmarks.measure.latency import Latency
 from benchmarks.proof import Proof
 from benchmarks.verdict import Ratio, Verdict
-from cli.proven import won
+from cli.proven import shown, won
 from compress.checkpoint import load
+from compress.data import DataOptions
 from compress.evidence import Record
+from compress.models import build
+from compress.opening import data_for
 
 Run = Callable[[str, Path], Result]
 
@@ -44,6 +48,18 @@ def test_a_recovery_that_undoes_the_fit_is_warned_of(folder: Path, succeeds: Run
     line = f"prune whole.safetensors --ratio 0.25 --data digits --no-timing --epochs 1 --lr {rate}"
     said = succeeds(f"{line} -o taught.safetensors --force", folder).stderr
     assert ("as fitted; give more --epochs, a lower --lr" in said) == warned
+
+
+@pytest.mark.parametrize(("name", "warned"), [("fitted", True), ("fitted 2", True), ("cut", False)])
+def test_a_fit_that_is_worse_than_the_cut_is_warned_of(
+    folder: Path, name: str, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load(folder / "whole.safetensors")
+    knows_nothing = replace(whole, network=build(whole.card.architecture, seed=1))
+    images = data_for(whole.card, "digits", DataOptions())
+    shown({"before": whole, name.replace("fitted", "cut"): whole, name: knows_nothing}, images, None, seed=0)
+    said = capsys.readouterr().err
+    assert (f"{name}: top1 is at most " in said and "as cut; give --calibrate more images, or 0" in said) == warned
 
 
 def test_a_network_of_retrieval_is_taught_by_its_embedding(folder: Path, succeeds: Run) -> None:
