@@ -113,7 +113,8 @@ def _check_feed(artefact: Artefact, images: Tensor, expected: Tensor) -> None:
     call()
     held: Any = call
     answer = held.request.get_output_tensor(0).data if artefact.path.suffix == ".openvino" else held.answer()
-    found = torch.as_tensor(np.array(answer[-1] if isinstance(answer, tuple) else answer)).reshape(1, -1)
+    last = answer[-1] if isinstance(answer, tuple) else answer
+    found = (last if isinstance(last, Tensor) else torch.as_tensor(np.array(last))).reshape(1, -1)
     torch.testing.assert_close(found, expected[1:2], rtol=1e-4, atol=1e-5)
 
 
