@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.pages.report.markup import section, text
+from benchmarks.pages.report.markup import command, section, text
 from benchmarks.pages.report.view import Entry, View
 
 
@@ -22,5 +22,5 @@ def _history(commands: tuple[str, ...], entries: list[Entry]) -> str:
     names = " ".join(
         f'<span class="whole"><span class="no">{one.number}</span> {text(one.name)}</span>' for one in entries
     )
-    items = "".join(f"<li><code>{text(one)}</code></li>" for one in commands)
+    items = "".join(f"<li><code>{command(one)}</code></li>" for one in commands)
     return f'<div><h3>{names}</h3><ol class="lineage">{items}</ol></div>\n'
