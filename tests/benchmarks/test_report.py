@@ -42,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     digits = load("digits", DataOptions()).classes
     student = _checkpoint("cnn-s", digits).with_step({"command": "edgepress train cnn-s --data digits"})
-    save(_checkpoint("cnn-a", digits), folder / "teacher.safetensors")
+    teacher = _checkpoint("cnn-a", digits).with_step({"command": "edgepress train cnn-a --data digits"})
+    save(teacher, folder / "teacher.safetensors")
     ship(student, folder / "student.onnx", [noise(student.card)])
     (folder / "broken.onnx").write_bytes(b"not a model")
     files = [folder / f"{name}" for name in ("teacher.safetensors", "student.onnx", "broken.onnx")]
@@ -84,6 +85,8 @@ def test_page_says_what_the_document_says(folder: Path, content: bytes) -> None:
     for part in (f"{100 * record(student, 'top1')['value']:.2f}<", student["sha256"], "is not an ONNX model"):  # type: ignore[index]
         assert part in text
     assert "edgepress train cnn-s --data digits" in _said(text[text.index('id="lineage"') :])
+    lineage = text[text.index('id="lineage"') : text.index('id="how"')]
+    assert "<li>exported to ONNX for this benchmark</li>" in lineage[: lineage.index("student.onnx")]
     check = _said(text[text.index('id="check"') :])
     assert "edgepress verify report.html --rerun" in check
     assert "\nedgepress report bench.json -o report.html" in check
