@@ -27,8 +27,9 @@ def draw(view: View) -> str:
 
 
 def _verdicts(view: View) -> str:
-    """What may be said of each latency beside the baseline's, in whole sentences."""
-    said = [(one, one.file["verdict"]["words"]) for one in view.measured if one.file["verdict"]]
+    """In whole sentences why a latency is not called another than the baseline's; the table has the rest."""
+    judged = [(one, one.file["verdict"]) for one in view.measured if one.file["verdict"]]
+    said = [(one, verdict["words"]) for one, verdict in judged if verdict["kind"] not in ("faster", "slower")]
     pairs = [(one.name, text(words)) for one, words in said]
     return f'<h3 class="above">Latency against {text(view.base.name)}</h3>{facts(pairs)}' if pairs and view.base else ""
 
