@@ -114,7 +114,7 @@ def main(
     bare: Annotated[int, typer.Option(min=1, help="Comparisons of the median with bare loops.")] = Plan.bare,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Count false verdicts on latency while every core is kept busy on purpose (about MINUTES minutes)."""
+    """Count false verdicts on latency while every core is kept busy on purpose (about 80 minutes)."""
     if output is not None:
         check_target(output, force=force)
     result = compare(Plan(alike, unlike, bare), journal)
