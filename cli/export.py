@@ -102,7 +102,8 @@ def export(
     from compress.opening import open_network
     from exports import Settings, format_of, ship
 
-    settings = Settings(opset, lineage=not no_lineage, label=not bare, input=parse.read_input(takes))
+    takes_in, typed = parse.read_input(takes), parse.command_line()
+    settings = Settings(opset, lineage=not no_lineage, label=not bare, input=takes_in, command=typed)
     if to is not None or precision is not None:
         refuse(("--samples",), "a folder of files is compared on whole test splits; leave it out")
         wished = many.wishes(checkpoint, output, to, precision)

@@ -22,7 +22,7 @@ from exports.artefact import OWN_WRITER, Artefact, Provenance
 from exports.faithful import check_faithful
 from exports.formats import format_of
 from exports.graph.seal import AlteredError
-from exports.label import tool_version
+from exports.label import before_export, exported_by, tool_version
 from exports.litert import converted
 from exports.parity import share_text
 from exports.source import Settings, reference
@@ -95,7 +95,12 @@ class _Read:
 
 def _of_source(file: _Read, checkpoint: Checkpoint, images: Iterable[Tensor]) -> tuple[list[Found], Claim]:
     """Its claims of weights, card and a new export, and of its outputs, against what it was exported from."""
-    wish = Settings(file.provenance.opset, lineage=bool(file.card.lineage), input=file.artefact.input)
+    wish = Settings(
+        file.provenance.opset,
+        lineage=bool(file.card.lineage),
+        input=file.artefact.input,
+        command=exported_by(file.card),
+    )
     again = _again(file.path, checkpoint, file.provenance, wish)
     source = [_weights(file.provenance, checkpoint), _card(file.card, checkpoint.card), again]
     return source, _outputs(file.artefact, checkpoint, images)
@@ -110,7 +115,7 @@ def _of_network_before(look: Look | None) -> Callable[[_Read, Checkpoint, Iterab
             _card(replace(file.card, edits=file.card.cuts), checkpoint.card),
         ]
         try:
-            small = quantized_again(checkpoint, file.card, look or _blind)
+            small = quantized_again(checkpoint, before_export(file.card), look or _blind)
             if weights_digest(small.network.model) != file.provenance.weights_sha256:
                 raise Unrepeatable("quantized once more the network has other codes, as it may on another machine")
         except Unrepeatable as why:

@@ -25,6 +25,7 @@ from exports.source import DEFAULT_OPSET, Settings
 
 KEY = "edgepress"
 FORMAT = 2
+EXPORTED = "exported"  # what the step of a lineage says that is of the file, and not of its network
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ def commands(lineage: Sequence[Mapping[str, Any]]) -> list[str]:
     return [command for command, _ in groupby(typed)]
 
 
+def before_export(card: Card) -> Card:
+    """The card of a file without the step that tells of its export."""
+    return replace(card, lineage=tuple(step for step in card.lineage if EXPORTED not in step))
+
+
+def exported_by(card: Card) -> str:
+    """The command that wrote a file; "" where its lineage has no step of its own for that."""
+    return next((str(step.get("command", "")) for step in card.lineage if EXPORTED in step), "")
+
+
 def describe(
     checkpoint: Checkpoint,
     settings: Settings,
@@ -58,10 +69,11 @@ def describe(
 ) -> str:
     """The label as JSON text; `read_label` reads it back.
 
-    Its parts: "format", "card" (without stages; with the lineage, paths cut to file names, unless the settings leave
-    it out; without its seal, for that of the file covers it), "preprocessing" (the rule in numbers, and in words under
-    "steps"; of a file that takes pixels "input" is "uint8", and "mean" and "std" are not there), "output" (how to read
-    masks; of other tasks nothing), "needs" (the least runtime, where that is a recent one) and "provenance".
+    Its parts: "format", "card" (without stages; with the lineage and the export at its end, paths cut to file names,
+    unless the settings leave it out; without its seal, for that of the file covers it), "preprocessing" (the rule in
+    numbers, and in words under "steps"; of a file that takes pixels "input" is "uint8", and "mean" and "std" are not
+    there), "output" (how to read masks; of other tasks nothing), "needs" (the least runtime, where that is a recent
+    one) and "provenance".
 
     Args:
         checkpoint: What the file is made of.
@@ -70,8 +82,7 @@ def describe(
         batch: How many images go in at once; None for any number.
         writer: What wrote the graph.
     """
-    lineage = tuple(without_folders(step) for step in checkpoint.card.lineage) if settings.lineage else ()
-    card = replace(checkpoint.card, stages=(), weights="", lineage=lineage)
+    card = replace(checkpoint.card, stages=(), weights="", lineage=_lineage(checkpoint, settings))
     see = card.preprocessing
     label = {
         "format": FORMAT,
@@ -195,6 +206,16 @@ def needs(card: Card) -> str:
     """The least runtime that computes with the types of the weights, in words; empty where any does."""
     widths = {grid.bits for grid in card.grids}
     return _VNNI if card.activations and 8 in widths else _NEEDS.get(min(widths, default=0), "")
+
+
+def _lineage(checkpoint: Checkpoint, settings: Settings) -> tuple[Any, ...]:
+    """The steps that led to a file; its export is one of its own unless the command before it was the same."""
+    if not settings.lineage:
+        return ()
+    steps: list[Mapping[str, Any]] = [*checkpoint.card.lineage]
+    if settings.command and settings.command not in [step.get("command") for step in steps[-1:]]:
+        steps.append({"command": settings.command, EXPORTED: True})
+    return tuple(map(without_folders, steps))
 
 
 def _compact(data: object) -> str:

@@ -33,6 +33,7 @@ class Settings:
         lineage: Tell the history of the network in the file.
         label: Say in the file what it is and how to feed it, and seal it.
         input: What it takes: "float32", scaled images, or "uint8", pixels that it scales itself.
+        command: What the user typed to export, the last step of the lineage; "" for none.
 
     Raises:
         ValueError: The input is none of these.
@@ -42,6 +43,7 @@ class Settings:
     lineage: bool = True
     label: bool = True
     input: Input = "float32"
+    command: str = ""
 
     def __post_init__(self) -> None:
         if self.input not in INPUTS:

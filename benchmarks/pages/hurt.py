@@ -50,7 +50,7 @@ def calibration_text(file: File) -> str:
 
 
 def _points(drop: Mapping[str, Any] | None) -> str:
-    """What became of a class, as it is said of a score: a loss is below 0."""
+    """How much less a class is known than by the baseline, and its interval: what is lost is above 0."""
     assert drop is not None
-    value, low, high = (0.0 - drop[part] for part in ("value", "high", "low"))
-    return f"{value:+.2f} points [{low:+.2f}, {high:+.2f}]"
+    value, low, high = (0.0 + drop[part] for part in ("value", "low", "high"))
+    return f"drop {value:+.2f} points [{low:+.2f}, {high:+.2f}]"

@@ -14,7 +14,9 @@ def amount(value: float | None, unit: str = "") -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A time without its unit: "0.049", "12.3"; "?" if unknown."""
+    """A time without its unit, in three digits or more: "0.0492", "0.492", "12.3"; "?" if unknown."""
     if value is None:
         return "?"
+    if value < 0.1:
+        return f"{value:#.3g}"
     return f"{value:.3f}" if value < 10 else f"{value:.1f}"

@@ -1,15 +1,15 @@
 """How often `edgepress benchmark` is wrong about latency on a busy machine: `python -m benchmarks.speed.verdicts`.
 
-Pairs of one file with itself, each of sessions opened anew, are timed while one process a core does nothing but burn
-time: every "faster" or "slower" is a false verdict. Pairs that do differ (the same network with a wider head) show what
-is seen all the same, and bare loops, on a machine left alone, what the median is worth. Every comparison is appended to
-a journal; a script that is run again goes on from there.
+Pairs of one file with itself are timed and judged as that command does, in sessions opened anew and beside the noise
+floor of the one that the other is held against, while one process a core does nothing but burn time: every "faster" or
+"slower" is a false verdict. Pairs that do differ (the same network with a wider head) show what is seen all the same,
+and bare loops, on a machine left alone, what the median is worth. Every comparison is appended to a journal; a script
+that is run again goes on from there.
 """
 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,14 +21,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 
 from benchmarks import script
-from benchmarks.derive import CPU, WALL
+from benchmarks.contender import Contender, named, open_contender
+from benchmarks.derive import Derived, derive
 from benchmarks.document import save
-from benchmarks.measure.latency import Call, Clocks, measure
-from benchmarks.verdict import judge, ratio
+from benchmarks.measure.latency import Call, Clocks, Latency, measure
+from benchmarks.protocol import Protocol
+from benchmarks.raw import Raw
+from benchmarks.timing import timed
 from compress import evidence
 from compress.card import Card
 from compress.checkpoint import Checkpoint
@@ -36,12 +38,13 @@ from compress.errors import DataError
 from compress.files import check_target
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
-from exports import format_of, noise, ship
+from exports import noise, ship
 
-SCHEMA = "edgepress-speed-verdicts/1"
+SCHEMA = "edgepress-speed-verdicts/2"
 CLASSES = {"cnn-s": (10, 500), "torchvision:resnet18": (10, 2000)}
 IMAGE = (1, 32, 32)
 ALIKE, UNLIKE, BARE = "alike", "unlike", "bare"
+OWN, OTHER, AGAIN = "own", "other", "again"  # the file, what it is held against, and that against itself
 GOAL_FALSE, GOAL_MEDIAN = 0.05, 0.03
 BARE_CALLS_MS = 20.0
 PIECES = 5
@@ -60,6 +63,11 @@ class Plan:
     turn_ms: float = 3.0
     warmup_ms: float = 5.0
 
+    @property
+    def protocol(self) -> Protocol:
+        """That of one comparison."""
+        return Protocol(sessions=self.sessions, rounds=self.rounds, turn_ms=self.turn_ms, warmup_ms=self.warmup_ms)
+
 
 def compare(plan: Plan, journal: Path) -> dict[str, Any]:
     """The measurement as JSON-able data.
@@ -77,12 +85,12 @@ def compare(plan: Plan, journal: Path) -> dict[str, Any]:
     where = evidence.describe()
     _begin(journal, plan)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-        files = {name: [_export(name, count, Path(folder)) for count in CLASSES[name]] for name in CLASSES}
-        for name, (file, wider) in files.items():
+        for name, classes in CLASSES.items():
+            file, wider = (_contender(name, count, Path(folder)) for count in classes)
             for kind, other, count in ((ALIKE, file, plan.alike), (UNLIKE, wider, plan.unlike)):
-                with _busy_cores(evidence.usable_cores()) as burners:
+                with _busy_cores(evidence.usable_cores()):
                     for _ in range(len(_read(journal, name, kind)), count):
-                        _append(journal, {"network": name, "kind": kind, **_pair(file, other, plan, burners)})
+                        _append(journal, {"network": name, "kind": kind, **_pair(file, other, plan, Path(folder))})
             for _ in range(len(_read(journal, name, BARE)), plan.bare):
                 _append(journal, {"network": name, "kind": BARE, **_against_bare(file, plan)})
     networks = {name: _summary(name, journal) for name in CLASSES}
@@ -106,56 +114,53 @@ def main(
     bare: Annotated[int, typer.Option(min=1, help="Comparisons of the median with bare loops.")] = Plan.bare,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Count false verdicts on latency while every core is kept busy on purpose (about 25 minutes)."""
+    """Count false verdicts on latency while every core is kept busy on purpose (about 80 minutes)."""
     if output is not None:
         check_target(output, force=force)
     result = compare(Plan(alike, unlike, bare), journal)
     for name, found in result["networks"].items():
         same, other, median = found["alike"], found["unlike"], found["median_over_bare"]
         typer.echo(
-            f"{name}: {same['false']} false verdicts and {same['unsure']} unsure in {same['pairs']} pairs of a file "
-            f"with itself, which would have seen {100 * same['least']['median']:.2g} %; a true {other['value']:.3g}x: "
-            f"{other['right']} of {other['pairs']} seen, {other['wrong']} wrong; median over that of bare loops "
+            f"{name}: {same['false']} false verdicts in {same['pairs']} pairs of a file with itself, beside "
+            f"{same['unsure']} unsure and {same['noisy']} too noisy to judge, and would have seen "
+            f"{100 * same['least']['median']:.2g} %; a true {other['value']:.3g}x: {other['right']} of "
+            f"{other['pairs']} seen, {other['wrong']} wrong, {other['noisy']} too noisy to judge; median over that of "
+            f"bare loops "
             f"{median['value']:.3f} [{median['low']:.3f}, {median['high']:.3f}]: {'met' if found['met'] else 'missed'}"
         )
     if output is not None:
         save(result, output, force=force)
 
 
-def _export(name: str, classes: int, folder: Path) -> Path:
+def _contender(name: str, classes: int, folder: Path) -> Contender:
+    """A network of random weights, exported, and opened as a benchmark opens a file."""
     channels, height, width = IMAGE
     architecture = Architecture(name, classes, channels, (height, width))
     see = Preprocessing((height, width), channels, (0.5,) * channels, (0.5,) * channels)
     card = Card(architecture, see, tuple(map(str, range(classes))))
     checkpoint = Checkpoint(build(architecture, seed=0), card)
-    return ship(checkpoint, folder / f"{name.replace(':', '-')}-{classes}.onnx", [noise(card)]).artefact.path
+    path = ship(checkpoint, folder / f"{name.replace(':', '-')}-{classes}.onnx", [noise(card)]).artefact.path
+    return open_contender(named(path), folder)
 
 
-def _open(file: Path) -> Call:
-    image = torch.rand(1, *IMAGE, generator=torch.Generator().manual_seed(0))
-    return format_of(file).read(file).bind(image)
+def _pair(file: Contender, other: Contender, plan: Plan, folder: Path) -> dict[str, Any]:
+    """One comparison as a benchmark makes it, `other` being its baseline: the medians of each session."""
+    found = timed({0: file, 1: other}, plan.protocol, folder, baseline=1, say=lambda _: None).raws
+    assert found[1].again is not None
+    taken = {OWN: found[0].latency, OTHER: found[1].latency, AGAIN: found[1].again}
+    return {name: _medians(one) for name, one in taken.items()} | {"cpu_counts": found[0].cpu_counts}
 
 
-def _pair(file: Path, other: Path, plan: Plan, burners: list[subprocess.Popen[bytes]]) -> dict[str, Any]:
-    """One comparison, as the medians of each session; the burners rest while sessions are opened."""
-    runs: dict[str, list[Call]] = {"own": [], "other": []}
-    for _ in range(plan.sessions):
-        for sessions, path in zip(runs.values(), (file, other), strict=True):
-            sessions.append(_open(path))
-    for burner in burners:
-        burner.send_signal(signal.SIGCONT)
-    taken = measure(runs, rounds=plan.rounds, turn_ms=plan.turn_ms, warmup_ms=plan.warmup_ms)
-    for burner in burners:
-        burner.send_signal(signal.SIGSTOP)
-    return {name: {"wall": _list(one.wall_medians_ms), "cpu": _list(one.cpu_medians_ms)} for name, one in taken.items()}
+def _medians(taken: Latency) -> dict[str, list[float]]:
+    return {"wall": _list(taken.wall_medians_ms), "cpu": _list(taken.cpu_medians_ms)}
 
 
-def _against_bare(file: Path, plan: Plan) -> dict[str, float]:
+def _against_bare(file: Contender, plan: Plan) -> dict[str, float]:
     """The median of `measure` and that of the same sessions in loops of their own, in ms, on cores left alone.
 
     The two alternate in short pieces, so that a machine that slows down meanwhile slows both.
     """
-    runs = [_open(file) for _ in range(plan.sessions)]
+    runs: list[Call] = [file.open(1).bind(file.image) for _ in range(plan.sessions)]
     bare, measured = [_bare_ms(runs)], []
     rounds = max(plan.rounds // PIECES, 1)
     for _ in range(PIECES):
@@ -186,13 +191,11 @@ def _bare_median_ms(run: Call) -> float:
 
 
 @contextmanager
-def _busy_cores(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """As many processes that burn time, stopped until they are told to go on."""
+def _busy_cores(count: int) -> Iterator[None]:
+    """As many processes that burn time meanwhile."""
     burners = [subprocess.Popen([sys.executable, "-c", BURNS]) for _ in range(count)]
     try:
-        for burner in burners:
-            burner.send_signal(signal.SIGSTOP)
-        yield burners
+        yield
     finally:
         for burner in burners:
             burner.kill()
@@ -202,52 +205,67 @@ def _busy_cores(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 def _summary(name: str, journal: Path) -> dict[str, Any]:
     """What a network's comparisons came to.
 
-    Keys: `alike` (pairs, false, unsure, same, least: median and range of the least differences they could have seen;
-    false_by_wall, false_by_cpu: how many one clock alone would have called), `unlike` (pairs, right, wrong, unsure,
-    same, value: the median ratio), `median_over_bare` (value, low, high, repeats: median and range) and `met`.
+    Keys: `alike` (pairs, false, unsure, same, noisy, least: median and range of the least differences they could have
+    seen; false_by_wall, false_by_cpu: how many one clock alone would have called), `unlike` (pairs, right, wrong,
+    unsure, same, noisy, value: the median ratio), `median_over_bare` (value, low, high, repeats: median and range) and
+    `met`.
     """
-    alike, unlike = ([_ratios(line) for line in _read(journal, name, kind)] for kind in (ALIKE, UNLIKE))
-    kinds: list[str] = [judge(one).kind for one in alike]
-    seen: list[str] = [judge(one).kind for one in unlike]
-    true = float(np.median([one[WALL].value for one in unlike]))
+    alike, unlike = ([_judged(line) for line in _read(journal, name, kind)] for kind in (ALIKE, UNLIKE))
+    kinds, seen = _kinds(alike), _kinds(unlike)
+    true = float(np.median([_value(one, "speedup") for one in unlike]))
     right, wrong = ("faster", "slower") if true > 1 else ("slower", "faster")
     over = [line["measured"] / line["bare"] for line in _read(journal, name, BARE)]
-    middle = float(np.median(over))
-    false = kinds.count("faster") + kinds.count("slower")
-    least = [max(clock.least for clock in one.values()) for one in alike]
+    middle, false = float(np.median(over)), kinds.count("faster") + kinds.count("slower")
+    least = [_value(one, "least_speedup") - 1 for one in alike]
     return {
         ALIKE: {
             "pairs": len(kinds),
             "false": false,
-            "unsure": kinds.count("unsure"),
-            "same": kinds.count("same"),
+            **_open_ended(kinds),
             "least": {"median": float(np.median(least)), "low": min(least), "high": max(least)},
-            "false_by_wall": sum(not one[WALL].spans_one for one in alike),
-            "false_by_cpu": sum(not one[CPU].spans_one for one in alike),
+            "false_by_wall": sum(_told_apart(one, "speedup") for one in alike),
+            "false_by_cpu": sum(_told_apart(one, "speedup_cpu") for one in alike),
         },
         UNLIKE: {
             "pairs": len(seen),
             "right": seen.count(right),
             "wrong": seen.count(wrong),
-            "unsure": seen.count("unsure"),
-            "same": seen.count("same"),
+            **_open_ended(seen),
             "value": true,
         },
-        "median_over_bare": {
-            "value": float(np.median(over)),
-            "low": min(over),
-            "high": max(over),
-            "repeats": len(over),
-        },
+        "median_over_bare": {"value": middle, "low": min(over), "high": max(over), "repeats": len(over)},
         "met": false <= GOAL_FALSE * len(kinds) and abs(middle - 1) <= GOAL_MEDIAN,
     }
 
 
-def _ratios(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: ratio(np.asarray(line["other"][clock]), np.asarray(line["own"][clock]))
-        for name, clock in ((WALL, "wall"), (CPU, "cpu"))
-    }
+def _judged(line: Mapping[str, Any]) -> Derived:
+    """What a benchmark derives from a comparison of the journal: a session is one turn of one call, its median."""
+    own, other, again = (_latency(line[name]) for name in (OWN, OTHER, AGAIN))
+    counts = bool(line["cpu_counts"])
+    return derive(Raw(own, counts), Raw(other, counts, again=again), ())
+
+
+def _latency(medians_ms: Mapping[str, Sequence[float]]) -> Latency:
+    return Latency(np.asarray(medians_ms["wall"])[:, None, None], np.asarray(medians_ms["cpu"])[:, None])
+
+
+def _kinds(judged: Sequence[Derived]) -> list[str]:
+    return [one.verdict.kind for one in judged if one.verdict is not None]
+
+
+def _open_ended(kinds: Sequence[str]) -> dict[str, int]:
+    """How many verdicts call neither file the faster."""
+    return {kind: kinds.count(kind) for kind in ("unsure", "same", "noisy")}
+
+
+def _told_apart(judged: Derived, quantity: str) -> bool:
+    """Whether one clock alone would have called one of both the faster."""
+    found = next((one for one in judged.records if one.quantity == quantity), None)
+    return found is not None and found.low is not None and found.high is not None and not found.low <= 1 <= found.high
+
+
+def _value(judged: Derived, quantity: str) -> float:
+    return next(float(one.value) for one in judged.records if one.quantity == quantity and one.value is not None)
 
 
 def _list(medians_ms: np.ndarray) -> list[float]:

@@ -186,7 +186,7 @@ def test_who_is_hurt_is_said_in_the_terminal(document: dict[str, Any]) -> None:
     student["hurt"]["classes"] = ["3", "7", "1", "2"]
     lost, won = (number(student, f"images_{end}") for end in ("lost", "won"))
     text = " ".join(_shown(said).split())
-    assert f"student.onnx: {lost} images lost, {won} won; hurts 3: -12.00 points [-13.00, -11.00], 7: -9" in text
+    assert f"student.onnx: {lost} images lost, {won} won; hurts 3: drop +12.00 points [+11.00, +13.00], 7: " in text
     assert ", and 1 more; calibration error" in text
     assert "teacher.safetensors: calibration error" in text
     student["hurt"]["classes"] = []

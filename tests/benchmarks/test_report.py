@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from benchmarks.document import digest, record
 from benchmarks.document import save as save_document
 from benchmarks.pages.report import envelope, page
+from benchmarks.pages.report.markup import signed
 from benchmarks.samples import beside
 from benchmarks.verify import verify
 from cli.main import app
@@ -41,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     digits = load("digits", DataOptions()).classes
     student = _checkpoint("cnn-s", digits).with_step({"command": "edgepress train cnn-s --data digits"})
-    save(_checkpoint("cnn-a", digits), folder / "teacher.safetensors")
+    teacher = _checkpoint("cnn-a", digits).with_step({"command": "edgepress train cnn-a --data digits"})
+    save(teacher, folder / "teacher.safetensors")
     ship(student, folder / "student.onnx", [noise(student.card)])
     (folder / "broken.onnx").write_bytes(b"not a model")
     files = [folder / f"{name}" for name in ("teacher.safetensors", "student.onnx", "broken.onnx")]
@@ -57,6 +59,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def content(folder: Path) -> bytes:
     return (folder / "report.html").read_bytes()
+
+
+def _said(text: str) -> str:
+    """HTML without its tags."""
+    return re.sub(r"<[^>]+>", "", text)
 
 
 def _verified(path: Path, content: bytes) -> Result:
@@ -77,16 +84,44 @@ def test_page_says_what_the_document_says(folder: Path, content: bytes) -> None:
     assert f"{lost:,} lost, {won:,} won" in text
     for part in (f"{100 * record(student, 'top1')['value']:.2f}<", student["sha256"], "is not an ONNX model"):  # type: ignore[index]
         assert part in text
-    assert "edgepress train cnn-s" in text[text.index('id="lineage"') :]
-    check = text[text.index('id="check"') :]
-    assert "<code>edgepress verify report.html --rerun</code>" in check
-    assert "\nedgepress report bench.json -o report.html</code>" in check
+    assert "edgepress train cnn-s --data digits" in _said(text[text.index('id="lineage"') :])
+    lineage = text[text.index('id="lineage"') : text.index('id="how"')]
+    assert "<li>exported to ONNX for this benchmark</li>" in lineage[: lineage.index("student.onnx")]
+    check = _said(text[text.index('id="check"') :])
+    assert "edgepress verify report.html --rerun" in check
+    assert "\nedgepress report bench.json -o report.html" in check
     for part in ("calibration error", "<dt>Images</dt>"):
         assert part in text
     assert text.count("Confusion matrix of ") == text.count("Accuracy by class of ") == 2
     assert text.count('<svg role="img"') == text.count("<desc>") == text.count("<figure>") == 10
     assert text.count("How sure ") == text.count("How sure, and how often right.") == 2
     assert text.count("<table") == text.count("<caption>")
+
+
+def test_a_drop_has_the_same_sign_wherever_a_page_tells_it(content: bytes, folder: Path) -> None:
+    document, text = json.loads((folder / "bench.json").read_text("utf-8")), content.decode()
+    base, own = (record(one, "top1") for one in document["files"][:2])
+    drop = record(document["files"][1], "drop")
+    assert base is not None
+    assert own is not None
+    assert drop is not None
+    assert drop["value"] == pytest.approx(100 * (base["value"] - own["value"]))
+    shown, ends = signed(drop["value"]), f"[{signed(drop['low'])}, {signed(drop['high'])}]"
+    claims = text[text.index('id="claims"') : text.index('id="files"')]
+    assert f'"value">{shown} points<' in claims
+    assert f"<b>{shown} points</b><span>{ends}" in text[text.index("least drop") :][:200]
+    assert f"<div>{shown}<small>{ends}" in text
+    bars = text[text.index("Accuracy by class of student.onnx") :]
+    drops = re.findall(r'class="tick(?: bad)?" text-anchor="end">([+\u2212][\d.]+)<', bars[: bars.index("</svg>")])
+    parts = [record(document["files"][1], f"drop {name}") for name in document["data"]["classes"]]
+    assert drops == [signed(one["value"], 1) for one in parts if one]
+
+
+def test_a_page_says_why_two_intervals_of_a_speed_up_differ(content: bytes, folder: Path) -> None:
+    text = content.decode()
+    claims = text[text.index('id="claims"') : text.index('id="files"')]
+    student = json.loads((folder / "bench.json").read_text("utf-8"))["files"][1]
+    assert ("spans both clocks, wall and CPU time" in claims) == bool(record(student, "speedup_cpu"))
 
 
 def test_page_needs_nothing_from_elsewhere(content: bytes) -> None:
@@ -368,7 +403,7 @@ def test_a_folder_of_benchmarks_is_one_page(two: Path) -> None:
     assert set(re.findall(r'aria-labelledby="([^"]+)"', text)) <= set(found)
     assert text.count("<main>") == text.count("</main>") == 1
     for name in ("a", "b"):
-        assert f"edgepress benchmark of {name}\nedgepress report {name}.json -o report.html" in text
+        assert f"edgepress benchmark of {name}\nedgepress report {name}.json -o report.html" in _said(text)
     done = _run("verify", two / "report.html")
     assert done.exit_code == 0, done.output
     assert done.output.count("digest of the document is") == 2

@@ -19,6 +19,8 @@ from compress.checkpoint import Checkpoint, save
 from compress.errors import ExportError
 from compress.evidence import Record
 from compress.models import build
+from compress.quantization import SCHEMES
+from compress.smaller import quantized_by
 from exports import Artefact, Settings, ship
 from exports.claims import verify
 from exports.graph.seal import seal
@@ -116,6 +118,29 @@ def test_the_settings_of_the_export_are_those_of_the_second(
     path = tmp_path / "student.onnx"
     ship(checkpoint, path, [images], settings=Settings(opset=18, lineage=False))
     assert set(verdicts(path, checkpoint, images).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_the_lineage_of_a_file_ends_with_its_export_once_and_is_exported_so_again(
+    checkpoint: Checkpoint, images: Tensor, tmp_path: Path, suffix: str
+) -> None:
+    typed = "edgepress export /home/me/student.safetensors -o dist"
+    wish = Settings(command=typed)
+    shipped = ship(checkpoint, tmp_path / f"whole{suffix}", [images], settings=wish).artefact
+    assert shipped.card is not None
+    assert dict(shipped.card.lineage[-1]) == {"command": typed.replace("/home/me/", ""), "exported": True}
+    assert len(shipped.card.lineage) == len(checkpoint.card.lineage) + 1
+    assert set(verdicts(shipped.path, checkpoint, images).values()) == {"ok"}
+    here = quantized_by(checkpoint, SCHEMES["w8"], typed, rounding="nearest", images=[images])
+    once = ship(here, tmp_path / f"once{suffix}", [images], settings=wish).artefact
+    assert once.card is not None
+    assert [step["command"] for step in once.card.lineage] == [step["command"] for step in shipped.card.lineage]
+    before = quantized_by(checkpoint, SCHEMES["w8"], "edgepress quantize", rounding="nearest", images=[images])
+    path = tmp_path / f"before{suffix}"
+    ship(before, path, [images], settings=wish)
+    for source in (before, checkpoint):
+        found = verify(path, source, [images], look=lambda _: [images])
+        assert [claim.verdict for claim in found[:4]] == ["ok"] * 4
 
 
 def test_another_network_is_told_apart(checkpoint: Checkpoint, exported: Artefact, images: Tensor) -> None:

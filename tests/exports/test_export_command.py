@@ -17,6 +17,8 @@ from compress.checkpoint import Card, Checkpoint, save
 from compress.data import load
 from compress.evidence import Record
 from compress.models import Architecture, build
+from exports import format_of
+from exports.label import commands
 from exports.run_onnx import read
 
 
@@ -66,6 +68,19 @@ def test_export_compares_on_the_whole_test_split_and_gives_records(student: Chec
     assert records["size"].value == output.stat().st_size
     assert {record.sha256 for record in records.values()} == {read(output).sha256}
     assert b"a step of its own" not in output.read_bytes()
+
+
+def test_a_file_says_how_it_was_exported(student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = saved(student, tmp_path / "s.safetensors", "digits")
+    for name in ("s.onnx", "s.tflite"):
+        words = ("export", str(checkpoint), "-o", str(tmp_path / name))
+        monkeypatch.setattr("sys.argv", ["edgepress", *words])
+        assert CliRunner().invoke(app, [*words]).exit_code == 0
+        card = format_of(tmp_path / name).read(tmp_path / name).card
+        assert card is not None
+        assert [*commands(card.lineage)] == ["edgepress train", f"edgepress export s.safetensors -o {name}"]
+        done = CliRunner().invoke(app, ["verify", str(tmp_path / name), "--against", str(checkpoint)])
+        assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("data", [(), ("cifar10",), ("gone",)])

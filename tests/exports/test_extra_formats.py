@@ -27,6 +27,7 @@ from exports.graph.seal import AlteredError
 
 EXTRAS = {suffix: form for suffix, form in FORMATS.items() if form.extra}
 
+TYPED = "edgepress export student.safetensors -o student"
 STORES = {".openvino": {16, 8, 7, 4}}  # bits of the weights, beside float32
 TAKES_PIXELS = (".openvino",)
 
@@ -45,7 +46,7 @@ RUN_HERE = marked({suffix: form for suffix, form in EXTRAS.items() if not form.u
 @pytest.fixture(scope="module", params=ALL)
 def made(request: pytest.FixtureRequest, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     path = tmp_path_factory.mktemp("exported") / f"student{request.param}"
-    return ship(checkpoint, path, [noise(checkpoint.card)])
+    return ship(checkpoint, path, [noise(checkpoint.card)], settings=Settings(command=TYPED))
 
 
 def form_of(shipped: Shipped) -> Format:
@@ -215,6 +216,12 @@ def test_the_lineage_stays_out_where_it_is_not_wished(checkpoint: Checkpoint, ma
     secret = ship(checkpoint, path, [noise(checkpoint.card)], settings=Settings(lineage=False)).artefact
     assert secret.card is not None
     assert secret.card.lineage == ()
+
+
+def test_the_lineage_ends_with_the_export(made: Shipped) -> None:
+    card = made.artefact.card
+    assert card is not None
+    assert [step.get("command") for step in card.lineage[-2:]] == ["edgepress distill teacher.safetensors", TYPED]
 
 
 def test_a_network_that_answers_otherwise_is_not_shipped(

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import claims
 from benchmarks.claims import BOUNDS, Seen
 from benchmarks.pages.report import svg
-from benchmarks.pages.report.markup import Cell, section, table, text
+from benchmarks.pages.report.markup import Cell, section, signed, table, text
 from benchmarks.pages.report.view import Entry, View
 from benchmarks.pages.words import amount
 from compress.errors import DataError
@@ -17,6 +17,7 @@ from compress.errors import DataError
 MARKS = {"met": "\u2713", "broken": "\u2717", "not shown": "?"}
 KINDS = {"met": "good", "broken": "bad", "not shown": "open"}
 WIDTH, HEIGHT, EDGE = 120.0, 18.0, 6.0
+SPEED, DROP = "min-speedup", "max-drop"
 PREFIXED = ("max-size", "max-params", "max-macs")
 
 
@@ -44,8 +45,20 @@ def draw(view: View) -> str:
     rows = [
         [_name(entry), *(_cell(entry, one) for one in judged[entry.place])] for entry in held if entry.place in judged
     ]
-    caption = "Met only where the whole 95 % interval lies within the bound; broken only where all of it lies outside."
+    said = "Met only where the whole 95 % interval lies within the bound; broken only where all of it lies outside."
+    caption = f"{said}{_both_clocks(view)}"
     return section("claims", "Claims", table(caption, heads, rows, kind="claims"))
+
+
+def _both_clocks(view: View) -> str:
+    """Why the interval of a claimed speed-up is not that of the table of files; "" where it is, or none is claimed."""
+    claimed = any(one["claim"] == SPEED for one in view.document["claims"])
+    if not claimed or not any(one.record("speedup_cpu") for one in view.measured):
+        return ""
+    return (
+        " A speed-up is that by wall time; the interval that it is held to spans both clocks, wall and CPU time, and "
+        "so may be wider than the one among the files, which is of wall time alone."
+    )
 
 
 def _judged(view: View, found: list[Mapping[str, Any]], width: int) -> dict[int, list[Mapping[str, Any]]]:
@@ -86,12 +99,25 @@ def _cell(entry: Entry, one: Mapping[str, Any]) -> Cell:
     badge = f'<span class="badge {KINDS[held]}">{MARKS[held]} {held}</span>'
     if seen is None:
         return Cell(f"{badge}<small>not measured</small>")
-    ends = ""
-    if not seen.sure:
-        known = seen.least is not None
-        ends = f"[{claims.number_text(seen.least)}, {claims.number_text(seen.most)}]" if known else "no interval"
-    value = f'<span class="value">{_amount(one["claim"], seen.value)}</span> <small>{ends}</small>'
+    value = f'<span class="value">{_value(one["claim"], seen.value)}</span> <small>{_ends(one["claim"], seen)}</small>'
     return Cell(f"{badge}{value}{_beside(one['claim'], one['bound'], seen)}", seen.value)
+
+
+def _value(name: str, value: float) -> str:
+    return f"{signed(value)} {text(BOUNDS[name].unit)}" if name == DROP else _amount(name, value)
+
+
+def _ends(name: str, seen: Seen) -> str:
+    if seen.sure:
+        return ""
+    if seen.least is None or seen.most is None:
+        return "no interval"
+    words = _points if name == DROP else claims.number_text
+    return f"[{words(seen.least)}, {words(seen.most)}]"
+
+
+def _points(value: float) -> str:
+    return signed(value, 3)  # a digit more than among the files: ends are compared with a bound
 
 
 def _beside(name: str, bound: float, seen: Seen) -> str:

@@ -45,7 +45,13 @@ def bars(one: Entry, view: View) -> str:
     for place, at in enumerate(chosen):
         pair, kind = (counts, base), "tick bad" if at in hurt else "tick"
         parts.append(_bar(at, TOP + ROW * place, pair, across, (view.classes[at], kind)))
-    beside = "" if base is None else " The tick is the baseline; red lost more than chance explains."
+    beside = (
+        ""
+        if base is None
+        else (
+            " The tick is the baseline; on the right the drop in points, red where more was lost than chance explains."
+        )
+    )
     cut = f" The axis begins at {100 * across.low:.0f}." if across.low else ""
     shares = _shares(counts)
     said = "; ".join(f"{view.classes[at]}: {100 * shares[at]:.1f} %" for at in chosen)
@@ -118,7 +124,7 @@ def _bar(at: int, top: float, pair: tuple[Counts, Counts | None], across: svg.Ax
     if base is not None:
         its = float(_shares(base)[at])
         parts.append(svg.line((across(its), top + 2), (across(its), top + ROW - 2), "was"))
-        parts.append(svg.label(WIDTH - 2, middle + 4, signed(100 * (share - its), 1), kind, "end"))
+        parts.append(svg.label(WIDTH - 2, middle + 4, signed(100 * (its - share), 1), kind, "end"))
     return "".join(parts)
 
 

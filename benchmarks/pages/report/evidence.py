@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.pages.report.markup import Cell, facts, section, table, text
+from benchmarks.pages.report.markup import Cell, command, facts, section, table, text
 from benchmarks.pages.report.view import View
 from benchmarks.pages.terminal import protocol_text
 
@@ -67,7 +67,7 @@ def _machine(view: View) -> list[tuple[str, str]]:
 
 def _check(view: View) -> str:
     document = view.document
-    command = document["command"] or "(called from Python)"
+    typed = document["command"] or "(called from Python)"
     rows = [
         [
             Cell(f'<span class="no">{one.number}</span> {text(one.name)}'),
@@ -79,7 +79,7 @@ def _check(view: View) -> str:
     if document["data"]:
         rows.append([Cell("data"), Cell(f"<code>{text(document['data']['fingerprint'])}</code>")])
     bench = document["samples"]["file"].removesuffix(".samples.npz")
-    anew = f"{command}\nedgepress report {shlex.quote(bench)}.json -o report.html"
+    anew = f"{typed}\nedgepress report {shlex.quote(bench)}.json -o report.html"
     return (
         "<p>This page carries every time and every answer that it rests on. What follows from them is derived anew, "
         "offline, and one altered byte is noticed:</p>\n<pre><code>edgepress verify report.html</code></pre>\n"
@@ -91,4 +91,4 @@ def _check(view: View) -> str:
 
 
 def _lines(commands: str) -> str:
-    return "\n".join(map(text, commands.splitlines()))
+    return "\n".join(map(command, commands.splitlines()))

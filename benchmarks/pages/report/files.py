@@ -11,6 +11,7 @@ from benchmarks.pages.report.view import Entry, View
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
 
+DROP = "A drop above 0 is points that were lost, one below 0 points that were won."
 NOTHING = Cell('<span class="none">\u2013</span>')
 HEADS = ("file", "size", "parameters", "MACs", "{score}, %", "drop, points", "latency, ms", "p95, ms", "speed")
 
@@ -20,14 +21,15 @@ def draw(view: View) -> str:
     heads = [text(head.format(score=view.score)) for head in HEADS]
     rows = [_row(one) for one in view.entries]
     said = "In brackets 95 % intervals; latency is the geometric mean of the sessions\u2019 medians."
-    base = f" Drop and speed are against {text(view.base.name)}." if view.base is not None else ""
+    base = f" {DROP} Drop and speed are against {text(view.base.name)}." if view.base is not None else ""
     shown = _glance(view) + table(said + base, heads, rows, kind="sortable") + _verdicts(view)
     return section("files", "Files", shown)
 
 
 def _verdicts(view: View) -> str:
-    """What may be said of each latency beside the baseline's, in whole sentences."""
-    said = [(one, one.file["verdict"]["words"]) for one in view.measured if one.file["verdict"]]
+    """In whole sentences why a latency is not called another than the baseline's; the table has the rest."""
+    judged = [(one, one.file["verdict"]) for one in view.measured if one.file["verdict"]]
+    said = [(one, verdict["words"]) for one, verdict in judged if verdict["kind"] not in ("faster", "slower")]
     pairs = [(one.name, text(words)) for one, words in said]
     return f'<h3 class="above">Latency against {text(view.base.name)}</h3>{facts(pairs)}' if pairs and view.base else ""
 
@@ -40,7 +42,7 @@ def _glance(view: View) -> str:
     tiles = [
         _tile("smallest", _least(held, "size"), _smaller(view.base)),
         _tile("fastest", _least(held, "latency"), _faster),
-        _tile("knows the most", _least(held, "drop"), _kept),
+        _tile("least drop", _least(held, "drop"), _kept),
     ]
     return f'<ul class="tiles">{"".join(tiles)}</ul>\n'
 
@@ -79,9 +81,9 @@ def _faster(one: Entry) -> tuple[str, str]:
 def _kept(one: Entry) -> tuple[str, str]:
     found = record(one.file, "drop")
     assert found is not None
-    ends = "" if found["low"] is None else f"[{signed(-found['high'])}, {signed(-found['low'])}], "
+    ends = "" if found["low"] is None else f"[{signed(found['low'])}, {signed(found['high'])}], "
     score = record(one.file, one.metric)
-    return f"{signed(-found['value'])} points", f"{ends}{100 * score['value']:.2f} %" if score else ends
+    return f"{signed(found['value'])} points", f"{ends}{100 * score['value']:.2f} %" if score else ends
 
 
 def _row(one: Entry) -> list[Cell]:

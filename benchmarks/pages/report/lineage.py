@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.pages.report.markup import section, text
+from benchmarks.contender import AS_GIVEN
+from benchmarks.pages.report.markup import command, section, text
 from benchmarks.pages.report.view import Entry, View
 
 
@@ -11,16 +12,23 @@ def draw(view: View) -> str:
     shared: dict[tuple[str, ...], list[Entry]] = {}
     for one in view.measured:
         if one.file["lineage"]:
-            shared.setdefault(tuple(one.file["lineage"]), []).append(one)
+            shared.setdefault(_steps(one), []).append(one)
     if not shared:
         return ""
-    parts = "".join(_history(commands, entries) for commands, entries in shared.items())
+    parts = "".join(_history(steps, entries) for steps, entries in shared.items())
     return section("lineage", "Where each file comes from", f'<div class="grid">{parts}</div>\n')
 
 
-def _history(commands: tuple[str, ...], entries: list[Entry]) -> str:
+def _steps(one: Entry) -> tuple[str, ...]:
+    """HTML of what led to what was measured; at last of its export, where that was made for the benchmark."""
+    typed = (f"<code>{command(step)}</code>" for step in one.file["lineage"])
+    made = one.file["made"]
+    return (*typed, *([] if made == AS_GIVEN else [text(made)]))
+
+
+def _history(steps: tuple[str, ...], entries: list[Entry]) -> str:
     names = " ".join(
         f'<span class="whole"><span class="no">{one.number}</span> {text(one.name)}</span>' for one in entries
     )
-    items = "".join(f"<li><code>{text(one)}</code></li>" for one in commands)
+    items = "".join(f"<li>{one}</li>" for one in steps)
     return f'<div><h3>{names}</h3><ol class="lineage">{items}</ol></div>\n'

@@ -27,6 +27,11 @@ def text(value: object) -> str:
     return html.escape(printable(str(value)))
 
 
+def command(typed: str) -> str:
+    """A command as HTML, which is broken between its words and not behind a hyphen."""
+    return " ".join(f'<span class="word">{text(one)}</span>' if "-" in one else text(one) for one in typed.split(" "))
+
+
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, kind: str = "") -> str:
     """A table whose rows are led by their first cell; on a narrow screen each row is a block of its own.
 

@@ -113,7 +113,9 @@ def _main(shown: View) -> str:
             claims.draw(shown),
             evidence.warnings(shown),
             files.draw(shown),
-            section("figures", "What it costs, what it knows", f'<div class="grid">{"".join(figures)}</div>\n'),
+            section(
+                "figures", "What it costs, what it knows", f'{_key(shown)}<div class="grid">{"".join(figures)}</div>\n'
+            ),
             conditions.draw(shown),
             explained.draw(shown),
             _each(shown),
@@ -121,6 +123,12 @@ def _main(shown: View) -> str:
             evidence.draw(shown),
         ]
     )
+
+
+def _key(shown: View) -> str:
+    """Which number is which file, beside the figures that have no room for names."""
+    names = (f'<span class="whole">{_called(one)}</span>' for one in shown.measured)
+    return f'<p class="key">{" ".join(names)}</p>\n'
 
 
 def _each(shown: View) -> str:
@@ -135,11 +143,14 @@ def _one(one: Entry, shown: View) -> str:
     changed = flips.flips(one, shown.base)
     listed = "" if changed is None else flips.listing(changed, shown.classes)
     unfolded = " open" if len(shown.measured) <= OPEN_FILES else ""
-    name = f'<span class="no">{one.number}</span> {text(one.name)}'
     return (
-        f'<details class="file"{unfolded}><summary><h3>{name}</h3></summary>\n{said}'
+        f'<details class="file"{unfolded}><summary><h3>{_called(one)}</h3></summary>\n{said}'
         f'<div class="grid">{bars}{classes.matrix(one, shown)}{confidence.draw(one)}{listed}</div></details>\n'
     )
+
+
+def _called(one: Entry) -> str:
+    return f'<span class="no">{one.number}</span> {text(one.name)}'
 
 
 def _foot() -> str:

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.document import record
-from benchmarks.pages.report import svg
+from benchmarks.pages.report import placing, svg
 from benchmarks.pages.report.markup import text
 from benchmarks.pages.report.view import Entry, View
 
 WIDTH, HEIGHT = 420.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 14.0, 44.0
-APART = 17.0  # of two numbers, so that both can be read
-AROUND = ((11, -9), (-11, -9), (11, 14), (-11, 14), (0, -17), (0, 22), (20, 3), (-20, 3), (24, -22), (-24, -22))
+BASELINE = 4.2  # of a number, below its middle
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,13 @@ def draw(view: View, cost: Cost) -> str:
     across = svg.padded([end for one in points for end in one.cost], LEFT, WIDTH - RIGHT, log=True)
     up = svg.padded([end for one in points for end in one.score], HEIGHT - BOTTOM, TOP)
     best = front(points)
+    leads, numbers = _numbers(points, across, up)
     parts = [
         _frame(across, up, f"{cost.words}, {cost.unit}", f"{view.score}, %"),
         _steps(best, across, up),
+        *leads,
         *(_mark(one, one in best, across, up) for one in sorted(points, key=lambda one: one in best)),
-        *_numbers(points, across, up),
+        *numbers,
     ]
     said = "; ".join(f"{one.entry.name}: {one.score[0]:.2f} % at {one.cost[0]:.4g} {cost.unit}" for one in points)
     names = ", ".join(one.entry.name for one in best)
@@ -67,7 +68,7 @@ def draw(view: View, cost: Cost) -> str:
         (WIDTH, HEIGHT),
         "".join(parts),
         f"<b>{text(view.score[:1].upper() + view.score[1:])} against {cost.words}.</b> Filled: on the Pareto front, "
-        "nothing here is both better and cheaper. Square: the baseline. Whiskers: 95 %. Numbers as in the table.",
+        "nothing here is both better and cheaper. Square: the baseline. Whiskers: 95 %.",
     )
 
 
@@ -125,20 +126,13 @@ def _mark(one: Point, best: bool, across: svg.Axis, up: svg.Axis) -> str:
     return f'{whiskers}<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" class="{kind}"/>'
 
 
-def _numbers(points: Sequence[Point], across: svg.Axis, up: svg.Axis) -> list[str]:
-    """The number of each file beside its point, where it covers neither a point nor another number if that can be."""
-    taken = [(across(one.cost[0]), up(one.score[0])) for one in points]
-    parts = []
-    for one in points:
-        x, y = across(one.cost[0]), up(one.score[0])
-        tried = [(x + dx, y + dy) for dx, dy in AROUND]
-        inside = [at for at in tried if LEFT < at[0] < WIDTH - 6 and TOP <= at[1] + 4 < HEIGHT - BOTTOM]
-        free = [at for at in inside if all(_far(at, other) for other in taken if other != (x, y))]
-        at = (free or inside or tried)[0]
-        taken.append(at)
-        parts.append(svg.label(at[0], at[1], one.entry.number, "number", "middle"))
-    return parts
-
-
-def _far(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return max(abs(one[0] - other[0]), abs(one[1] - other[1])) >= APART / 1.3
+def _numbers(points: Sequence[Point], across: svg.Axis, up: svg.Axis) -> tuple[list[str], list[str]]:
+    """The lines that lead to numbers which had to give way to others, and the number of each file."""
+    marks = [(across(one.cost[0]), up(one.score[0])) for one in points]
+    lines = [((x, up(one.score[1])), (x, up(one.score[2]))) for (x, _), one in zip(marks, points, strict=True)]
+    corners = ((LEFT, TOP), (WIDTH - 2, HEIGHT - BOTTOM))
+    words = [str(one.entry.number) for one in points]
+    places = placing.placed(placing.Scene(marks, words, corners, lines))
+    set_out = list(zip(marks, places, words, strict=True))
+    leads = [svg.line(mark, place, "lead") for mark, place, word in set_out if placing.led(mark, place, word)]
+    return leads, [svg.label(x, y + BASELINE, word, "number", "middle") for _, (x, y), word in set_out]

@@ -74,12 +74,13 @@ def figure(title: str, described: str, size: tuple[float, float], inner: str, ca
         described: What is to be seen in it, plain text.
         size: Width and height of what is drawn.
         inner: SVG.
-        caption: HTML below it; the title if there is none.
+        caption: HTML above it, as of a table; the title if there is none.
     """
     width, height = size
     return (
-        f'<figure><svg role="img" viewBox="0 0 {width:g} {height:g}"><title>{text(title)}</title>'
-        f"<desc>{text(described)}</desc>{inner}</svg>\n<figcaption>{caption or text(title)}</figcaption></figure>\n"
+        f"<figure><figcaption>{caption or text(title)}</figcaption>\n"
+        f'<svg role="img" viewBox="0 0 {width:g} {height:g}"><title>{text(title)}</title>'
+        f"<desc>{text(described)}</desc>{inner}</svg></figure>\n"
     )
 
 
