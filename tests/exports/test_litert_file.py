@@ -253,8 +253,9 @@ def made(name: str, size: tuple[int, int], task: str = "classification") -> Chec
     """A network whose batch-norm has seen data."""
     architecture = Architecture(name, 4, 3, size)
     network = build(architecture, seed=1)
-    with torch.no_grad():
-        network.model.train()(torch.randn(8, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 + 1)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)  # of dropout and stochastic depth, too
+        network.model.train()(torch.randn(8, 3, *size) * 2 + 1)
     network.model.eval()
     return Checkpoint(network, Card(architecture, Preprocessing(size, 3, (0.5,) * 3, (0.5,) * 3), tuple("abcd"), task))
 
