@@ -92,7 +92,7 @@ def benchmark(
         edgepress benchmark teacher.safetensors dist/ --data fashion-mnist --max-size 28KB --min-speedup 14.89
     """
     from benchmarks.bench import compare
-    from benchmarks.claims import check, lines
+    from benchmarks.claims import check
     from benchmarks.document import digest
     from benchmarks.pages import terminal
     from benchmarks.samples import pack, samples_path
@@ -125,8 +125,9 @@ def benchmark(
     if output is not None:
         found.document["samples"] = {"file": samples_path(output).name, "sha256": sha256(raw).hexdigest()}
         found.document["digest"] = digest(found.document)
-    drawn = [terminal.render(found.document, say.console()), *explanation(found.document)]
-    say.result(found.document, *drawn, *lines(verdicts))
+    console = say.console()
+    drawn = [terminal.render(found.document, console), *explanation(found.document, console)]
+    say.result(found.document, *drawn, *terminal.claim_lines(found.document))
     if output is not None:
         _save(found, raw, output, force)
     _end(found, verdicts)

@@ -45,10 +45,16 @@ def tables(document: Document) -> list[Told]:
 
 def unmeasured(document: Document) -> Iterator[str]:
     """A line for what could not be measured of a file that was measured otherwise."""
-    for file in with_short_names(document)["files"]:
+    for name, sentence in unmeasured_of(with_short_names(document)):
+        yield f"{printable(name)}: {sentence}"
+
+
+def unmeasured_of(document: Document) -> Iterator[tuple[str, str]]:
+    """The same, as the name of the file and what is said of it."""
+    for file in document["files"]:
         for one in file["records"]:
             if one["reason"]:
-                yield f"{_name(file)}: {one['quantity']}: not measured: {printable(one['reason'])}"
+                yield file["name"], f"{one['quantity']}: not measured: {printable(one['reason'])}"
 
 
 def _batches(document: Document) -> Told | None:
