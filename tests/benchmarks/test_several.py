@@ -133,4 +133,4 @@ def test_a_table_that_is_too_wide_goes_on_in_another() -> None:
     assert heads(60) == [["file", "one", "two", "three"]]
     assert heads(34) == [["file", "one", "two"], ["file", "three"]]
     assert heads(24) == [["file", "one"], ["file", "two"], ["file", "three"]]
-    assert heads(18) == [["one", "1111111111"]], "lines, where not even one column fits"
+    assert heads(19) == [["one", "1111111111"]], "lines, where not even one column fits"
