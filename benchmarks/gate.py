@@ -5,6 +5,9 @@ broken. Time is compared by the speed-up over the same baseline file, where both
 same processor; the two intervals are combined as those of independent measurements. What was lost of the score is
 compared on the same data, with Newcombe's interval for the difference of two shares, which does not know that the
 images are the same and is the wider for it.
+
+A file that is new has nothing that it could fall behind: it is named, and no limit is held against it. One that is gone
+is named too, and no limit of it is shown: a gate that a file passes by not being there would guard nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +15,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from benchmarks.claims import Held, Verdict, at_most
+from benchmarks.claims import Verdict, at_most, line
 from benchmarks.document import Document, File, baseline, number, record, short_names
 from compress.text import printable
 
 COUNTED = {"max-size": ("size", "bytes"), "max-params": ("parameters", ""), "max-macs": ("macs", "")}
+MARKS: Mapping[str, str] = {
+    "met": "✅ met",
+    "broken": "❌ broken",
+    "not shown": "❔ not shown",
+    "new": "➕ new",
+    "gone": "➖ gone",
+}
 NOT_THERE = "is not in the new benchmark"
 
 
@@ -35,6 +45,25 @@ class Change:
     words: str
     least: float | None = None
     most: float | None = None
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A file that only one of two benchmarks measured.
+
+    Attributes:
+        file: What it is called.
+        kind: "new" or "gone".
+        sentence: What that means.
+    """
+
+    file: str
+    kind: Literal["new", "gone"]
+    sentence: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The same as JSON-able data."""
+        return {"file": self.file, "kind": self.kind, "sentence": self.sentence}
 
 
 def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Verdict]:
@@ -57,20 +86,43 @@ def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Ver
     return verdicts
 
 
+def apart(new: Document, old: Document) -> list[Apart]:
+    """The files that only one of them measured.
+
+    Args:
+        new: A benchmark.
+        old: The one that it is held against.
+    """
+    now, then = _by_name(new), _by_name(old)
+    measured = {name for name, file in then.items() if not file["reason"]}
+    come = [name for name, file in now.items() if name not in measured and not file["reason"]]
+    gone = [name for name in then if name in measured and name not in now]
+    return [
+        *(Apart(name, "new", f"{name}: not compared, for the baseline did not measure it") for name in come),
+        *(Apart(name, "gone", f"{name}: {NOT_THERE}; if it was dropped, take that for the baseline") for name in gone),
+    ]
+
+
+def lines(found: Sequence[Apart]) -> list[str]:
+    """A line for each."""
+    return [line(one.kind, one.sentence) for one in found]
+
+
 def bound_text(limit: str, bound: float) -> str:
     """A limit as it was typed: "+1 %", "0.3 points"."""
     return f"{bound:g} points" if limit == "max-drop" else f"{100 * bound:+.4g} %"
 
 
-def markdown(verdicts: Sequence[Verdict], new: Document) -> str:
+def markdown(verdicts: Sequence[Verdict], new: Document, found: Sequence[Apart] = ()) -> str:
     """How many limits are met, and a table of verdicts, for a pull request.
 
     Args:
         verdicts: See `check`.
         new: The benchmark that they are about.
+        found: See `apart`.
     """
-    marks: Mapping[Held, str] = {"met": "✅ met", "broken": "❌ broken", "not shown": "❔ not shown"}
-    rows = [f"| {marks[one.held]} | {one.sentence.replace('|', chr(92) + '|')} |" for one in verdicts]
+    said = [*((one.held, one.sentence) for one in verdicts), *((one.kind, one.sentence) for one in found)]
+    rows = [f"| {MARKS[kind]} | {sentence.replace('|', chr(92) + '|')} |" for kind, sentence in said]
     machine = new["machine"]
     about = f"Measured {new['created']} on {machine['cpu']}, edgepress {machine['edgepress']}."
     met = sum(one.held == "met" for one in verdicts)

@@ -16,6 +16,8 @@ from compress.text import printable
 AGAINST = "against the baseline"
 NOISY = "too noisy to judge"
 
+RESTS = "Between frames the core rests, so that its clock and caches may be slower than in the rounds, call upon call."
+
 Cells = Callable[[Mapping[str, Any]], str]
 
 
@@ -96,6 +98,7 @@ def _long_run(document: Document) -> Told | None:
     }
     pace = f"at {protocol['fps']:g} frames a second" if protocol["fps"] else "back to back"
     said = f"Each file on and on for {protocol['minutes']:g} minutes, {pace}; drift: the last fifth over the first."
+    said += f" {RESTS}" if protocol["fps"] else ""
     return _by_columns(document, said, columns, needed=("sustained_latency",))
 
 

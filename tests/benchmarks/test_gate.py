@@ -105,6 +105,37 @@ def test_a_table_for_a_pull_request() -> None:
     assert "edgepress 0.1.0" in text
 
 
+def test_files_that_are_new_or_gone_are_named(tmp_path: Path) -> None:
+    old, new = _document(Record("size", 1000)), _document(Record("size", 1000))
+    kept = old["files"][0]
+    old["files"] += [{**kept, "name": "dist/gone.onnx"}, {**kept, "name": "dist/odd.onnx", "reason": "is damaged"}]
+    new["files"] += [{**kept, "name": f"dist/{name}.onnx"} for name in ("new", "odd")]
+    for name, document in (("new", new), ("main", old), ("alike", _document(Record("size", 1000)))):
+        text = json.dumps({**document, "digest": digest(document)})
+        (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
+    words = ("--baseline", tmp_path / "main.json", "--max-size", "+1%", "--max-macs", "0%")
+    done = _gate(tmp_path / "new.json", *words, "--markdown", tmp_path / "summary.md")
+    assert done.exit_code == 3, "what is gone cannot be shown to keep to a limit"
+    lines = done.stdout.splitlines()
+    assert [one for one in lines if one.startswith("new ")] == [
+        f"new        {name}.onnx: not compared, for the baseline did not measure it" for name in ("new", "odd")
+    ]
+    assert [one.split(";")[0] for one in lines if one.startswith("gone")] == [
+        "gone       gone.onnx: is not in the new benchmark"
+    ]
+    summary = (tmp_path / "summary.md").read_text("utf-8")
+    assert "| ➕ new | new.onnx: not compared" in summary
+    assert "| ➖ gone | gone.onnx: is not in the new benchmark" in summary
+    told = json.loads(_gate(tmp_path / "new.json", *words, "--json").stdout)["apart"]
+    assert [(one["file"], one["kind"]) for one in told] == [
+        ("new.onnx", "new"),
+        ("odd.onnx", "new"),
+        ("gone.onnx", "gone"),
+    ]
+    more = _gate(tmp_path / "new.json", "--baseline", tmp_path / "alike.json", "--max-size", "+1%")
+    assert (more.exit_code, "new.onnx: not compared" in more.stdout) == (0, True)
+
+
 def _gate(*words: object) -> Any:
     return CliRunner().invoke(app, ["gate", *map(str, words)])
 
