@@ -115,8 +115,13 @@ def _ordered(document: Document) -> Iterator[File]:
 
 def _columns(files: Sequence[File], cells: Mapping[str, Cell]) -> list[tuple[str, ...]]:
     """Those in which something stands."""
-    made = [(head, *("" if one["reason"] else cell(one) for one in files)) for head, cell in cells.items()]
+    made = [(head, *(_missing(head) if one["reason"] else cell(one) for one in files)) for head, cell in cells.items()]
     return [column for column in made if any(column[1:])]
+
+
+def _missing(head: str) -> str:
+    """What stands in a column for a file that was not measured."""
+    return "not measured" if TO_BASELINE in head else ""
 
 
 def _costs(document: Document, files: Sequence[File]) -> dict[str, Cell]:

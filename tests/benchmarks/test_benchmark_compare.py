@@ -411,7 +411,8 @@ def test_a_large_file_is_timed_in_fewer_sessions(folder: Path, monkeypatch: pyte
 
 def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
-    files = [folder / "teacher.onnx", folder / "student.onnx", tmp_path / "broken.onnx"]
+    (tmp_path / "notes.txt").write_text("no model", encoding="utf-8")
+    files = [folder / "teacher.onnx", folder / "student.onnx", tmp_path / "broken.onnx", tmp_path / "notes.txt"]
     found = compare(files, baseline=0, protocol=QUICK)
     assert sorted(found.measured) == [0, 1]
     teacher, student, broken = found.document["files"]
@@ -420,7 +421,9 @@ def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
     assert student["verdict"]["kind"] in ("faster", "slower", "same", "unsure", "noisy")
     text = _shown(found.document)
     assert re.findall(r"^ (\S+\.onnx) ", text, re.MULTILINE) == ["teacher.onnx", "student.onnx", "broken.onnx"]
+    assert re.search(r"^ broken\.onnx .*not measured", text, re.MULTILINE)
     assert "broken.onnx: not measured: is not an ONNX model" in text
+    assert "notes.txt: not measured: .txt cannot be benchmarked; known are" in text
     with pytest.raises(ExportError, match=r"broken\.onnx"):
         compare(files, baseline=2, protocol=QUICK)
 
