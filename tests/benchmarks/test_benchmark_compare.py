@@ -289,7 +289,7 @@ def test_files_are_checked_before_anything_is_timed(folder: Path, tmp_path: Path
     shutil.copy(folder / "student.onnx", tmp_path / "student.pth")
     missing, odd = tmp_path / "missing.onnx", tmp_path / "student.pth"
     for against, message in ((missing, "does not exist"), (tmp_path, "is a folder"), (odd, r"\.pth cannot be")):
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(CompressError, match=message):
             compare([folder / "student.onnx", against], baseline=1, protocol=QUICK, say=said.append)
     assert said == []
 
@@ -415,7 +415,7 @@ def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
     files = [folder / "teacher.onnx", folder / "student.onnx", tmp_path / "broken.onnx", tmp_path / "notes.txt"]
     found = compare(files, baseline=0, protocol=QUICK)
     assert sorted(found.measured) == [0, 1]
-    teacher, student, broken = found.document["files"]
+    teacher, student, broken, _ = found.document["files"]
     assert (teacher["verdict"], broken["verdict"], broken["records"]) == (None, None, [])
     assert broken["reason"].startswith("is not an ONNX model")
     assert student["verdict"]["kind"] in ("faster", "slower", "same", "unsure", "noisy")
