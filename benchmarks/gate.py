@@ -13,7 +13,7 @@ is named too, and no limit of it is shown: a gate that a file passes by not bein
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,7 +29,6 @@ MARKS: Mapping[str, str] = {
     "new": "➕ new",
     "gone": "➖ gone",
 }
-NOT_THERE = "is not in the new benchmark"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Ver
     verdicts = []
     for name, file in _by_name(old).items():
         for limit, bound in limits.items() if not file["reason"] else ():
-            change = _change(limit, (new, found.get(name)), (old, file))
+            change = _change(limit, name, (new, found.get(name)), (old, file))
             said = f"{name}: {change.words}, allowed: {bound_text(limit, bound)}"
             held = at_most(bound, change.least, change.most)
             verdicts.append(Verdict(name, limit, bound, held, said))
@@ -98,9 +97,15 @@ def apart(new: Document, old: Document) -> list[Apart]:
     come = [name for name, file in now.items() if name not in measured and not file["reason"]]
     gone = [name for name in then if name in measured and name not in now]
     return [
-        *(Apart(name, "new", f"{name}: not compared, for the baseline did not measure it") for name in come),
-        *(Apart(name, "gone", f"{name}: {NOT_THERE}; if it was dropped, take that for the baseline") for name in gone),
+        *(Apart(name, "new", f"{name}: not compared, for it {_place(name, old, 'earlier')}") for name in come),
+        *(Apart(name, "gone", f"{name}: {_place(name, new, 'new')}, so no limit of it is shown") for name in gone),
     ]
+
+
+def compared(verdicts: Iterable[Verdict], found: Iterable[Apart]) -> list[Verdict]:
+    """The verdicts on files that both benchmarks measured: what is gone is said once, and not limit by limit."""
+    gone = {one.file for one in found if one.kind == "gone"}
+    return [one for one in verdicts if one.file not in gone]
 
 
 def lines(found: Sequence[Apart]) -> list[str]:
@@ -121,7 +126,10 @@ def markdown(verdicts: Sequence[Verdict], new: Document, found: Sequence[Apart] 
         new: The benchmark that they are about.
         found: See `apart`.
     """
-    said = [*((one.held, one.sentence) for one in verdicts), *((one.kind, one.sentence) for one in found)]
+    said = [
+        *((one.held, one.sentence) for one in compared(verdicts, found)),
+        *((one.kind, one.sentence) for one in found),
+    ]
     rows = [f"| {MARKS[kind]} | {sentence.replace('|', chr(92) + '|')} |" for kind, sentence in said]
     machine = new["machine"]
     about = f"Measured {new['created']} on {machine['cpu']}, edgepress {machine['edgepress']}."
@@ -136,10 +144,19 @@ def _by_name(document: Document) -> dict[str, File]:
     return {name: file for name, file in zip(short_names(files), files, strict=True) if file is not base}
 
 
-def _change(limit: str, since: tuple[Document, File | None], old: tuple[Document, File]) -> Change:
+def _place(name: str, document: Document, which: str) -> str:
+    """Why a file is not among those that a benchmark holds against its baseline."""
+    place = document["baseline"]
+    if place is not None and short_names(document["files"])[place] == name:
+        return f"is the baseline of the {which} benchmark"
+    there = name in short_names(document["files"])
+    return f"was not measured in the {which} benchmark" if there else f"is not in the {which} benchmark"
+
+
+def _change(limit: str, name: str, since: tuple[Document, File | None], old: tuple[Document, File]) -> Change:
     document, now = since
     if now is None:
-        return Change(NOT_THERE)
+        return Change(_place(name, document, "new"))
     if now["reason"]:
         return Change(f"was not measured: {printable(now['reason'])}")
     return _compared(limit, (document, now), old)
