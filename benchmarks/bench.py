@@ -10,7 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contender import AS_THE_DATA_SAY, Contender, check_file, digest_of, named, open_contender
+from benchmarks.contender import (
+    AS_THE_DATA_SAY,
+    Contender,
+    check_file,
+    check_there,
+    digest_of,
+    named,
+    open_contender,
+)
 from benchmarks.costs import cost_records
 from benchmarks.derive import derive, told_noise, told_verdicts
 from benchmarks.document import SCHEMA
@@ -86,19 +94,18 @@ def compare(
         say: Is told what is being done.
 
     Raises:
-        DataError, PlanError: A file is missing or of the wrong kind, or the data do not fit it; or the CPUs cannot be
-            chosen.
-        CheckpointError, ExportError, GateError: The only file or the baseline is damaged, cannot be exported, or takes
-            another number of images at once.
+        DataError, PlanError: A file is missing, or the data do not fit it; or the CPUs cannot be chosen.
+        CheckpointError, ExportError, GateError: The only file or the baseline is of the wrong kind, is damaged, cannot
+            be exported, or takes another number of images at once.
         MissingExtraError: Its runtime is not installed.
     """
     where = evidence.describe()
     check_pin(protocol.pin)
-    given = [check_file(named(one)) for one in files]
+    needed = {0} if baseline is None else {baseline}
+    given = [(check_file if at in needed else check_there)(named(one)) for at, one in enumerate(files)]
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         say("opening the files")
         opened = partial(_open, protocol=protocol, folder=Path(folder), data=data, options=options)
-        needed = {0} if baseline is None else {baseline}
         contenders, reasons = _opened(given, opened, needed)
         _check_options(options, contenders.values())
         taken = timed(contenders, protocol, Path(folder), baseline=min(needed), say=say)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.measure.shipped import file_of, latencies
 from benchmarks.verdict import ratio as ratio_of
@@ -35,6 +35,19 @@ UNITS: Mapping[Quantity, str] = {
 Cut = Callable[[float], Checkpoint]
 
 
+class BudgetError(GateError):
+    """A network cannot be cut so that it fits a budget.
+
+    Args:
+        message: What a person reads.
+        facts: The same as JSON-able data: the budget's quantity, limit and unit, and the ratio and value closest to it.
+    """
+
+    def __init__(self, message: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
 @dataclass(frozen=True)
 class Budget:
     """What a network may cost at most; or, of the speed-up, what it has to gain at least.
@@ -57,6 +70,10 @@ class Budget:
         """The budget as a part of a sentence."""
         bound = "at least" if self.quantity == "speedup" else "at most"
         return f"{bound} {_amount(self.limit, 6)} {UNITS[self.quantity]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The budget as JSON-able data."""
+        return {"quantity": self.quantity, "limit": self.limit, "unit": UNITS[self.quantity]}
 
 
 @dataclass
@@ -108,7 +125,7 @@ def fit_budgets(
         The ratio, 0 where the network fits as it is.
 
     Raises:
-        GateError: One of them cannot be met; the message has the closest that was found.
+        BudgetError: One of them cannot be met; it has the closest that was found.
     """
     tried, least = _Tried(cut, whole), 0.0
     for budget in sorted(budgets, key=lambda one: one.quantity in ("latency", "speedup")):
@@ -138,11 +155,14 @@ def _fit(tried: _Tried, budget: Budget, price: _Price, least: float, say: Callab
         met = [MOST]
     if not met:
         closest = min(costs, key=costs.__getitem__)
-        raise GateError(
-            f"{budget.words} cannot be met: the closest is {_shown(budget, costs[closest])}, {_at(closest)}; "
-            "nothing was written"
-        )
+        raise _missed(budget, closest, costs[closest])
     return min(met)
+
+
+def _missed(budget: Budget, ratio: float, cost: float) -> BudgetError:
+    said = f"{budget.words} cannot be met: the closest is {_shown(budget, cost)}, {_at(ratio)}; nothing was written"
+    closest = {"ratio": ratio, "value": _value(budget, cost)}
+    return BudgetError(said, {**budget.to_dict(), "closest": closest})
 
 
 def _close_in(cost: Callable[[float], float], guess: Callable[[float], float], least: float) -> None:
@@ -201,8 +221,11 @@ def _price(budget: Budget, whole: Checkpoint, folder: Path) -> _Price:
 
 
 def _shown(budget: Budget, cost: float) -> str:
-    value = budget.limit / cost if budget.quantity == "speedup" else budget.limit * cost
-    return f"{_amount(value, 4)} {UNITS[budget.quantity]}"
+    return f"{_amount(_value(budget, cost), 4)} {UNITS[budget.quantity]}"
+
+
+def _value(budget: Budget, cost: float) -> float:
+    return budget.limit / cost if budget.quantity == "speedup" else budget.limit * cost
 
 
 def _amount(value: float, digits: int) -> str:

@@ -144,8 +144,12 @@ def read_claims(path: Path) -> dict[str, float]:
 
 def lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """A line for each."""
-    for one in verdicts:
-        yield f"{one.held:<10} {one.sentence}"
+    return (line(one.held, one.sentence) for one in verdicts)
+
+
+def line(held: str, sentence: str) -> str:
+    """What may be said of one claim, and the sentence about it, in a line."""
+    return f"{held:<10} {sentence}"
 
 
 def look(file: File, name: str) -> Seen | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compress import checkpoint
 from compress.data import DataOptions, Dataset
-from compress.errors import DataError, PlanError
+from compress.errors import DataError, ExportError, PlanError
 from compress.opening import Named, open_network, open_pair
 from compress.stages import Scale
 from compress.tasks import Task, check_task
@@ -97,28 +97,42 @@ def named(file: Named | Path | str) -> Named:
     return file if isinstance(file, Named) else Named(str(file))
 
 
-def check_file(given: Named) -> Named:
-    """`given`, once it is sure that it is a file of a kind that can be benchmarked.
+def check_there(given: Named) -> Named:
+    """`given`, once it is sure that there is such a file, and that no network was named for one that brings its own.
 
     Raises:
-        DataError: It is missing, a folder, or has another suffix than a checkpoint or an edge format and no network
-            whose plain state dict it is.
+        DataError: It is missing or a folder, or is an exported file and a network was named.
     """
-    runs = [suffix for suffix, form in FORMATS.items() if not form.unverified]
-    known, path = ", ".join((CHECKPOINT, *runs)), Path(given.name)
+    known, path = _known(), Path(given.name)
     form = FORMATS.get(path.suffix)
     if path.is_dir() and not (form and form.folder):
         raise DataError(f"{path} is a folder; give a file ({known})")
     if not path.exists():
         raise DataError(f"{path} does not exist; give a file ({known})")
-    if path.suffix not in (CHECKPOINT, *FORMATS) and not given.arch:
-        raise DataError(
-            f"{path}: {path.suffix or 'a name without a suffix'} cannot be benchmarked; known are {known}, and plain "
-            "state dicts whose network is named (--arch, --against-arch)"
-        )
     if path.suffix in FORMATS and (given.arch or given.options or given.told):
         raise DataError(f"{path}: is an exported file, which brings its network; name none for it")
     return given
+
+
+def check_file(given: Named) -> Named:
+    """`given`, once it is sure that it is a file of a kind that can be benchmarked.
+
+    Raises:
+        DataError: See `check_there`.
+        ExportError: It has another suffix than a checkpoint or an edge format and no network whose plain state dict it
+            is.
+    """
+    path = Path(check_there(given).name)
+    if path.suffix not in (CHECKPOINT, *FORMATS) and not given.arch:
+        raise ExportError(
+            f"{path}: {path.suffix or 'a name without a suffix'} cannot be benchmarked; known are {_known()}, and "
+            "plain state dicts whose network is named (--arch, --against-arch)"
+        )
+    return given
+
+
+def _known() -> str:
+    return ", ".join((CHECKPOINT, *(suffix for suffix, form in FORMATS.items() if not form.unverified)))
 
 
 def digest_of(path: Path) -> str:

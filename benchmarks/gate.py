@@ -5,21 +5,30 @@ broken. Time is compared by the speed-up over the same baseline file, where both
 same processor; the two intervals are combined as those of independent measurements. What was lost of the score is
 compared on the same data, with Newcombe's interval for the difference of two shares, which does not know that the
 images are the same and is the wider for it.
+
+A file that is new has nothing that it could fall behind: it is named, and no limit is held against it. One that is gone
+is named too, and no limit of it is shown: a gate that a file passes by not being there would guard nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from benchmarks.claims import Held, Verdict, at_most
+from benchmarks.claims import Verdict, at_most, line
 from benchmarks.document import Document, File, baseline, number, record, short_names
 from compress.text import printable
 
 COUNTED = {"max-size": ("size", "bytes"), "max-params": ("parameters", ""), "max-macs": ("macs", "")}
-NOT_THERE = "is not in the new benchmark"
+MARKS: Mapping[str, str] = {
+    "met": "✅ met",
+    "broken": "❌ broken",
+    "not shown": "❔ not shown",
+    "new": "➕ new",
+    "gone": "➖ gone",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,25 @@ class Change:
     most: float | None = None
 
 
+@dataclass(frozen=True)
+class Apart:
+    """A file that only one of two benchmarks measured.
+
+    Attributes:
+        file: What it is called.
+        kind: "new" or "gone".
+        sentence: What that means.
+    """
+
+    file: str
+    kind: Literal["new", "gone"]
+    sentence: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The same as JSON-able data."""
+        return {"file": self.file, "kind": self.kind, "sentence": self.sentence}
+
+
 def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Verdict]:
     """Every limit held against every file of the earlier benchmark.
 
@@ -50,11 +78,39 @@ def check(new: Document, old: Document, limits: Mapping[str, float]) -> list[Ver
     verdicts = []
     for name, file in _by_name(old).items():
         for limit, bound in limits.items() if not file["reason"] else ():
-            change = _change(limit, (new, found.get(name)), (old, file))
+            change = _change(limit, name, (new, found.get(name)), (old, file))
             said = f"{name}: {change.words}, allowed: {bound_text(limit, bound)}"
             held = at_most(bound, change.least, change.most)
             verdicts.append(Verdict(name, limit, bound, held, said))
     return verdicts
+
+
+def apart(new: Document, old: Document) -> list[Apart]:
+    """The files that only one of them measured.
+
+    Args:
+        new: A benchmark.
+        old: The one that it is held against.
+    """
+    now, then = _by_name(new), _by_name(old)
+    measured = {name for name, file in then.items() if not file["reason"]}
+    come = [name for name, file in now.items() if name not in measured and not file["reason"]]
+    gone = [name for name in then if name in measured and name not in now]
+    return [
+        *(Apart(name, "new", f"{name}: not compared, for it {_place(name, old, 'earlier')}") for name in come),
+        *(Apart(name, "gone", f"{name}: {_place(name, new, 'new')}, so no limit of it is shown") for name in gone),
+    ]
+
+
+def compared(verdicts: Iterable[Verdict], found: Iterable[Apart]) -> list[Verdict]:
+    """The verdicts on files that both benchmarks measured: what is gone is said once, and not limit by limit."""
+    gone = {one.file for one in found if one.kind == "gone"}
+    return [one for one in verdicts if one.file not in gone]
+
+
+def lines(found: Sequence[Apart]) -> list[str]:
+    """A line for each."""
+    return [line(one.kind, one.sentence) for one in found]
 
 
 def bound_text(limit: str, bound: float) -> str:
@@ -62,15 +118,19 @@ def bound_text(limit: str, bound: float) -> str:
     return f"{bound:g} points" if limit == "max-drop" else f"{100 * bound:+.4g} %"
 
 
-def markdown(verdicts: Sequence[Verdict], new: Document) -> str:
+def markdown(verdicts: Sequence[Verdict], new: Document, found: Sequence[Apart] = ()) -> str:
     """How many limits are met, and a table of verdicts, for a pull request.
 
     Args:
         verdicts: See `check`.
         new: The benchmark that they are about.
+        found: See `apart`.
     """
-    marks: Mapping[Held, str] = {"met": "✅ met", "broken": "❌ broken", "not shown": "❔ not shown"}
-    rows = [f"| {marks[one.held]} | {one.sentence.replace('|', chr(92) + '|')} |" for one in verdicts]
+    said = [
+        *((one.held, one.sentence) for one in compared(verdicts, found)),
+        *((one.kind, one.sentence) for one in found),
+    ]
+    rows = [f"| {MARKS[kind]} | {sentence.replace('|', chr(92) + '|')} |" for kind, sentence in said]
     machine = new["machine"]
     about = f"Measured {new['created']} on {machine['cpu']}, edgepress {machine['edgepress']}."
     met = sum(one.held == "met" for one in verdicts)
@@ -84,10 +144,19 @@ def _by_name(document: Document) -> dict[str, File]:
     return {name: file for name, file in zip(short_names(files), files, strict=True) if file is not base}
 
 
-def _change(limit: str, since: tuple[Document, File | None], old: tuple[Document, File]) -> Change:
+def _place(name: str, document: Document, which: str) -> str:
+    """Why a file is not among those that a benchmark holds against its baseline."""
+    place = document["baseline"]
+    if place is not None and short_names(document["files"])[place] == name:
+        return f"is the baseline of the {which} benchmark"
+    there = name in short_names(document["files"])
+    return f"was not measured in the {which} benchmark" if there else f"is not in the {which} benchmark"
+
+
+def _change(limit: str, name: str, since: tuple[Document, File | None], old: tuple[Document, File]) -> Change:
     document, now = since
     if now is None:
-        return Change(NOT_THERE)
+        return Change(_place(name, document, "new"))
     if now["reason"]:
         return Change(f"was not measured: {printable(now['reason'])}")
     return _compared(limit, (document, now), old)

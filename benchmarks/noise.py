@@ -33,10 +33,12 @@ class Floor:
 
     @property
     def words(self) -> str:
-        """The same as a sentence."""
+        """The same as a sentence: what was measured, and from which difference on two files can be told apart."""
+        told = difference_text(max(self.most, self.ratio.least))
         return (
-            f"two groups of {self.sessions} sessions of one file ({self.median_ms:.2g} ms) differ by at most "
-            f"{difference_text(self.most)}; a difference of {difference_text(self.ratio.least)} would be seen"
+            f"one network ({self.median_ms:.2g} ms a call) was timed as if it were two, in {self.sessions} sessions "
+            f"each, and seemed up to {difference_text(self.most)} slower than itself; so of two files a difference of "
+            f"less than {told} may be noise"
         )
 
     @property

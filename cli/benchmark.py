@@ -92,17 +92,14 @@ def benchmark(
         edgepress benchmark teacher.safetensors dist/ --data fashion-mnist --max-size 28KB --min-speedup 14.89
     """
     from benchmarks.bench import compare
-    from benchmarks.claims import check, lines
+    from benchmarks.claims import check
     from benchmarks.document import digest
     from benchmarks.pages import terminal
     from benchmarks.samples import pack, samples_path
     from cli import parse, say
     from compress.data import DataOptions
-    from compress.opening import Named
 
-    given = _given(files, plain)
-    if against is not None:
-        given.append(Named(str(against), against_arch or ""))
+    given = _given(files, plain, against, against_arch)
     baseline = len(given) - 1 if against is not None else 0 if len(given) > 1 else None
     claims = read_claimed(claimed, paired=baseline is not None, scored=data is not None)
     _check_targets(output, given, force)
@@ -125,19 +122,26 @@ def benchmark(
     if output is not None:
         found.document["samples"] = {"file": samples_path(output).name, "sha256": sha256(raw).hexdigest()}
         found.document["digest"] = digest(found.document)
-    drawn = [terminal.render(found.document, say.console()), *explanation(found.document)]
-    say.result(found.document, *drawn, *lines(verdicts))
+    console = say.console()
+    drawn = [terminal.render(found.document, console), *explanation(found.document, console)]
+    say.result(found.document, *drawn, *terminal.claim_lines(found.document))
     if output is not None:
         _save(found, raw, output, force)
     _end(found, verdicts)
 
 
-def _given(files: list[Path], plain: options.Plain) -> list[Named]:
-    """Every file that was named, and those of a folder."""
+def _given(files: list[Path], plain: options.Plain, against: Path | None, against_arch: str | None) -> list[Named]:
+    """Every file that was named, and those of a folder; the baseline the last where it was named apart."""
     from cli import parse
     from cli.many import shipped_files
+    from cli.typed import refuse
+    from compress.opening import Named
 
-    return [parse.read_file(one, plain) for path in files for one in shipped_files(path)]
+    found = [parse.read_file(one, plain) for path in files for one in shipped_files(path)]
+    if against is not None:
+        return [*found, Named(str(against), against_arch or "")]
+    refuse(["--against-arch"], "there is no --against whose network it names; that of FILE is --arch")
+    return found
 
 
 def _check_targets(output: Path | None, given: list[Named], force: bool) -> None:

@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from cli import options, say
 from cli.device import computing_on
 from cli.interrupt import EXIT_CODE, stoppable
-from cli.typed import typed
+from cli.typed import as_typed, typed
 from compress.code import naming
 
 _ARGUMENTS, _OTHERS = "Arguments", "Options"
@@ -99,7 +99,7 @@ def _dressed(command: Callable[..., None], added: dict[str, Any]) -> Callable[..
         verbose = verbose or bool(os.environ.get("EDGEPRESS_DEBUG"))
         manner, flags = say.manner(say.Manner(quiet, verbose, as_json)), typed(_flags_typed(ctx))
         told, named = _errors_told(with_traceback=verbose), naming(code or (), edited=edited)
-        with manner, told, stoppable(), computing_on(device), flags, named:
+        with manner, flags, told, stoppable(), computing_on(device), named:
             command(**_bundled(bundles, given))
 
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
@@ -143,7 +143,7 @@ def _errors_told(*, with_traceback: bool) -> Iterator[None]:
             raise
         if with_traceback:
             traceback.print_exc()
-        say.error(str(error))
+        say.error(as_typed(str(error)))
         raise typer.Exit(getattr(error, "exit_code", 2)) from error
     except KeyboardInterrupt as error:
         typer.echo("interrupted", err=True)

@@ -7,36 +7,45 @@ from typing import TYPE_CHECKING, Any
 
 from compress.text import printable
 
+SUM = "sum"
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console, RenderableType
 
 
-def explanation(document: Mapping[str, Any]) -> Iterator[Table | str]:
-    """A table with a row for each layer or operator and a column for each file, and advice on each; or nothing."""
-    from benchmarks.document import with_short_names
+def explanation(document: Mapping[str, Any], console: Console) -> Iterator[RenderableType]:
+    """A table with a row for each layer or operator and a column for each file, and advice on each; or nothing.
 
-    files = [file for file in with_short_names(document)["files"] if file.get("explained")]
+    Args:
+        document: A benchmark.
+        console: Where it will be printed.
+    """
+    from rich.text import Text
+
+    from benchmarks.pages.names import said_once, with_called
+
+    files = [file for file in with_called(document)["files"] if file.get("explained")]
     profiled = [file for file in files if not file["explained"]["reason"]]
     if profiled:
-        yield _table(profiled)
-    for file in files:
-        name, found = printable(file["name"]), file["explained"]
-        for sentence in [found["reason"]] if found["reason"] else found["advice"]:
-            yield f"{name}: {sentence}"
+        yield Text("Where the time goes, in ms and as a share of the sum, by ONNX Runtime's profile.")
+        yield from _tables(profiled, console)
+    found = [(file["name"], file["explained"]) for file in files]
+    said = ((name, one) for name, told in found for one in ([told["reason"]] if told["reason"] else told["advice"]))
+    yield from map(Text, said_once(said, len(files)))
 
 
-def _table(files: list[Mapping[str, Any]]) -> Table:
-    from cli import say
+def _tables(files: list[Mapping[str, Any]], console: Console) -> list[RenderableType]:
+    from benchmarks.pages import tables
 
     times = [{one["quantity"]: one["value"] for one in file["explained"]["records"]} for file in files]
-    sums = [sum(taken.values()) for taken in times]
-    rows = [
-        (name.partition(" ")[2], *(_cell(taken.get(name), whole) for taken, whole in zip(times, sums, strict=True)))
-        for name in dict.fromkeys(name for taken in times for name in taken)
-    ]
-    rows.append(("sum", *(f"{whole:.4f}" for whole in sums)))
-    head = ("layer or operator", *(f"{printable(file['name'])}, ms" for file in files))
-    return say.table(head, rows, title="where the time goes, by ONNX Runtime's profile")
+    names = [*dict.fromkeys(name for taken in times for name in taken)]
+    columns = []
+    for file, taken in zip(files, times, strict=True):
+        whole = sum(taken.values())
+        cells = (_cell(taken.get(name), whole) for name in names)
+        columns.append([printable(file["name"]), *cells, _cell(whole, whole)])
+    layers = ["layer or operator", *(name.partition(" ")[2] for name in names), SUM]
+    return [*tables.drawn(layers, [columns], console, strong=SUM)]
 
 
 def _cell(value: float | None, whole: float) -> str:

@@ -67,7 +67,8 @@ def gate(
     """Hold a benchmark against an earlier one.
 
     Nothing is measured again. A limit is met only where the whole interval of the change lies within it; exit code 3
-    unless all are met.
+    unless all are met. A file that is new is named and not compared. Of one that is gone no limit is
+    shown; where it was dropped on purpose, the new benchmark is the next baseline.
 
     Examples:
         edgepress gate new.json --baseline main.json --max-size +1% --max-drop 0.3 --markdown summary.md
@@ -75,7 +76,8 @@ def gate(
     """
     from benchmarks.claims import lines
     from benchmarks.document import read_unaltered
-    from benchmarks.gate import check
+    from benchmarks.gate import apart, check, compared
+    from benchmarks.gate import lines as apart_lines
     from benchmarks.gate import markdown as written
     from cli import say
     from compress.errors import GateError, PlanError
@@ -97,9 +99,11 @@ def gate(
     verdicts = check(document, earlier, limits)
     if not verdicts:
         raise PlanError(f"{baseline}: measured no file but its baseline; there is nothing to hold {new} against")
-    say.result({"verdicts": [one.to_dict() for one in verdicts]}, *lines(verdicts))
+    found = apart(document, earlier)
+    facts = {"verdicts": [one.to_dict() for one in verdicts], "apart": [one.to_dict() for one in found]}
+    say.result(facts, *lines(compared(verdicts, found)), *apart_lines(found))
     if markdown is not None:
-        write_text(markdown, written(verdicts, document), force=force)
+        write_text(markdown, written(verdicts, document, found), force=force)
         say.line(f"written: {markdown}")
     failed = [one for one in verdicts if one.held != "met"]
     if failed:

@@ -255,8 +255,11 @@ def _shared(epochs: int | None, method: Method | None, before: Checkpoint, steps
 
 
 def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: str, timed: Measured) -> float:
-    """The least ratio at which the network keeps to the budgets; of those of time that which was found first."""
-    from benchmarks.budget import fit_budgets
+    """The least ratio at which the network keeps to the budgets; of those of time that which was found first.
+
+    Where there is none the result says how close it came.
+    """
+    from benchmarks.budget import BudgetError, fit_budgets
     from cli import say
     from compress.errors import PlanError
     from compress.smaller import cut_at
@@ -265,7 +268,14 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
         return fit_budgets(lambda share: cut_at(before, found, share, command), before, budgets, say.line)
 
     by_time = any(one.quantity in ("latency", "speedup") for one in budgets)
-    ratio: float = timed.once("ratio", search) if by_time else search()
+    try:
+        ratio: float = timed.once("ratio", search) if by_time else search()
+    except BudgetError as error:
+        asked = [one.to_dict() for one in budgets]
+        say.result(
+            {"output": None, "status": "not met", "budgets": asked, "not_met": error.facts, "reason": str(error)}
+        )
+        raise
     if not ratio:
         raise PlanError(f"nothing has to be cut: the network has {' and '.join(one.words for one in budgets)} already")
     return ratio

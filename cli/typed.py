@@ -1,4 +1,4 @@
-"""Which options were typed: one that would be ignored is refused."""
+"""Which options were typed: one that would be ignored is refused, and errors name them as they were typed."""
 
 from __future__ import annotations
 
@@ -35,3 +35,14 @@ def refuse(flags: Iterable[str], reason: str) -> None:
     for flag in flags:
         if flag in _typed.get():
             raise PlanError(f"{flag}: {reason}")
+
+
+def as_typed(message: str) -> str:
+    """A message that begins with the name of an argument ("fps: ...") with the name of the option that it came from.
+
+    Args:
+        message: Of the library, which knows nothing of options; any other stays as it is.
+    """
+    name, colon, rest = message.partition(": ")
+    flag = f"--{name.replace('_', '-').replace(' ', '-')}"
+    return f"{flag}{colon}{rest}" if colon and flag in _typed.get() else message

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.cards.known import Known, is_of_images
-from benchmarks.claims import number_text
+from benchmarks.cards.wording import name_text, value_texts
 from compress.evidence import Record
 from compress.text import printable
 from exports import format_of
@@ -63,7 +63,7 @@ def _results(known: Known) -> Iterator[EvalResult]:
                 dataset_name=known.data["name"],
                 dataset_split=known.data["split"],
                 metric_type=METRICS.get(record.quantity, record.quantity),
-                metric_name=record.quantity,
+                metric_name=name_text(record.quantity),
                 metric_value=record.value,
             )
 
@@ -88,15 +88,13 @@ def _numbers(known: Known) -> Iterator[str]:
         if known.bench.baseline:
             name, verdict = Path(known.bench.baseline["name"]).name, known.bench.file["verdict"]
             yield f"Held against {_plain(name)}: {_plain(verdict['words'])}."
-    head = ("quantity", "value", "95 % interval", "unit", "samples")
+    head = ("", "value", "95 % interval", "unit", "samples")
     yield _table(head, [_row(one) for one in known.records if one.value is not None])
 
 
 def _row(record: Record) -> tuple[str, ...]:
-    value = record.value if isinstance(record.value, str) else number_text(record.value)
-    ends = [number_text(end) if end is not None else "" for end in (record.low, record.high)]
-    interval = f"{ends[0]} to {ends[1]}" if all(ends) else ""
-    return record.quantity, value, interval, record.unit, "" if record.n is None else f"{record.n:,}"
+    value, interval, unit = value_texts(record)
+    return name_text(record.quantity), value, interval, unit, "" if record.n is None else f"{record.n:,}"
 
 
 def _claims(known: Known) -> Iterator[str]:

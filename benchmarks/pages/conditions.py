@@ -16,6 +16,8 @@ from compress.text import printable
 AGAINST = "against the baseline"
 NOISY = "too noisy to judge"
 
+RESTS = "Between frames the core rests, so that its clock and caches may be slower than in the rounds, call upon call."
+
 Cells = Callable[[Mapping[str, Any]], str]
 
 
@@ -45,10 +47,16 @@ def tables(document: Document) -> list[Told]:
 
 def unmeasured(document: Document) -> Iterator[str]:
     """A line for what could not be measured of a file that was measured otherwise."""
-    for file in with_short_names(document)["files"]:
+    for name, sentence in unmeasured_of(with_short_names(document)):
+        yield f"{printable(name)}: {sentence}"
+
+
+def unmeasured_of(document: Document) -> Iterator[tuple[str, str]]:
+    """The same, as the name of the file and what is said of it."""
+    for file in document["files"]:
         for one in file["records"]:
             if one["reason"]:
-                yield f"{_name(file)}: {one['quantity']}: not measured: {printable(one['reason'])}"
+                yield file["name"], f"{one['quantity']}: not measured: {printable(one['reason'])}"
 
 
 def _batches(document: Document) -> Told | None:
@@ -90,6 +98,7 @@ def _long_run(document: Document) -> Told | None:
     }
     pace = f"at {protocol['fps']:g} frames a second" if protocol["fps"] else "back to back"
     said = f"Each file on and on for {protocol['minutes']:g} minutes, {pace}; drift: the last fifth over the first."
+    said += f" {RESTS}" if protocol["fps"] else ""
     return _by_columns(document, said, columns, needed=("sustained_latency",))
 
 

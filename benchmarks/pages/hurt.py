@@ -16,9 +16,7 @@ NO_CLASS = "no class lost more than chance explains"
 def lines(document: Document) -> Iterator[str]:
     """A line for each file of which there is something to say."""
     for file in with_short_names(document)["files"]:
-        hurt = hurt_texts(file, NAMED)
-        lost = f"{'' if NO_CLASS in hurt else 'hurts '}{', '.join(hurt)}" if hurt else ""
-        said = [part for part in (flips_text(file), lost, calibration_text(file)) if part]
+        said = [part for part in (flips_text(file), hurt_text(file), calibration_text(file)) if part]
         if said:
             yield f"{printable(file['name'])}: {'; '.join(said)}"
 
@@ -27,6 +25,12 @@ def flips_text(file: File) -> str:
     """How many images a file lost and won; "" where that is not known."""
     lost, won = (number(file, f"images_{end}") for end in ("lost", "won"))
     return "" if lost is None or won is None else f"{lost:,.0f} images lost, {won:,.0f} won"
+
+
+def hurt_text(file: File) -> str:
+    """Which classes lost more than chance explains, in a part of a sentence; "" where that is not known."""
+    hurt = hurt_texts(file, NAMED)
+    return f"{'' if NO_CLASS in hurt else 'hurts '}{', '.join(hurt)}" if hurt else ""
 
 
 def hurt_texts(file: File, most: int) -> list[str]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
-from rich.console import Console, Group
-from rich.measure import Measurement
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from benchmarks import claims
 from benchmarks.document import Document, File, baseline, number, record, with_short_names
-from benchmarks.pages import conditions, hurt
+from benchmarks.pages import conditions, hurt, several, tables
+from benchmarks.pages.several import METRICS
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
 from compress.text import printable
 from exports.parity import share_text
 
-ANY_WIDTH = 10_000
 HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms")
-METRICS = {"top1": "top-1 %", "miou": "mIoU %", "map_e_exact": "mAP %"}
+RATIO = "ratio"
 AGREEMENTS = {"top1_agreement": "top-1 agreement", "pixel_agreement": "pixel agreement"}
 
 
@@ -29,28 +27,31 @@ def render(document: Document, console: Console) -> Group:
 
     Args:
         document: A benchmark.
-        console: Where it will be printed; one too narrow for a table gets a block of lines for each file.
+        console: Where it will be printed; one too narrow for a table gets further tables, or of one or two files a
+            block of lines for each.
     """
-    made = _made(document)
-    document = with_short_names(document)
-    table = _table(document)
-    head, *rows = cells(document)
-    shown = [table] if _fits(table, console) else _blocks(head, rows)
-    for told in conditions.tables(document):
-        table = _told(told)
-        shown += [Text(told.caption), *([table] if _fits(table, console) else _blocks(told.head, told.rows))]
+    many = several.is_several(document)
+    shown = [*(several.shown(document, console) if many else _tables(document, console))]
+    about = several.lines(document) if many else (*_about(with_short_names(document)), *conditions.unmeasured(document))
+    made = several.made(document) if many else _made(document)
+    warned = several.warnings(document) if many else document["warnings"]
+    said = [Text(line) for line in (*about, *_noise(document))]
     notes = [Text(line, style="dim") for line in (_protocol(document), *made)]
-    about = (*_verdicts(document), *_agreements(document), *hurt.lines(document))
-    lines = (*about, *_noise(document), *conditions.unmeasured(document))
-    said = [Text(line) for line in lines]
-    warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in document["warnings"]]
+    warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in warned]
     return Group(*shown, *said, *notes, *warnings)
 
 
+def claim_lines(document: Document) -> list[str]:
+    """What became of the claims: a line for each, or of many files one for those that are met."""
+    if several.is_several(document):
+        return [*several.claimed(document)]
+    return [claims.line(one["held"], one["sentence"]) for one in document["claims"]]
+
+
 def cells(document: Document) -> list[list[str]]:
-    """The table as text: its head, each file, and below it its ratio to the baseline; some cells have two lines."""
+    """The table of one or two files as text: its head, they, and their ratio; some cells have two lines."""
     head = [name.format(_metric(document)) for name in HEAD]
-    return [head, *(row for row, _ in _rows(with_short_names(document)))]
+    return [head, *_rows(with_short_names(document))]
 
 
 def protocol_text(document: Document) -> str:
@@ -63,58 +64,21 @@ def protocol_text(document: Document) -> str:
     return f"{protocol['runtime']}, {threads}{pinned}, batch {protocol['batch']}, {counts}"
 
 
-def _rows(document: Document) -> Iterator[tuple[list[str], bool]]:
-    """Each row, and whether it is a ratio; the baseline comes first where several files are held against it."""
+def _tables(document: Document, console: Console) -> Iterator[RenderableType]:
+    first, *columns = zip(*cells(document), strict=True)
+    yield from tables.drawn(first, [columns[:3], columns[3:4], columns[4:]], console, strong=RATIO)
+    for told in conditions.tables(document):
+        first, *columns = zip(told.head, *told.rows, strict=True)
+        yield Text(told.caption)
+        yield from tables.drawn(first, [columns], console, wordy=told.wordy)
+
+
+def _rows(document: Document) -> Iterator[list[str]]:
     base, files = baseline(document), document["files"]
-    for file in sorted(files, key=lambda one: one is not base) if len(files) > 2 else files:
-        yield _file_cells(file), False
-        if base is not None and file is not base and len(files) > 2 and not file["reason"]:
-            yield _ratio_cells(file, base), True
-    if base is not None and len(files) == 2:
-        other = next(file for file in files if file is not base)
-        if not other["reason"]:
-            yield _ratio_cells(other, base), True
-
-
-def _table(document: Document) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    first, *others = cells(document)[0]
-    table.add_column(first, overflow="fold", min_width=10)
-    for name in others:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    for row, is_ratio in _rows(document):
-        table.add_row(*map(Text, row), style="bold" if is_ratio else None)
-    return table
-
-
-def _told(told: conditions.Told) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    first, *others = told.head
-    table.add_column(first, overflow="fold", min_width=10)
-    for name in others:
-        table.add_column(Text(name), justify="right", no_wrap=name != told.wordy)
-    for row in told.rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _fits(table: Table, console: Console) -> bool:
-    return Measurement.get(console, console.options.update(width=ANY_WIDTH), table).minimum <= console.width
-
-
-def _blocks(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[Text | Table]:
-    """Each row of the table as its name and, below it, a line for each of its cells that is not empty."""
-    _, *names = head
-    blocks: list[Text | Table] = []
-    for name, *values in rows:
-        lines = Table.grid(padding=(0, 2, 0, 0))
-        lines.add_column(no_wrap=True)
-        lines.add_column(overflow="fold")
-        for head, value in zip(names, values, strict=True):
-            if value:
-                lines.add_row(*(Text(f"  {head}".replace("\n", " ")), Text(value.replace("\n", " "))))
-        blocks += [Text(name, style="bold"), lines]
-    return blocks
+    yield from map(_file_cells, files)
+    for file in files:
+        if base is not None and file is not base and not file["reason"]:
+            yield _ratio_cells(file, base)
 
 
 def _file_cells(file: File) -> list[str]:
@@ -145,15 +109,15 @@ def _quality_text(found: Mapping[str, Any] | None) -> str:
     return f"{value:.2f}\n[{low:.2f}, {high:.2f}]"
 
 
-def _verdicts(document: Document) -> Iterator[str]:
-    """What may be said of each latency, and why a file was not measured."""
-    several = len(document["files"]) > 2
+def _about(document: Document) -> Iterator[str]:
+    """What may be said of each latency, why a file was not measured, and what else was found."""
     for file in document["files"]:
-        name = printable(file["name"])
         if file["verdict"]:
-            yield f"latency{f' of {name}' if several else ''}: {file['verdict']['words']}"
+            yield f"latency: {file['verdict']['words']}"
         if file["reason"]:
-            yield f"{name}: not measured: {printable(file['reason'])}"
+            yield f"{printable(file['name'])}: not measured: {printable(file['reason'])}"
+    yield from _agreements(document)
+    yield from hurt.lines(document)
 
 
 def _agreements(document: Document) -> Iterator[str]:
@@ -163,9 +127,8 @@ def _agreements(document: Document) -> Iterator[str]:
         for quantity, words in AGREEMENTS.items():
             found = record(file, quantity)
             if base is not None and found is not None:
-                other, of = (printable(one["name"]) for one in (base, file))
-                named = f" of {of}" if len(document["files"]) > 2 else ""
-                yield f"{words}{named} with {other}: {share_text(found['value'])} ({found['n']:,} images)"
+                share = share_text(found["value"])
+                yield f"{words} with {printable(base['name'])}: {share} ({found['n']:,} images)"
 
 
 def _noise(document: Document) -> list[str]:
@@ -175,7 +138,7 @@ def _noise(document: Document) -> list[str]:
 def _ratio_cells(file: File, base: File) -> list[str]:
     drop = number(file, "drop")
     return [
-        "ratio",
+        RATIO,
         _times(file, base, "parameters", "fewer", "more"),
         _times(file, base, "macs", "fewer", "more"),
         _times(file, base, "size", "smaller", "larger"),

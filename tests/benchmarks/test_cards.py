@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.cards import cyclonedx, huggingface, intoto
 from benchmarks.cards.known import look
+from benchmarks.cards.wording import name_text, value_texts
 from benchmarks.document import digest, record
 from cli.main import app
 from compress.data import DataOptions, load
@@ -151,11 +153,11 @@ def test_what_is_about_one_class_is_a_slice_and_no_result_on_the_data(folder: Pa
     metrics = cyclonedx.bom(known)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert metrics[-1] == {"type": "top1 [share]", "value": "0.5", "slice": "test split of digits, class 3"}
     text = huggingface.readme(known)
-    assert "| top1 3 | 0.5 |" in text
+    assert "| top-1 accuracy, class 3 | 50.00 |" in text
     assert {one.metric_name for one in ModelCard(text).data.eval_results} == {
-        "top1",
-        "top1_agreement",
-        "calibration_error",
+        "top-1 accuracy",
+        "images decided as the baseline does",
+        "calibration error",
     }
 
 
@@ -170,8 +172,8 @@ def test_frames_that_were_late_are_no_result_on_the_data(folder: Path, tmp_path:
     metrics = cyclonedx.bom(known)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert (metrics[-1]["type"], "slice" in metrics[-1]) == ("deadline_miss_share [share]", False)
     text = huggingface.readme(known)
-    assert "| deadline\\_miss\\_share | 0.1 |" in text
-    assert "deadline_miss_share" not in {one.metric_name for one in ModelCard(text).data.eval_results}
+    assert "| share of frames answered too late | 10.00 |" in text
+    assert "deadline_miss_share" not in {one.metric_type for one in ModelCard(text).data.eval_results}
 
 
 # in-toto
@@ -238,8 +240,8 @@ def test_the_model_index_is_read_by_hugging_face(folder: Path, file: dict[str, A
     assert card.data.model_name == "small.onnx"
     assert card.data.pipeline_tag == "image-classification"
     found = {one.metric_name: one for one in card.data.eval_results}
-    assert set(found) == {"top1", "top1_agreement", "calibration_error"}
-    top1 = found["top1"]
+    assert set(found) == {"top-1 accuracy", "images decided as the baseline does", "calibration error"}
+    top1 = found["top-1 accuracy"]
     assert (top1.metric_type, top1.dataset_name, top1.dataset_split) == ("accuracy", "digits", "test")
     assert top1.metric_value == record(file, "top1")["value"]  # type: ignore[index]
 
@@ -248,7 +250,8 @@ def test_the_model_card_says_what_the_file_and_the_benchmark_say(folder: Path, f
     text = _card(folder, "small.onnx", "README.md")
     top1 = record(file, "top1")
     assert top1 is not None
-    row = f"| top1 | {top1['value']:.4g} | {top1['low']:.4g} to {top1['high']:.4g} | share | {top1['n']} |"
+    value, low, high = (f"{100 * top1[key]:.2f}" for key in ("value", "low", "high"))
+    row = f"| top-1 accuracy | {value} | {low} to {high} | % | {top1['n']} |"
     for part in (
         file["sha256"],
         row,
@@ -257,6 +260,24 @@ def test_the_model_card_says_what_the_file_and_the_benchmark_say(folder: Path, f
     ):
         assert part in text
     assert text.count("| broken | ") == 1
+    table = text[text.index("| --- | --- | --- | --- | --- |") : text.index("## Claims")]
+    assert "_" not in table.replace("\\_", ""), "a name for people, not of a record"
+    assert not re.search(r"\.\d*[1-9]\d{4}", table), "no digits that mean nothing"
+
+
+@pytest.mark.parametrize(
+    ("record", "row"),
+    [
+        (Record("size", 62_649, unit="bytes"), ("size", "62.6 kB", "", "")),
+        (Record("latency batch 8", 0.0123456, 0.011, 0.0139, unit="ms"), ("latency of a call, batch 8", "0.012")),
+        (Record("top1 big cat", 0.5, 0.4, 0.61234, unit="share"), ("top-1 accuracy, class big cat", "50.00")),
+        (Record("drop", 0.2222, -0.39, 0.834, unit="points"), ("score below the baseline's", "0.22", "-0.39 to 0.83")),
+        (Record("map_c_paper", 0.123, unit="share"), ("mAP by cosine, as published tables count it", "12.30", "", "%")),
+        (Record("fps_of_mine", 3.14159265), ("fps_of_mine", "3.142", "", "")),
+    ],
+)
+def test_a_number_is_said_as_people_read_it(record: Record, row: tuple[str, ...]) -> None:
+    assert (name_text(record.quantity), *value_texts(record))[: len(row)] == row
 
 
 def test_what_is_not_known_is_left_out(folder: Path) -> None:
@@ -287,7 +308,7 @@ def test_a_file_that_says_nothing_of_itself_has_cards_too(folder: Path, tmp_path
     assert done.exit_code == 0, done.output
     known = look(tmp_path / "bare.onnx", None)
     text, found, tested = huggingface.readme(known), cyclonedx.bom(known), intoto.statement(known)
-    assert [one.metric_name for one in ModelCard(text).data.eval_results] == ["top1", "calibration_error"]
+    assert [one.metric_name for one in ModelCard(text).data.eval_results] == ["top-1 accuracy", "calibration error"]
     assert "## How to feed it" not in text
     assert "formulation" not in found
     assert "task" not in found["metadata"]["component"]["modelCard"]["modelParameters"]

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.document import SCHEMA, digest
-from benchmarks.gate import check, markdown
+from benchmarks.gate import apart, check, markdown
 from cli.main import app
 from compress.evidence import Record
 
@@ -103,6 +103,40 @@ def test_a_table_for_a_pull_request() -> None:
     assert "| ✅ met | a.onnx: size 1,000 -> 900 bytes (-10.00 %), allowed: +0 % |" in text
     assert text.startswith("**edgepress gate: 1 of 1 limits met**\n\n| verdict | limit |\n")
     assert "edgepress 0.1.0" in text
+
+
+def test_files_that_are_new_or_gone_are_named(tmp_path: Path) -> None:
+    old, new = _document(Record("size", 1000)), _document(Record("size", 1000))
+    kept = old["files"][0]
+    old["files"] += [{**kept, "name": "dist/gone.onnx"}, {**kept, "name": "dist/odd.onnx", "reason": "is damaged"}]
+    new["files"] += [{**kept, "name": f"dist/{name}.onnx"} for name in ("new", "odd")]
+    for name, document in (("new", new), ("main", old), ("alike", _document(Record("size", 1000)))):
+        text = json.dumps({**document, "digest": digest(document)})
+        (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
+    words = ("--baseline", tmp_path / "main.json", "--max-size", "+1%", "--max-macs", "0%")
+    done = _gate(tmp_path / "new.json", *words, "--markdown", tmp_path / "summary.md")
+    assert done.exit_code == 3, "what is gone cannot be shown to keep to a limit"
+    lines = done.stdout.splitlines()
+    assert [one for one in lines if one.startswith("new ")] == [
+        "new        new.onnx: not compared, for it is not in the earlier benchmark",
+        "new        odd.onnx: not compared, for it was not measured in the earlier benchmark",
+    ]
+    assert [one for one in lines if "gone.onnx" in one] == [
+        "gone       gone.onnx: is not in the new benchmark, so no limit of it is shown"
+    ]
+    summary = (tmp_path / "summary.md").read_text("utf-8")
+    assert "| ➕ new | new.onnx: not compared" in summary
+    assert "| ➖ gone | gone.onnx: is not in the new benchmark" in summary
+    told = json.loads(_gate(tmp_path / "new.json", *words, "--json").stdout)["apart"]
+    assert [(one["file"], one["kind"]) for one in told] == [
+        ("new.onnx", "new"),
+        ("odd.onnx", "new"),
+        ("gone.onnx", "gone"),
+    ]
+    turned = {**old, "baseline": 0}
+    assert [one.sentence for one in apart(turned, old)][-1].startswith("a.onnx: is the baseline of the new benchmark")
+    more = _gate(tmp_path / "new.json", "--baseline", tmp_path / "alike.json", "--max-size", "+1%")
+    assert (more.exit_code, "new.onnx: not compared" in more.stdout) == (0, True)
 
 
 def _gate(*words: object) -> Any:

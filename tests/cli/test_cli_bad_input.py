@@ -201,7 +201,7 @@ def test_a_corrupt_image_is_named(photos: Path, refused: Refused, content: bytes
         ("--fraction nan", ("'--fraction'", "got 'nan'", "above 0 and at most 1")),
         ("--val-fraction 1", ("'--val-fraction'", "got '1'", "at least 0 and below 1")),
         ("--augment flop", ("unknown augmentation 'flop'", "Did you mean 'flip'?")),
-        ("--channels 2", ("channels: got 2", "1 (grey) or 3 (RGB)")),
+        ("--channels 2", ("--channels: got 2", "1 (grey) or 3 (RGB)")),
         ("--size 100000", ("image size", "100000", "4096")),
         ("--size 6", ("'cnn-s'", "6 pixels", "larger size")),
     ],

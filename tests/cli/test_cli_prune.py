@@ -277,6 +277,19 @@ def test_a_budget_that_cannot_be_kept_writes_nothing(
     assert not (folder / "none.safetensors").exists()
 
 
+def test_a_budget_that_cannot_be_kept_says_how_close_it_came(folder: Path, edgepress: Run) -> None:
+    result = edgepress(f"prune small.safetensors --max-params 3 {DIGITS} --json -o none.safetensors", folder)
+    assert result.exit_code == 3
+    facts = json.loads(result.stdout)
+    asked = {"quantity": "parameters", "limit": 3, "unit": "parameters"}
+    assert (facts["output"], facts["status"], facts["budgets"]) == (None, "not met", [asked])
+    closest = facts["not_met"].pop("closest")
+    assert facts["not_met"] == asked
+    assert (closest["ratio"], closest["value"] > 3) == (0.98, True)
+    assert f"the closest is {closest['value']:,.0f} parameters" in facts["reason"]
+    assert facts["reason"] in result.stderr
+
+
 @pytest.mark.parametrize("option", ["--lr 0.1", "--set tau=2"])
 def test_options_of_a_training_need_a_method(folder: Path, edgepress: Run, option: str) -> None:
     result = edgepress(f"prune --no-timing small.safetensors --ratio 0.5 {DIGITS} {option} -o none.safetensors", folder)
