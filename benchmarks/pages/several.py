@@ -150,7 +150,7 @@ def _scores(document: Document, files: Sequence[File]) -> dict[str, Cell]:
     metric = next((METRICS.get(one["metric"], f"{one['metric']} %") for one in files if one.get("metric")), "score %")
     return {
         f"{metric}\n[95 %]": lambda file: _percent(record(file, file["metric"]), ends=True),
-        "points": _points,
+        "drop,\npoints": _drop,
         "decided\nalike": _alike,
         "lost\n/ won": _flips,
         "calib.\nerror %": lambda file: _percent(record(file, CALIBRATION)),
@@ -197,9 +197,9 @@ def _percent(found: Mapping[str, Any] | None, *, ends: bool = False) -> str:
     return f"{value} [{low}, {high}]" if ends else value
 
 
-def _points(file: File) -> str:
+def _drop(file: File) -> str:
     drop = number(file, "drop")
-    return "" if drop is None else f"{0.0 - drop:+.2f}"
+    return "" if drop is None else f"{drop:+.2f}"
 
 
 def _flips(file: File) -> str:

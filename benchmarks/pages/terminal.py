@@ -142,7 +142,7 @@ def _ratio_cells(file: File, base: File) -> list[str]:
         _times(file, base, "parameters", "fewer", "more"),
         _times(file, base, "macs", "fewer", "more"),
         _times(file, base, "size", "smaller", "larger"),
-        "" if drop is None else f"{0.0 - drop:+.2f}\npoints",
+        "" if drop is None else f"drop {drop:+.2f}\npoints",
         _latency_cell(file),
         "",
     ]

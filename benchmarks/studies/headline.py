@@ -20,7 +20,7 @@ from compress.files import write_text
 
 MARK = "headline"
 WORDS = {"met": "**met** by", "broken": "**broken** by", "not shown": "**not shown** of"}
-HEAD = ("file", "bytes", "score %", "points", "ms", "times as fast")
+HEAD = ("file", "bytes", "score %", "drop, points", "ms", "times as fast")
 
 
 def section(document: Document) -> str:
@@ -74,7 +74,7 @@ def _cells(file: File, is_baseline: bool) -> Iterator[str]:
     yield Path(file["name"]).name
     yield "" if size is None else f"{size:,.0f}"
     yield "" if score is None else f"{100 * score:.2f}"
-    yield "" if drop is None or is_baseline else f"{0.0 - drop['value']:+.2f}"
+    yield "" if drop is None or is_baseline else f"{drop['value']:+.2f}"
     yield f"{number(file, 'latency'):.3g}"
     yield "" if faster is None else f"{faster['value']:.3g} [{faster['low']:.3g}, {faster['high']:.3g}]"
 
