@@ -22,6 +22,7 @@ from exports.graph.codes import least_ir_version, least_opset, store
 from exports.graph.pixels import take_pixels
 from exports.graph.seal import seal
 from exports.graph.strip import strip
+from exports.labelling import describe
 from exports.quiet import quiet
 from exports.source import DEFAULT_OPSET, OPSETS, Settings, noise, source_network
 
@@ -48,7 +49,7 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     opset = _opset(settings.opset, checkpoint.card.grids)
     model = to_lowered(checkpoint, settings)
     if settings.label:
-        _label(model, label.describe(checkpoint, replace(settings, opset=opset)))
+        _label(model, describe(checkpoint, replace(settings, opset=opset)))
     _check(model, opset)
     if settings.label:
         seal(model)

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.budget import MOST, Budget, fit_budgets
 from benchmarks.proof import prove
 from compress.checkpoint import Checkpoint
+from compress.cost import network_census
 from compress.errors import GateError
 from compress.smaller import cut
-from exports.graph.census import network_census
 
 
 def _cut(whole: Checkpoint, tried: list[float] | None = None) -> object:
