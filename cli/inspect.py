@@ -97,8 +97,8 @@ def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _unbuilt(path: Path) -> Card | None:
     """The card of a checkpoint whose network comes from a file of code, while no file of code was named."""
-    from compress.checkpoint import read_card
     from compress.code import named_files
+    from compress.header import read_card
 
     card = read_card(path)[0]
     return card if card.architecture.sha256 and not named_files() else None
@@ -108,7 +108,7 @@ def _card_alone(path: Path, card: Card) -> dict[str, Any]:
     """What a checkpoint tells without its network."""
     from math import prod
 
-    from compress.checkpoint import read_card
+    from compress.header import read_card
 
     return {
         "file": str(path),
