@@ -25,6 +25,7 @@ from exports.graph.strip import strip
 from exports.labelling import describe
 from exports.quiet import quiet
 from exports.source import DEFAULT_OPSET, OPSETS, Settings, noise, source_network
+from exports.torchlib import asked_once
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
@@ -96,7 +97,7 @@ def _opset(asked: int | None, grids: Sequence[Grid]) -> int:
 
 def _convert(network: nn.Module, output: str, image: Tensor, opset: int) -> ModelProto:
     try:
-        with quiet():
+        with quiet(), asked_once():
             program = torch.onnx.export(
                 network,
                 (image,),
