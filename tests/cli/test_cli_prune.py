@@ -43,7 +43,7 @@ def deep(folder: Path, succeeds: Run) -> str:
 
 @pytest.fixture
 def soon_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are timed in as few turns as an interval takes: what is said of the times is read, not how long they are."""
+    """Files are timed in as few turns as an interval takes: the tests read what is said of times."""
     monkeypatch.setattr("benchmarks.proof.SESSIONS", 2)
     monkeypatch.setattr("benchmarks.proof.ROUNDS", 2)
 
