@@ -12,8 +12,8 @@ from typing import Any, Literal
 from benchmarks.measure.shipped import file_of, latencies
 from benchmarks.verdict import ratio as ratio_of
 from compress.checkpoint import Checkpoint
+from compress.cost import network_census
 from compress.errors import GateError, PlanError
-from exports.graph.census import network_census
 
 Quantity = Literal["parameters", "macs", "bytes", "latency", "speedup"]
 

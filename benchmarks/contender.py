@@ -14,7 +14,7 @@ from compress import checkpoint
 from compress.data import DataOptions, Dataset
 from compress.errors import DataError, ExportError, PlanError
 from compress.opening import Named, open_network, open_pair
-from compress.stages import Scale
+from compress.preprocessing import Scale
 from compress.tasks import Task, check_task
 from exports import FORMATS, Artefact, format_of, noise, ship
 from exports.answers import as_network, image_shape, images_for, task_of

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.exam import Answers, Exam, Mark, answer
 from compress.checkpoint import Checkpoint, blank_image
+from compress.cost import NetworkCensus, network_census
 from compress.edits import Cut
 from compress.errors import PlanError
 from compress.graph import Uncuttable
@@ -18,7 +19,6 @@ from compress.pruning.coupling import Coupling
 from compress.pruning.forked import forked
 from compress.pruning.reconstruct import Layer
 from compress.stages import Staged, evaluating
-from exports.graph.census import NetworkCensus, network_census
 
 RATIOS = (0.25, 0.5, 0.75, 0.9)
 

@@ -53,7 +53,7 @@ def prices_of(before: Checkpoint, blocks: int, measured: Measured, *, timed: boo
         from benchmarks.measure.operators import layer_times_ms
 
         return Prices(measured.once("layers_ms", partial(layer_times_ms, before)), "ms", measured=True)
-    from exports.graph.census import network_products
+    from compress.cost import network_products
 
     macs: dict[str, float] = {}
     for one in network_products(before.network.model, before.card.preprocessing.shape):

@@ -39,8 +39,6 @@ def inspect(
     """
     from cli import file_bytes, parse, say
     from cli.typed import refuse
-    from compress.data import DataOptions
-    from compress.opening import open_network
     from exports import FORMATS
 
     if by_bytes:
@@ -54,16 +52,23 @@ def inspect(
         refuse(("--stage",), f"{file} is of a network whose code was not named; add --code")
         facts = _card_alone(file, card)
     else:
-        asked = parse.read_seen(DataOptions(), seen)
-        facts = _checkpoint_facts(file, open_network(parse.read_file(file, plain), data, asked))
+        facts = _checkpoint_facts(file, _opened(file, data, plain, seen))
         facts |= {"format": "plain state dict"} if plain.arch else {}
     say.result(facts, _summary(facts), *([_stages(facts["stages"])] if "stages" in facts else []))
 
 
+def _opened(path: Path, data: str | None, plain: options.Plain, seen: options.Seen) -> Checkpoint:
+    from cli import parse
+    from compress.data import DataOptions
+    from compress.opening import open_network
+
+    return open_network(parse.read_file(path, plain), data, parse.read_seen(DataOptions(), seen))
+
+
 def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     from compress.checkpoint import blank_image
+    from compress.cost import network_census
     from compress.stages import feature_shapes, owned
-    from exports.graph.census import network_census
 
     network, image = checkpoint.network, blank_image(checkpoint.card)
     census = network_census(network, (image.shape[1], image.shape[2], image.shape[3]))
@@ -92,8 +97,8 @@ def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _unbuilt(path: Path) -> Card | None:
     """The card of a checkpoint whose network comes from a file of code, while no file of code was named."""
-    from compress.checkpoint import read_card
     from compress.code import named_files
+    from compress.header import read_card
 
     card = read_card(path)[0]
     return card if card.architecture.sha256 and not named_files() else None
@@ -103,7 +108,7 @@ def _card_alone(path: Path, card: Card) -> dict[str, Any]:
     """What a checkpoint tells without its network."""
     from math import prod
 
-    from compress.checkpoint import read_card
+    from compress.header import read_card
 
     return {
         "file": str(path),

@@ -56,9 +56,9 @@ def shown(
 
 def _counted(checkpoint: Checkpoint, images: Dataset) -> list[Record]:
     """Parameters, multiply-accumulates, the metrics of its task and the bytes of its weights."""
+    from compress.cost import network_census
     from compress.evidence import Record, metric_records
     from compress.tasks import TASKS
-    from exports.graph.census import network_census
 
     cost = network_census(checkpoint.network, checkpoint.card.preprocessing.shape)
     metrics = TASKS[checkpoint.card.task].evaluate(checkpoint.network, images)

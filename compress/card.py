@@ -12,8 +12,9 @@ from compress.code import is_own
 from compress.edits import ActivationGrid, Cut, Drop, Edit, Grid, Surgery, from_data, to_data
 from compress.errors import CheckpointError, unknown_name
 from compress.models import TIMM, TORCHVISION, Architecture, Option, canonical
-from compress.preprocessing import Preprocessing
-from compress.stages import Scale, Stage
+from compress.preprocessing import Preprocessing, Scale
+from compress.stage import Stage
+from compress.task_names import MASKS
 
 FORMAT = 6
 THEIRS_BEFORE = ("resnet18", "resnet34")  # in formats 1 and 2; the others of ours had no namesake
@@ -30,7 +31,7 @@ class Card:
             file of code it keeps the digest, and no folder.
         preprocessing: How it sees an image.
         classes: Names, in the order of the logits.
-        task: What it was trained for, a name in `compress.tasks.TASKS`.
+        task: What it was trained for, a name in `compress.task_names.MASKS`.
         edits: What was done to the network after it was built, in order: the cuts and drops of pruning, then the grids
             of quantized weights and activations.
         stages: Its stages after the edits; none means those that the builder gives it.
@@ -56,10 +57,8 @@ class Card:
             raise ValueError(f"{len(self.classes)} class names for {shape.classes} outputs")
         if any(not isinstance(edit, Cut | Drop) for edit in self.edits[: len(self.cuts)]):
             raise ValueError("a cut of a network that is quantized; cut first, quantize then")
-        from compress.tasks import TASKS
-
-        if self.task not in TASKS:
-            raise ValueError(unknown_name("task", self.task, TASKS))
+        if self.task not in MASKS:
+            raise ValueError(unknown_name("task", self.task, MASKS))
 
     @property
     def cuts(self) -> tuple[Surgery, ...]:

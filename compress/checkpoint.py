@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,15 @@ from torch import Tensor, nn
 
 from compress.card import Card
 from compress.code import file_of, said
-from compress.errors import CheckpointError, CompressError, MissingExtraError
+from compress.errors import CheckpointError, CompressError
 from compress.evidence import tensors_digest, weights_digest
 from compress.files import write_whole
+from compress.header import KEY, about, read_card
 from compress.models import Architecture, Option, named, outline, rough
 from compress.preprocessing import Preprocessing, Size
 from compress.stages import Staged, feature_shapes
-from compress.weights import check_shapes, ends, fill, read_header, read_plain, read_tensors, shapes_of
+from compress.weights import check_shapes, ends, fill, read_plain, read_tensors, shapes_of
 
-KEY = "edgepress"
 ANY_SIZE = (224, 224)  # at which every network can be outlined
 
 __all__ = ["KEY", "Card", "Checkpoint", "blank_image", "load", "load_plain", "read_card", "save", "shape_plain"]
@@ -52,7 +51,7 @@ def save(checkpoint: Checkpoint, path: Path | str, *, force: bool = False) -> Pa
     """
     path, network = Path(path), checkpoint.network
     card = replace(checkpoint.card, stages=network.stages, weights=weights_digest(network.model))
-    with _about(path):
+    with about(path):
         card = replace(card, architecture=_as_it_is(card.architecture))
         if network.keep:
             raise CheckpointError(
@@ -63,22 +62,6 @@ def save(checkpoint: Checkpoint, path: Path | str, *, force: bool = False) -> Pa
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.model.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata={KEY: card.to_json()})
     return write_whole(path, lambda staged: _write_bytes(staged, content), force=force)
-
-
-def read_card(path: Path | str) -> tuple[Card, dict[str, tuple[int, ...]]]:
-    """The card of a checkpoint and the shape of each of its tensors; neither a tensor is read nor a network built.
-
-    Raises:
-        CheckpointError: The file is missing, a folder, a pickle, truncated, or has no card, or an altered one.
-    """
-    path = Path(path)
-    shapes, metadata = read_header(path)
-    if KEY not in metadata:
-        raise CheckpointError(
-            f"{path}: holds weights but no card of edgepress; commands with --arch read it when its network is named"
-        )
-    with _about(path):
-        return Card.from_json(metadata[KEY]), shapes
 
 
 def load(path: Path | str) -> Checkpoint:
@@ -93,11 +76,11 @@ def load(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     card, shapes = read_card(path)
-    with _about(path):
+    with about(path):
         network = outlined(card)
         check_shapes(network.model, shapes)
     tensors = read_tensors(path)
-    with _about(path):
+    with about(path):
         if card.weights not in ("", tensors_digest(tensors)):
             raise CheckpointError("its weights are not those it was written with; get the file again")
         fill(network.model, tensors)
@@ -130,7 +113,7 @@ def load_plain(
     """
     path = Path(path)
     tensors = read_plain(path)
-    with _about(path):
+    with about(path):
         architecture = _read_off(tensors, named(name, 10, 3, see.size, options))
         if architecture.channels != see.channels:
             raise CheckpointError(
@@ -159,24 +142,13 @@ def shape_plain(
         CheckpointError: The file cannot be read as tensors, or they are another network's.
     """
     tensors = read_plain(Path(path))
-    with _about(Path(path)):
+    with about(Path(path)):
         return _read_off(tensors, named(name, 10, 3, size, options))
 
 
 def blank_image(card: Card) -> Tensor:
     """One black image (1, C, H, W) of the card's input shape."""
     return torch.zeros(1, *card.preprocessing.shape)
-
-
-@contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """A `with` whose failures are those of the file at `path`."""
-    try:
-        yield
-    except MissingExtraError as error:
-        raise MissingExtraError(f"{path}: {error}") from error
-    except (CompressError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _as_it_is(architecture: Architecture) -> Architecture:

@@ -1,15 +1,36 @@
-"""What a forward pass costs."""
+"""What a network in torch weighs, and what a forward pass costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from compress.quantization.grids import parameters_of
+from compress.stages import Staged, evaluating
+
 NO_LAYERS = nn.Identity()
+
+
+@dataclass(frozen=True)
+class NetworkCensus:
+    """The size and cost of a network in torch.
+
+    Attributes:
+        parameters: Values that training sets; buffers are not counted.
+        macs: Multiply-accumulates of convolutions and matrix products for one image.
+        weight_bytes: Of all parameters and buffers.
+    """
+
+    parameters: int
+    macs: int
+    weight_bytes: int
 
 
 @dataclass(frozen=True)
@@ -87,3 +108,49 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if owner is not None:
                 groups = args[-1] if isinstance(args[-1], int) else 1
                 self.products.append(Product(owner[0], macs, owner[1], groups))
+
+
+def network_census(network: Staged, image_shape: tuple[int, int, int]) -> NetworkCensus:
+    """The census of a network in torch, counted in one forward pass in eval mode.
+
+    Args:
+        network: Left as it is.
+        image_shape: (C, H, W) of one image.
+    """
+    model = network.model
+    tensors = [*model.parameters(), *model.buffers()]
+    image = torch.zeros(1, *image_shape, device=tensors[0].device if tensors else None)
+    with evaluating(model), _plain_attention(), torch.no_grad(), MacCounter() as counter:
+        model(image)
+    return NetworkCensus(
+        parameters=parameters_of(model),
+        macs=counter.macs,
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    )
+
+
+def network_products(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Product]:
+    """Every product with a weight in one forward pass in eval mode, in the order in which they are computed.
+
+    Args:
+        model: Left as it is.
+        image_shape: (C, H, W) of one image.
+    """
+    weight = next(model.parameters(), torch.zeros(0))
+    image = torch.zeros(1, *image_shape, device=weight.device)
+    with evaluating(model), _plain_attention(), torch.no_grad(), MacCounter(model) as counter:
+        model(image)
+    products: list[Product] = counter.products
+    return products
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as plain matrix products inside the `with`: fused kernels hide them from the counter."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.checkpoint import KEY
-from compress.weights import read_header
+from compress.header import KEY, read_header
 
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"}
 _WHOLE = {"I": "int", "U": "uint"}

@@ -9,17 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from compress.checkpoint import KEY, Checkpoint, load, read_card
+from compress.checkpoint import Checkpoint, load
 from compress.code import is_own
 from compress.data import DataOptions, Dataset
 from compress.data import load as load_data
 from compress.errors import CheckpointError, DataError, PlanError
+from compress.header import KEY, SUFFIX, read_card, read_header
 from compress.models import MODELS, Option, known_name
 from compress.models.resnet import ENCODER
 from compress.opening import Named, new_network
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
-from compress.weights import SUFFIX, ends, fill, read_header, read_plain, read_tensors
+from compress.weights import ends, fill, read_plain, read_tensors
 
 PRETRAINED = "pretrained"
 SHOWN = 5

@@ -17,11 +17,11 @@ from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
 from compress.data.remembered import recall
 from compress.errors import CheckpointError, CompressError, DataError, PlanError
+from compress.header import SUFFIX
 from compress.models import Architecture, Option, build, known_name
 from compress.models import named as designed
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged, feature_shapes
-from compress.weights import SUFFIX
 
 FAR = 4 / 3  # maps whose sides differ by more are of two resolutions
 WEIGHTS = (SUFFIX, ".pt", ".pth", ".bin", ".ckpt", ".onnx")

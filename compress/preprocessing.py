@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Size = tuple[int, int]  # height and width in pixels
 
@@ -115,3 +118,29 @@ def _number(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{value!r:.80} is not a number")
     return float(value)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From pixels to what goes into a network: value / 255, `mean` subtracted, divided by `std`, channel by channel.
+
+    Attributes:
+        mean: One value a channel, or one for all.
+        std: Likewise, above 0.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 pixels to float32, on the same device."""
+        import torch
+
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        factor, shift = (1 / (255 * std)).to(pixels.device), (mean / std).to(pixels.device)
+        return pixels.float().mul_(factor).sub_(shift)
+
+
+def unscaled(pixels: Tensor) -> Tensor:
+    """(B, C, H, W) uint8 pixels as they are: in place of a `Scale`, for what scales them itself."""
+    return pixels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,72 +12,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from compress.errors import PlanError, unknown_name
+from compress.preprocessing import Scale
+from compress.stage import Stage
 
+__all__ = ["Answer", "Stage", "Staged", "Taps", "evaluating", "feature_shapes", "owned", "passed", "tapped"]
 
-@dataclass(frozen=True)
-class Stage:
-    """A named place in a network.
-
-    Attributes:
-        name: Shared by student, auxiliary and teacher ("map1", "embedding", "logits").
-        tap: Dotted name of the module whose output is the feature; "" is the network itself.
-        owns: Dotted names of the modules (or lone parameters) whose parameters belong to this stage.
-        width: Channels of the feature.
-        before: The feature is what goes into the tap instead of what comes out of it.
-        channels_last: The tap's value is a map (B, H, W, C); the feature that is shown is (B, C, H, W) as of all maps.
-    """
-
-    name: str
-    tap: str
-    owns: tuple[str, ...]
-    width: int
-    before: bool = False
-    channels_last: bool = False
-
-    def to_list(self) -> list[str | int | bool | list[str]]:
-        """The stage as JSON-able data; `from_list` reads it back."""
-        data: list[str | int | bool | list[str]] = [self.name, self.tap, list(self.owns), self.width, self.before]
-        return [*data, True] if self.channels_last else data
-
-    @classmethod
-    def from_list(cls, data: object) -> Stage:
-        """The stage that `to_list` wrote.
-
-        Raises:
-            ValueError: The data is not a name, a module, names of modules, a width and one or two truth values.
-        """
-        match data:
-            case [str(name), str(tap), list(owns), int(width), bool(before)] if all(isinstance(o, str) for o in owns):
-                return cls(name, tap, tuple(owns), width, before)
-            case [*first, True] if len(first) == 5:
-                return replace(cls.from_list(first), channels_last=True)
-        raise ValueError(
-            f"a stage is [name, tap, owns, width, before], with true where channels are last; got {data!r:.80}"
-        )
-
-
-@dataclass(frozen=True)
-class Scale:
-    """From pixels to what goes into a network: value / 255, `mean` subtracted, divided by `std`, channel by channel.
-
-    Attributes:
-        mean: One value a channel, or one for all.
-        std: Likewise, above 0.
-    """
-
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 pixels to float32, on the same device."""
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        factor, shift = (1 / (255 * std)).to(pixels.device), (mean / std).to(pixels.device)
-        return pixels.float().mul_(factor).sub_(shift)
-
-
-def unscaled(pixels: Tensor) -> Tensor:
-    """(B, C, H, W) uint8 pixels as they are: in place of a `Scale`, for what scales them itself."""
-    return pixels
+_OF_255 = Scale()
 
 
 @dataclass(frozen=True)
@@ -94,7 +34,7 @@ class Staged:
     model: nn.Module
     stages: tuple[Stage, ...]
     keep: Mapping[str, Tensor] = field(default_factory=dict)
-    scale: Callable[[Tensor], Tensor] = Scale()
+    scale: Callable[[Tensor], Tensor] = _OF_255
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`; PlanError if there is none."""

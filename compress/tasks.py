@@ -27,6 +27,7 @@ from compress.segmentation import (
 )
 from compress.soundness import check_outputs
 from compress.stages import Staged, evaluating, tapped
+from compress.task_names import MASKS
 
 EVALUATION_BATCH = 256
 EVALUATION_PIXELS = 2**20  # of a batch, where each of them has logits of its own
@@ -52,8 +53,7 @@ class Task:
     """A task and how well it is done; for every score, more is better.
 
     Attributes:
-        name: As in a checkpoint's card.
-        masks: What it is about is a class for every pixel, instead of one for an image.
+        name: As in a checkpoint's card, one of `compress.task_names.MASKS`.
         terms: The task's own loss terms; empty where it uses no labels.
         output: The stage that is the network's answer: what an exported file gives, and what the tally reads.
         metric: Name of the score of an epoch.
@@ -65,7 +65,6 @@ class Task:
     """
 
     name: str
-    masks: bool
     terms: tuple[Term, ...]
     output: str
     metric: str
@@ -74,6 +73,11 @@ class Task:
     evaluate: Callable[[Staged, Dataset], dict[str, float]]
     headline: str
     agreement: Agreement | None
+
+    @property
+    def masks(self) -> bool:
+        """Whether what it is about is a class for every pixel, instead of one for an image."""
+        return MASKS[self.name]
 
 
 def check_task(task: Task, network: Staged, data: Dataset) -> None:
@@ -264,7 +268,6 @@ def smoothed(task: Task, smoothing: float) -> Task:
 
 CLASSIFICATION = Task(
     name="classification",
-    masks=False,
     terms=(Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
     output="logits",
     metric="top1",
@@ -276,7 +279,6 @@ CLASSIFICATION = Task(
 )
 RETRIEVAL = Task(
     name="retrieval",
-    masks=False,
     terms=(),
     output="embedding",
     metric="precision_1",
@@ -288,7 +290,6 @@ RETRIEVAL = Task(
 )
 SEGMENTATION = Task(
     name="segmentation",
-    masks=True,
     terms=(Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce"),),
     output="logits",
     metric="miou",

@@ -7,30 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor, nn
 
 from compress.errors import CheckpointError
+from compress.header import SUFFIX, Opened, check_file
 from compress.soundness import check_statistics
 from compress.stages import Staged
 
-SUFFIX = ".safetensors"
-EXPORTED = ".onnx"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
-PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-
-
-def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """The shape of every tensor in a .safetensors file and its metadata; no tensor is read.
-
-    Raises:
-        CheckpointError: The file is missing, a folder, or not whole.
-    """
-    with _Opened(path) as opened:
-        shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
-        return shapes, opened.metadata() or {}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -39,7 +25,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: The file is missing, a folder, or not whole.
     """
-    with _Opened(path) as opened:
+    with Opened(path, "pt") as opened:
         return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
 
 
@@ -112,58 +98,6 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"its network keeps {left[0]!r} out of its weights; it cannot be rebuilt")
     check_statistics(model)
     model.eval()
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether a file begins as torch's pickles do."""
-    with path.open("rb") as file:
-        return file.read(2) in PICKLES
-
-
-def check_file(path: Path) -> Path:
-    """`path`, once it is sure that there is a file; CheckpointError otherwise."""
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give a checkpoint file")
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist; give a checkpoint that `edgepress train` or `distill` wrote")
-    if not path.is_file():
-        raise CheckpointError(f"{path} is a pipe or a device; give a checkpoint file")
-    if path.suffix == EXPORTED:
-        raise CheckpointError(
-            f"{path}: is an exported file, not a checkpoint; give the .safetensors it was exported from, or "
-            "use evaluate, predict, benchmark, verify or inspect, which take .onnx"
-        )
-    return path
-
-
-class _Opened:
-    """A .safetensors file inside a `with`, whose failures name it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = check_file(path)
-
-    def __enter__(self) -> Any:
-        try:
-            self.file: Any = safetensors.safe_open(self.path, framework="pt")
-            opened: Any = self.file
-            return opened.__enter__()
-        except (safetensors.SafetensorError, OSError) as error:
-            raise self._named(error) from error
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.file.__exit__(kind, error, trace)
-        if isinstance(error, safetensors.SafetensorError | OSError):
-            raise self._named(error) from error
-
-    def _named(self, error: Exception) -> CheckpointError:
-        if isinstance(error, OSError):
-            return CheckpointError(f"{self.path}: cannot be read: {error.strerror or error}")
-        if is_pickle(self.path):
-            return CheckpointError(
-                f"{self.path}: is a PyTorch pickle, not a {SUFFIX} checkpoint; commands with --arch can read its "
-                "weights safely: name its network"
-            )
-        return CheckpointError(f"{self.path}: is damaged or not a {SUFFIX} file: {error}")
 
 
 def _read_pickle(path: Path) -> Any:

@@ -11,8 +11,9 @@ from compress.data import DataOptions, Dataset
 from compress.data import load as load_data
 from compress.errors import DataError
 from compress.opening import data_for
+from compress.preprocessing import Scale, unscaled
 from compress.soundness import check_outputs
-from compress.stages import Scale, Stage, Staged, unscaled
+from compress.stages import Stage, Staged
 from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
 from exports.artefact import Artefact
 

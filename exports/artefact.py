@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from numpy.typing import NDArray
-from torch import Tensor
-
-from compress.checkpoint import Card
+from compress.card import Card
 from compress.errors import ExportError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 Input = Literal["float32", "uint8"]
 INPUTS: tuple[Input, ...] = ("float32", "uint8")
@@ -144,3 +145,10 @@ def as_array(path: Path, image: Tensor, shape: tuple[int | None, ...], dtype: st
         )
     array: NDArray[Any] = image.detach().cpu().contiguous().numpy()
     return array
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """What a runtime answered, in the same memory: torch is loaded where a file runs, not where it is looked at."""
+    import torch
+
+    return torch.from_numpy(array)

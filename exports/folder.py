@@ -10,26 +10,16 @@ from itertools import islice
 from pathlib import Path
 
 from compress.card import Card
-from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
 from exports import label
 from exports.artefact import Provenance
 from exports.graph import seal
 from exports.graph.model_file import LARGEST_FILE_BYTES, read_bytes
-from exports.source import Settings
 
 LABEL = f"{label.KEY}.json"
 MOST_FILES = 100
 
 Content = Mapping[str, bytes]
-
-
-def close(path: Path, checkpoint: Checkpoint, settings: Settings) -> None:
-    """Put the label beside the files of a folder, with a digest of all of them; nothing where none is wished."""
-    if settings.label:
-        text = label.describe(checkpoint, settings)
-        told = {label.KEY: json.loads(text), seal.KEY: _seal(content_of(path, "the folder"), text)}
-        (path / LABEL).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def content_of(path: Path, kind: str, needed: tuple[str, ...] = ()) -> Content:
@@ -90,7 +80,7 @@ def own_metadata(path: Path, content: Content, *, sealed: bool) -> tuple[Card, P
     text = json.dumps(told[label.KEY], separators=(",", ":"))
     own, written = label.read_label(path, text), str(told.get(seal.KEY, ""))
     if sealed:
-        seal.check_digest(path, written, _seal(content, text))
+        seal.check_digest(path, written, seal_of(content, text))
     return own.card, replace(own.provenance, graph_sha256=written)
 
 
@@ -116,6 +106,6 @@ def _told(path: Path, held: bytes) -> dict[str, object]:
     return told
 
 
-def _seal(content: Content, text: str) -> str:
+def seal_of(content: Content, text: str) -> str:
     """The digest of every file but the one that holds it, and of the label."""
     return sha256({**{name: held for name, held in content.items() if name != LABEL}, LABEL: text.encode()})

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compress.checkpoint import Checkpoint
 from compress.errors import ExportError, unknown_name
-from exports.artefact import Artefact
 from exports.extras import check_extra
-from exports.graph.census import GraphCensus
-from exports.run_coreml import UNVERIFIED
-from exports.source import Settings
+
+if TYPE_CHECKING:
+    from compress.checkpoint import Checkpoint
+    from exports.artefact import Artefact
+    from exports.graph.census import GraphCensus
+    from exports.source import Settings
+
+UNVERIFIED = "Core ML runs on macOS only"
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from compress.card import SEAL, Card, seal
-from compress.checkpoint import Checkpoint
 from compress.errors import CheckpointError, ExportError
-from compress.evidence import weights_digest
 from compress.preprocessing import Preprocessing
-from compress.quantization import parameters_of
-from compress.tasks import TASKS
+from compress.task_names import MASKS
 from exports.artefact import OWN_WRITER, Input, Provenance
-from exports.graph.strip import without_folders
-from exports.source import DEFAULT_OPSET, Settings
 
 KEY = "edgepress"
 FORMAT = 2
@@ -59,44 +52,8 @@ def exported_by(card: Card) -> str:
     return next((str(step.get("command", "")) for step in card.lineage if EXPORTED in step), "")
 
 
-def describe(
-    checkpoint: Checkpoint,
-    settings: Settings,
-    layout: str = "NCHW",
-    *,
-    batch: int | None = None,
-    writer: str = OWN_WRITER,
-) -> str:
-    """The label as JSON text; `read_label` reads it back.
-
-    Its parts: "format", "card" (without stages; with the lineage and the export at its end, paths cut to file names,
-    unless the settings leave it out; without its seal, for that of the file covers it), "preprocessing" (the rule in
-    numbers, and in words under "steps"; of a file that takes pixels "input" is "uint8", and "mean" and "std" are not
-    there), "output" (how to read masks; of other tasks nothing), "needs" (the least runtime, where that is a recent
-    one) and "provenance".
-
-    Args:
-        checkpoint: What the file is made of.
-        settings: How it is wished.
-        layout: The order of the axes of what goes in, "NCHW" or "NHWC"; a map that comes out has the same.
-        batch: How many images go in at once; None for any number.
-        writer: What wrote the graph.
-    """
-    card = replace(checkpoint.card, stages=(), weights="", lineage=_lineage(checkpoint, settings))
-    see = card.preprocessing
-    label = {
-        "format": FORMAT,
-        "card": _unsealed(json.loads(card.to_json())),
-        "preprocessing": {**_numbers(see, settings.input), "steps": steps(see, settings.input, layout, batch)},
-        **({"output": reading} if (reading := how_to_read(card, layout, batch)) else {}),
-        **({"needs": least} if (least := needs(card)) else {}),
-        "provenance": _told(_provenance(checkpoint, settings, writer)),
-    }
-    return _compact(label)
-
-
 def read_label(path: Path, text: str) -> Label:
-    """The label that `describe` wrote, in this format or the first.
+    """The label that `exports.labelling.describe` wrote, in this format or the first.
 
     Args:
         path: Of the file, for messages.
@@ -110,7 +67,7 @@ def read_label(path: Path, text: str) -> Label:
         written = data.get("format", 1)
         if written not in (1, FORMAT):
             raise ValueError(f"their format is {written!r:.80}; this version reads 1 to {FORMAT}")
-        card = _unsealed(data["card"])
+        card = unsealed(data["card"])
         text = json.dumps({**card, SEAL: seal(card)})
         return Label(Card.from_json(text), _read_provenance(data["provenance"]), written == FORMAT)
     except (CheckpointError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -121,16 +78,16 @@ def read_label(path: Path, text: str) -> Label:
 def sizes(text: str) -> dict[str, int]:
     """The bytes of each part of a label: "card" (without its lineage), "lineage", "preprocessing" and so on.
 
-    Empty where the text is not written as `describe` does, so that its parts would be of other lengths.
+    Empty where the text is not written as `exports.labelling.describe` does: its parts would be of other lengths.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError: It is no label.
     """
     data = json.loads(text)
-    if _compact(data) != text:
+    if compact(data) != text:
         return {}
-    lineage = len(_compact(data["card"]["lineage"]))
-    found = {name: len(_compact(part)) for name, part in data.items() if name != "format"}
+    lineage = len(compact(data["card"]["lineage"]))
+    found = {name: len(compact(part)) for name, part in data.items() if name != "format"}
     return {"card": found.pop("card") - lineage, "lineage": lineage, **found}
 
 
@@ -138,14 +95,6 @@ _COLOURS = {
     1: "Convert it to RGB and then to grey: 0.299 R + 0.587 G + 0.114 B, rounded; transparency is dropped.",
     3: "Convert it to RGB; transparency is dropped, grey is repeated.",
 }
-
-
-def _numbers(see: Preprocessing, takes: Input) -> dict[str, Any]:
-    """What a caller has to do to an image, in numbers."""
-    rule = see.to_dict()
-    if takes == "float32":
-        return rule
-    return {name: value for name, value in rule.items() if name not in ("mean", "std")} | {"input": takes}
 
 
 _NEEDS = {4: "ONNX Runtime 1.23 or newer", 2: "ONNX Runtime 1.24 or newer"}
@@ -193,7 +142,7 @@ def steps(see: Preprocessing, takes: Input = "float32", layout: str = "NCHW", ba
 
 def how_to_read(card: Card, layout: str = "NCHW", batch: int | None = None) -> str:
     """What to make of the outputs where they are a class for every pixel, in words; else empty."""
-    if not TASKS[card.task].masks:
+    if not MASKS[card.task]:
         return ""
     shape = _batch(layout, len(card.classes), card.preprocessing.size, batch)
     return (
@@ -208,17 +157,8 @@ def needs(card: Card) -> str:
     return _VNNI if card.activations and 8 in widths else _NEEDS.get(min(widths, default=0), "")
 
 
-def _lineage(checkpoint: Checkpoint, settings: Settings) -> tuple[Any, ...]:
-    """The steps that led to a file; its export is one of its own unless the command before it was the same."""
-    if not settings.lineage:
-        return ()
-    steps: list[Mapping[str, Any]] = [*checkpoint.card.lineage]
-    if settings.command and settings.command not in [step.get("command") for step in steps[-1:]]:
-        steps.append({"command": settings.command, EXPORTED: True})
-    return tuple(map(without_folders, steps))
-
-
-def _compact(data: object) -> str:
+def compact(data: object) -> str:
+    """JSON text as a label is written, with no space in it that says nothing."""
     return json.dumps(data, separators=(",", ":"))
 
 
@@ -227,25 +167,8 @@ def _batch(layout: str, channels: int, size: tuple[int, int], batch: int | None)
     return f"({batch or 'batch'}, {', '.join(str(sides[axis]) for axis in layout[1:])})"
 
 
-def _provenance(checkpoint: Checkpoint, settings: Settings, writer: str) -> Provenance:
-    model = checkpoint.network.model
-    return Provenance(
-        tool_version=tool_version(),
-        torch_version=torch.__version__,
-        opset=settings.opset or DEFAULT_OPSET,
-        weights_sha256=weights_digest(model),
-        parameters=parameters_of(model),
-        writer=writer,
-    )
-
-
-def _told(provenance: Provenance) -> dict[str, Any]:
-    """What a label says of it: not the digest, which covers the label, nor the writer where that is edgepress."""
-    left_out = ("graph_sha256", *(["writer"] if provenance.writer == OWN_WRITER else []))
-    return {name: value for name, value in asdict(provenance).items() if name not in left_out}
-
-
-def _unsealed(card: Mapping[str, Any]) -> dict[str, Any]:
+def unsealed(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON-able data of a card without its seal: that of the file covers it."""
     return {key: value for key, value in card.items() if key != SEAL}
 
 

@@ -14,8 +14,7 @@ from compress.errors import ExportError
 from exports import folder
 from exports.extras import need
 from exports.graph.census import GraphCensus
-from exports.run_ncnn import KIND, image_shape, load
-from exports.to_ncnn import EXTRA, GRAPH, WEIGHTS
+from exports.run_ncnn import EXTRA, GRAPH, KIND, WEIGHTS, image_shape, load
 
 _HEADER_LINES = 2
 _CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise")

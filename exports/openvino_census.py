@@ -11,8 +11,7 @@ from typing import Any
 from exports import folder
 from exports.extras import need
 from exports.graph.census import GraphCensus, Shape
-from exports.run_openvino import KIND, load
-from exports.to_openvino import EXTRA, GRAPH, WEIGHTS
+from exports.run_openvino import EXTRA, GRAPH, KIND, WEIGHTS, load
 
 _ENDS = ("Parameter", "Result", "Constant")
 _INDEX_TYPES = ("i32", "i64", "u32", "u64", "boolean", "string")

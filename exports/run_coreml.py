@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from compress.errors import ExportError
 from exports import folder
 from exports.artefact import Artefact
 from exports.extras import need
+from exports.formats import UNVERIFIED
 from exports.graph.census import GraphCensus
 from exports.quiet import quiet
-from exports.to_coreml import EXTRA, GRAPH, MANIFEST, WEIGHTS
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXTRA = "coreml"
 KIND = "a .mlpackage"
-UNVERIFIED = "Core ML runs on macOS only"
+MANIFEST, PLACE = "Manifest.json", "com.apple.CoreML"
+GRAPH, WEIGHTS = f"Data/{PLACE}/model.mlmodel", f"Data/{PLACE}/weights/weight.bin"
 _FLOATS = (10, 11, 12)  # float16, float32 and float64 in its specification
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ai_edge_litert.interpreter import Interpreter
-from numpy.typing import NDArray
-from torch import Tensor
 
-from compress.checkpoint import Card
+from compress.card import Card
 from compress.errors import ExportError
 from exports import label
-from exports.artefact import Artefact, Provenance
+from exports.artefact import Artefact, Provenance, as_tensor
 from exports.interrupt import interruptible
 from exports.litert import seal
 from exports.litert.model_file import Graph, Model, note, parse, read_bytes, text
 from exports.quiet import STDERR, silent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 _ERRORS = (RuntimeError, ValueError, MemoryError)
 
@@ -95,7 +96,7 @@ class LiteRunner:
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape or type."""
-        return torch.from_numpy(self._run(self._array(image)))
+        return as_tensor(self._run(self._array(image)))
 
     def bind(self, image: Tensor) -> BoundRun:
         """A call that runs the interpreter on `image` alone, which lies in its input from now on."""
@@ -126,9 +127,10 @@ class LiteRunner:
         fits = len(image.shape) == len(self.shape) and all(
             side in (None, given) for side, given in zip(self.shape, image.shape, strict=True)
         )
-        if not fits or image.dtype != torch.float32 or self.dtype != "float32":
+        given = str(image.dtype).removeprefix("torch.")
+        if not fits or given != "float32" or self.dtype != "float32":
             sides = ", ".join("any" if side is None else str(side) for side in self.shape)
-            got = f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}"
+            got = f"{given} of shape {tuple(image.shape)}"
             raise ExportError(
                 f"{self._path}: takes {self.dtype} of shape ({sides}); got {got}; edgepress gives float32 images; "
                 "load the data with the size and channels that the file takes"

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from compress.card import Card
 from compress.errors import ExportError
 from exports import folder
-from exports.artefact import Artefact, as_array
+from exports.artefact import Artefact, as_array, as_tensor
 from exports.extras import need
 from exports.interrupt import interruptible
 from exports.quiet import STDERR, silent
-from exports.to_ncnn import EXTRA, GRAPH, WEIGHTS
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+EXTRA = "ncnn"
 KIND = "an ncnn model"
+GRAPH, WEIGHTS = "model.param", "model.bin"
 FLOAT_ONLY = ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage")
 
 Shape = tuple[int | None, ...]
@@ -117,7 +119,7 @@ class NcnnRunner:
     def __call__(self, image: Tensor) -> Tensor:
         """(1, C, H, W) scaled images to (1, ...) outputs; ExportError for any other shape or type."""
         array = as_array(self._path, image, self.shape, "float32")
-        return torch.from_numpy(self._answered(BoundRun(self._network, self._input, self._output, self._given(array))))
+        return as_tensor(self._answered(BoundRun(self._network, self._input, self._output, self._given(array))))
 
     def bind(self, image: Tensor) -> BoundRun:
         """A call that runs the network on `image` alone, which ncnn holds from now on."""

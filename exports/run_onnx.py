@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
-import torch
 from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
-from torch import Tensor
 
-from compress.checkpoint import Card
+from compress.card import Card
 from compress.errors import ExportError
 from exports import label
-from exports.artefact import Artefact, Provenance, as_array
+from exports.artefact import Artefact, Provenance, as_array, as_tensor
 from exports.graph import seal
 from exports.graph.model_file import has_external_data, parse, read_bytes
 from exports.interrupt import interruptible
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FATAL_ONLY = 4
 _DTYPES = {
@@ -116,7 +118,7 @@ class OnnxRunner:
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
-        return torch.from_numpy(self._run(as_array(self._path, image, self.shape, self.dtype)))
+        return as_tensor(self._run(as_array(self._path, image, self.shape, self.dtype)))
 
     def bind(self, image: Tensor) -> BoundRun:
         """A call that runs the session on `image` alone, through I/O binding into one output buffer."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from compress.errors import ExportError
 from exports import folder
-from exports.artefact import Artefact, as_array
+from exports.artefact import Artefact, as_array, as_tensor
 from exports.extras import need
 from exports.interrupt import interruptible
-from exports.to_openvino import EXTRA, GRAPH, WEIGHTS, reason, version
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+EXTRA = "openvino"
 KIND = "an OpenVINO model"
+GRAPH, WEIGHTS = "model.xml", "model.bin"
 
 
 def read(path: Path, *, threads: int = 1, sealed: bool = True, optimized: bool = True) -> Artefact:
@@ -112,7 +115,7 @@ class OpenVinoRunner:
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
-        return torch.from_numpy(self._run(self._request, as_array(self._path, image, self.shape, self.dtype)))
+        return as_tensor(self._run(self._request, as_array(self._path, image, self.shape, self.dtype)))
 
     def bind(self, image: Tensor) -> BoundRun:
         """A call that runs a request of its own on `image` alone, which lies in its input from now on."""
@@ -151,3 +154,15 @@ class BoundRun:
     def feed(self, image: NDArray[Any]) -> None:
         """Put other images in their place, (B, C, H, W) of the same shape and type."""
         np.copyto(self.images, image)
+
+
+def reason(error: Exception) -> str:
+    """What OpenVINO says, without the places in its source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return (told or lines or [type(error).__name__])[0][:300]
+
+
+def version(openvino: ModuleType) -> str:
+    """Of the library, as "2026.4.1"."""
+    return str(openvino.get_version()).partition("-")[0]

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from compress.checkpoint import Card, Checkpoint
 from compress.data import Split
 from compress.errors import ExportError
+from compress.preprocessing import unscaled
 from compress.quantization import plain, round_biases, round_with, whole_steps
-from compress.stages import Answer, unscaled
+from compress.stages import Answer
 from compress.tasks import TASKS
 from exports.artefact import INPUTS, Input
 

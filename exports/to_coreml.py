@@ -11,14 +11,11 @@ import torch
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
 from compress.tasks import TASKS
-from exports import folder
 from exports.extras import need
+from exports.labelling import label_folder
 from exports.quiet import STDERR, STDOUT, quiet, silent
+from exports.run_coreml import EXTRA, GRAPH, MANIFEST
 from exports.source import Settings, check_floats, noise, source_network
-
-EXTRA = "coreml"
-MANIFEST, PLACE = "Manifest.json", "com.apple.CoreML"
-GRAPH, WEIGHTS = f"Data/{PLACE}/model.mlmodel", f"Data/{PLACE}/weights/weight.bin"
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
@@ -49,7 +46,7 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(f"{path.name}: coremltools cannot convert this network: {reason:.300}") from error
     _name_by_place(path / MANIFEST)
-    folder.close(path, checkpoint, settings)
+    label_folder(path, checkpoint, settings)
 
 
 def _name_by_place(manifest: Path) -> None:

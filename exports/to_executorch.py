@@ -15,6 +15,7 @@ from compress.errors import ExportError
 from exports import label
 from exports.executorch_seal import BLANK, sealed
 from exports.extras import need
+from exports.labelling import describe
 from exports.quiet import STDERR, STDOUT, quiet, silent
 from exports.source import Settings, check_floats, noise, source_network
 
@@ -35,7 +36,7 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
     """
     exir, xnnpack = need(EXTRA, "executorch.exir"), need(EXTRA, _XNNPACK)
     check_floats(path, "ExecuTorch", checkpoint, settings)
-    notes = {LABEL: label.describe(checkpoint, settings), SEAL: BLANK} if settings.label else None
+    notes = {LABEL: describe(checkpoint, settings), SEAL: BLANK} if settings.label else None
     try:
         with quiet(), silent(STDOUT, STDERR):
             program = torch.export.export(source_network(checkpoint), (noise(checkpoint.card, 1),))

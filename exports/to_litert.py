@@ -10,6 +10,7 @@ from compress.tasks import TASKS
 from exports import label
 from exports.artefact import OWN_WRITER
 from exports.graph import seal
+from exports.labelling import describe
 from exports.litert import converted
 from exports.litert.builder import pack
 from exports.litert.lowered import lowered
@@ -61,5 +62,5 @@ def to_bytes(checkpoint: Checkpoint, path: Path, settings: Settings) -> bytes:
         writer, batch = converted.writer(), converted.BATCH
     if not settings.label:
         return pack(model)
-    text = label.describe(checkpoint, settings, LAYOUT, batch=batch, writer=writer)
+    text = describe(checkpoint, settings, LAYOUT, batch=batch, writer=writer)
     return sealed(path, pack(model, producer=label.KEY, notes={label.KEY: text.encode(), seal.KEY: BLANK}))

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
-from exports import folder
 from exports.extras import need
+from exports.labelling import label_folder
 from exports.quiet import STDERR, STDOUT, quiet, silent
+from exports.run_ncnn import EXTRA, GRAPH, WEIGHTS
 from exports.source import Settings, check_floats, noise, source_network
-
-EXTRA = "ncnn"
-GRAPH, WEIGHTS = "model.param", "model.bin"
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
@@ -41,4 +39,4 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
             if not made.is_file():
                 raise ExportError(f"{path.name}: pnnx cannot express this network: it wrote no {suffix} file")
             shutil.copyfile(made, path / name)
-    folder.close(path, checkpoint, settings)
+    label_folder(path, checkpoint, settings)

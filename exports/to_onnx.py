@@ -22,8 +22,10 @@ from exports.graph.codes import least_ir_version, least_opset, store
 from exports.graph.pixels import take_pixels
 from exports.graph.seal import seal
 from exports.graph.strip import strip
+from exports.labelling import describe
 from exports.quiet import quiet
 from exports.source import DEFAULT_OPSET, OPSETS, Settings, noise, source_network
+from exports.torchlib import asked_once
 
 
 def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
@@ -48,7 +50,7 @@ def to_model(checkpoint: Checkpoint, settings: Settings) -> ModelProto:
     opset = _opset(settings.opset, checkpoint.card.grids)
     model = to_lowered(checkpoint, settings)
     if settings.label:
-        _label(model, label.describe(checkpoint, replace(settings, opset=opset)))
+        _label(model, describe(checkpoint, replace(settings, opset=opset)))
     _check(model, opset)
     if settings.label:
         seal(model)
@@ -95,7 +97,7 @@ def _opset(asked: int | None, grids: Sequence[Grid]) -> int:
 
 def _convert(network: nn.Module, output: str, image: Tensor, opset: int) -> ModelProto:
     try:
-        with quiet():
+        with quiet(), asked_once():
             program = torch.onnx.export(
                 network,
                 (image,),

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from compress.checkpoint import Checkpoint
 from compress.errors import ExportError
-from exports import folder
 from exports.extras import need
+from exports.labelling import label_folder
+from exports.run_openvino import EXTRA, GRAPH, reason
 from exports.source import Settings
 from exports.to_onnx import to_lowered
 
-EXTRA = "openvino"
-GRAPH, WEIGHTS = "model.xml", "model.bin"
 LEAST_BITS = 4
 
 
@@ -41,19 +39,7 @@ def write(checkpoint: Checkpoint, path: Path, settings: Settings) -> None:
     except Exception as error:  # the C++ behind it raises whatever the operator at hand throws
         raise ExportError(f"{path.name}: OpenVINO cannot express this network: {reason(error)}") from error
     _close_up(path / GRAPH)
-    folder.close(path, checkpoint, settings)
-
-
-def reason(error: Exception) -> str:
-    """What OpenVINO says, without the places in its source."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
-    return (told or lines or [type(error).__name__])[0][:300]
-
-
-def version(openvino: ModuleType) -> str:
-    """Of the library, as "2026.4.1"."""
-    return str(openvino.get_version()).partition("-")[0]
+    label_folder(path, checkpoint, settings)
 
 
 def _check(checkpoint: Checkpoint, path: Path) -> None:

@@ -13,8 +13,8 @@ from compress.data.found import Pixels
 from compress.data.split import VOID, MemorySplit
 from compress.models import Architecture
 from compress.phase import OPTIMIZERS, Fit, Phase
-from compress.preprocessing import Preprocessing
-from compress.stages import Scale, Stage, Staged
+from compress.preprocessing import Preprocessing, Scale
+from compress.stages import Stage, Staged
 from compress.tasks import SEGMENTATION
 from compress.training.engine import Run, run
 

@@ -29,7 +29,9 @@ LEAVES = {
     "compress.metrics": (),
     "compress.preprocessing": (),
     "compress.soundness": ("compress.errors",),
-    "compress.stages": ("compress.errors",),
+    "compress.stage": (),
+    "compress.stages": ("compress.errors", "compress.preprocessing", "compress.stage"),
+    "compress.task_names": (),
 }
 HEAVY = ("torch", "rich", "numpy")
 FOR_OTHER_NETWORKS = ("torchvision", "torch._dynamo", "torch_pruning", "accelerate", "onnx")

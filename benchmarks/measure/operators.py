@@ -15,10 +15,9 @@ from torch import Tensor
 
 from benchmarks.measure.shipped import file_of
 from compress.checkpoint import Checkpoint, outlined
-from compress.cost import Product
+from compress.cost import Product, network_products
 from compress.quantization import plain
 from exports import Artefact, noise
-from exports.graph.census import network_products
 from exports.graph.model_file import parse, read_bytes
 from exports.graph.weighted import layer_of_node
 from exports.profile_onnx import Profile, Profiler, profiling

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.measure.latency import Call
-from compress.stages import Scale
+from compress.preprocessing import Scale
 from exports import Artefact
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from compress.checkpoint import Checkpoint, load, save
+from compress.cost import NetworkCensus, network_census
 from compress.data import Dataset
 from compress.data.found import Pixels
 from compress.data.split import MemorySplit
@@ -25,7 +26,6 @@ from compress.stages import feature_shapes
 from compress.tasks import SEGMENTATION, TASKS
 from compress.training.engine import Run, run
 from exports import Settings, noise, ship
-from exports.graph.census import NetworkCensus, network_census
 
 RATIO = 0.5
 COMMAND = f"edgepress prune --ratio {RATIO}"

@@ -37,10 +37,10 @@ from benchmarks.studies.table import write_section
 from benchmarks.verdict import ratio as ratio_of
 from compress import evidence
 from compress.checkpoint import Checkpoint, load
+from compress.cost import network_census
 from compress.data import DataOptions
 from compress.opening import data_for
 from compress.tasks import TASKS
-from exports.graph.census import network_census
 
 SCHEMA = "edgepress-pruned/1"
 SESSIONS, ROUNDS = 8, 10

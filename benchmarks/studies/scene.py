@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch_pruning
 
 from compress.checkpoint import Checkpoint, blank_image
+from compress.cost import network_census
 from compress.data import DataOptions, Dataset
 from compress.jobs import guide_of, usual_rate
 from compress.opening import data_for
@@ -20,7 +21,6 @@ from compress.smaller import cut, looked_at, mended
 from compress.stages import Staged, feature_shapes
 from compress.tasks import TASKS
 from compress.training.engine import Run, run
-from exports.graph.census import network_census
 
 CALIBRATION, BATCH = 256, 64
 CUT, FIT = "cut", "fit"

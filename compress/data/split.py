@@ -16,8 +16,7 @@ from compress.data.decode import check_listing, read_batches, read_masks
 from compress.data.found import VOID as VOID
 from compress.data.found import Listing, Masks, Pixels
 from compress.data.prepare import fit_pixels
-from compress.preprocessing import Preprocessing
-from compress.stages import Scale
+from compress.preprocessing import Preprocessing, Scale
 
 WORKERS = min(8, (os.cpu_count() or 1) // 2)
 

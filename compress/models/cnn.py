@@ -10,7 +10,6 @@ from compress.models.source import Architecture
 from compress.preprocessing import Size
 from compress.stages import Stage, Staged
 
-OPTIONS = ("width", "depth", "layout")
 WIDTH_S, WIDTH_A = 8, 16  # of the first block, where none is given
 MOST_WEIGHTS = 2**28  # 1 GiB; far above any use, and refused before memory is asked for
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from compress.code import is_own
 from compress.errors import CheckpointError
 from compress.models import MODELS, TIMM, TORCHVISION
+from compress.models.ours import UNET
 from compress.models.resnet import ENCODER
-from compress.models.unet import PREFIX
 from compress.preprocessing import Preprocessing
 
 # They normalise once more inside, which a network of ours leaves to its preprocessing.
@@ -46,9 +46,9 @@ def pretrained(name: str) -> tuple[dict[str, Tensor], Preprocessing]:
         )
     if name not in MODELS:
         return _published(name.removeprefix(TORCHVISION))
-    trunk = name.removeprefix(PREFIX)
+    trunk = name.removeprefix(UNET)
     if trunk not in TRUNKS:
-        able = ", ".join((*TRUNKS, *(PREFIX + each for each in TRUNKS)))
+        able = ", ".join((*TRUNKS, *(UNET + each for each in TRUNKS)))
         raise CheckpointError(
             f"there are no pretrained weights of {name!r}, only of torchvision's networks, and of the trunks of "
             f"{able}; "

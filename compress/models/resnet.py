@@ -5,17 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from compress.models.ours import LAYERS
 from compress.models.source import Architecture
 from compress.stages import Stage, Staged
 
-LAYERS = {
-    "resnet10": (1, 1, 1, 1),
-    "resnet14": (1, 1, 2, 2),
-    "resnet18": (2, 2, 2, 2),
-    "resnet20": (2, 2, 3, 2),
-    "resnet26": (3, 3, 3, 3),
-    "resnet34": (3, 4, 6, 3),
-}
 WIDTHS = (64, 64, 128, 256, 512)  # of the five maps, stem first
 EMBEDDING = 256
 ENCODER = "encoder."  # what the names of a trunk's parameters begin with, in every network that has one

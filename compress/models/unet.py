@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from compress.models.resnet import LAYERS, WIDTHS, Encoder, encoder_stages
+from compress.models.ours import LAYERS, UNET
+from compress.models.resnet import WIDTHS, Encoder, encoder_stages
 from compress.models.source import Architecture
 from compress.preprocessing import LARGEST_SIDE, Size
 from compress.stages import Stage, Staged
 
-PREFIX = "unet-"
 STEP = 32  # a trunk halves its map five times
 DECODER = (256, 128, 64, 32, 16)  # channels of up1 to up5
 
@@ -67,7 +67,7 @@ def unet(architecture: Architecture) -> Staged:
         raise ValueError(
             f"it takes images whose sides are multiples of {STEP} pixels; {given} is not: the nearest is --size {taken}"
         )
-    layers = LAYERS[architecture.name.removeprefix(PREFIX)]
+    layers = LAYERS[architecture.name.removeprefix(UNET)]
     model = UNet(layers, architecture.channels, architecture.classes)
     blocks = (Stage(f"up{n}", f"up{n}", (f"up{n}",), width) for n, width in enumerate(DECODER, start=1))
     logits = Stage("logits", "classifier", ("classifier",), architecture.classes)

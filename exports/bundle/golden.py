@@ -18,8 +18,8 @@ from torch import Tensor
 from compress import evidence
 from compress.card import Card
 from compress.data.decode import read_image
+from compress.preprocessing import unscaled
 from compress.soundness import check_outputs
-from compress.stages import unscaled
 from exports.artefact import Artefact
 from exports.bundle.pictures import Pictures
 from exports.parity import ROUNDING, TOLERANCE, by_output, limits

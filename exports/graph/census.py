@@ -1,23 +1,16 @@
-"""What a network weighs and costs: parameters, multiply-accumulates and bytes, of a module or of an .onnx file."""
+"""What a file of an edge format weighs and costs: parameters and multiply-accumulates, of an .onnx file."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, inliner
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from compress.cost import MacCounter, Product
 from compress.errors import ExportError
-from compress.quantization import parameters_of
-from compress.stages import Staged, evaluating
 from exports.graph.model_file import at_batch_one, inputs, parse, read_bytes
 from exports.graph.strip import graphs
 
@@ -26,21 +19,6 @@ Shape = tuple[int | str, ...]
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _PRODUCTS = ("Gemm", "MatMul", "MatMulInteger")
 _INDEX_TYPES = (TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING)
-
-
-@dataclass(frozen=True)
-class NetworkCensus:
-    """The size and cost of a network in torch.
-
-    Attributes:
-        parameters: Values that training sets; buffers are not counted.
-        macs: Multiply-accumulates of convolutions and matrix products for one image.
-        weight_bytes: Of all parameters and buffers.
-    """
-
-    parameters: int
-    macs: int
-    weight_bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,52 +45,6 @@ class GraphCensus:
     def nodes(self) -> int:
         """Of the whole graph."""
         return sum(self.operators.values())
-
-
-def network_census(network: Staged, image_shape: tuple[int, int, int]) -> NetworkCensus:
-    """The census of a network in torch, counted in one forward pass in eval mode.
-
-    Args:
-        network: Left as it is.
-        image_shape: (C, H, W) of one image.
-    """
-    model = network.model
-    tensors = [*model.parameters(), *model.buffers()]
-    image = torch.zeros(1, *image_shape, device=tensors[0].device if tensors else None)
-    with evaluating(model), _plain_attention(), torch.no_grad(), MacCounter() as counter:
-        model(image)
-    return NetworkCensus(
-        parameters=parameters_of(model),
-        macs=counter.macs,
-        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-    )
-
-
-def network_products(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Product]:
-    """Every product with a weight in one forward pass in eval mode, in the order in which they are computed.
-
-    Args:
-        model: Left as it is.
-        image_shape: (C, H, W) of one image.
-    """
-    weight = next(model.parameters(), torch.zeros(0))
-    image = torch.zeros(1, *image_shape, device=weight.device)
-    with evaluating(model), _plain_attention(), torch.no_grad(), MacCounter(model) as counter:
-        model(image)
-    products: list[Product] = counter.products
-    return products
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Attention as plain matrix products inside the `with`: fused kernels hide them from the counter."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def graph_census(path: Path) -> GraphCensus:

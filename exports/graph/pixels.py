@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from compress.stages import Scale
+from compress.preprocessing import Scale
 from exports.graph.strip import graphs
 
 _OWN = "edgepress/"  # begins no name that torch gives

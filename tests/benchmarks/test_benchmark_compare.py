@@ -472,7 +472,7 @@ def _run(*arguments: object) -> Any:
 
 def test_command_prints_the_table_and_writes_the_json(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
-    done = _run(folder / "student.onnx", "--data", "digits", "-o", target, "--rounds", 10)
+    done = _run(folder / "student.onnx", "--data", "digits", "-o", target, "--rounds", 10, "--sessions", 2)
     assert done.exit_code == 0, done.output
     assert "student.onnx" in done.output
     written = json.loads(target.read_text(encoding="utf-8"))

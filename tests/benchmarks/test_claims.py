@@ -128,7 +128,8 @@ def test_a_folder_against_a_teacher_with_claims(folder: Path, tmp_path: Path) ->
 
 
 def test_a_broken_claim_ends_in_3_with_everything_said(folder: Path) -> None:
-    done = _run(folder / "dist" / "student.onnx", "--max-size", 10, "--max-params", "1G", "--rounds", 10)
+    quick = ("--rounds", 10, "--sessions", 2)
+    done = _run(folder / "dist" / "student.onnx", "--max-size", 10, "--max-params", "1G", *quick)
     assert done.exit_code == 3
     said = " ".join(done.output.split())
     assert "broken dist/student.onnx: size" in said.replace(f"{folder}/", "")

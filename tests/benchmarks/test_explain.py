@@ -87,7 +87,7 @@ def test_files_are_explained_side_by_side(folder: Path) -> None:
     assert all(one["value"] > 0 and one["unit"] == "ms" for one in student["records"])
     assert (other["records"], other["reason"]) == ([], "its runtime gives no profile; .onnx files are explained")
     assert [one["quantity"] for one in foreign["records"]]
-    shown = _run(files[0], "--explain", "--rounds", 10).output
+    shown = _run(files[0], "--explain", "--rounds", 10, "--sessions", 2).output
     assert "Where the time goes" in shown
     assert "blocks.1.conv" in shown
     assert "┃" not in shown, "a table as all others are"

@@ -127,7 +127,7 @@ def test_force_replaces_the_target(workshop: Path, succeeds: Run) -> None:
     lines = {
         "teacher.safetensors": "train cnn-s --data digits --size 24 --fraction 0.05 --epochs 1 -o",
         "student.onnx": "export student.auxiliary.safetensors -o",
-        "bench.json": "benchmark student.onnx --rounds 10 -o",
+        "bench.json": "benchmark student.onnx --rounds 10 --sessions 2 -o",
     }
     (workshop / "bench.json").write_text("old")
     for target, line in lines.items():
@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_everything_as_it_was(
 def test_a_full_disk_leaves_no_half_of_a_report(workshop: Path, edgepress: Run, full_disk: FullDisk) -> None:
     before = sorted(workshop.iterdir())
     with full_disk(500):
-        result = edgepress("benchmark student.onnx --rounds 10 -o new.json", workshop)
+        result = edgepress("benchmark student.onnx --rounds 10 --sessions 2 -o new.json", workshop)
     assert result.exit_code == 2
     assert "student.onnx" in result.stdout, "what was measured is shown all the same"
     assert result.stderr.splitlines()[-1].startswith("error: new.samples.npz: not written: File too large")

@@ -161,13 +161,35 @@ def test_a_file_that_cannot_be_read_is_told_in_one_message(tmp_path: Path, name:
     assert result.stderr.startswith(f"error: {path}")
 
 
-def test_neither_torchvision_nor_the_compiler_of_torch_is_imported(
-    checkpoint: Checkpoint, exported: Path, tmp_path: Path
+def loaded(*typed: tuple[str | Path, ...]) -> set[str]:
+    """The modules that are loaded once these commands have succeeded, in a process of their own."""
+    lines = [["inspect", *map(str, words)] for words in typed]
+    code = "import sys; from cli.main import app\n"
+    code += f"for words in {lines}: app(words, standalone_mode=False)\nprint(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout
+    return set(done.stderr.split())
+
+
+def test_a_checkpoint_needs_neither_torchvision_nor_the_compiler_of_torch(
+    checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     whole = build(checkpoint.card.architecture)
     path = save(Checkpoint(whole, replace(checkpoint.card, edits=())), tmp_path / "whole.safetensors")
-    code = "import sys; from cli.main import app\ntry: app()\nfinally: print(*sys.modules, file=sys.stderr)"
-    for file in (path, exported):
-        command = [sys.executable, "-c", code, "inspect", str(file)]
-        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
-        assert not {"torchvision", "torch._dynamo"} & set(done.stderr.split())
+    found = loaded((path,))
+    assert "torch" in found
+    assert not {"torchvision", "torch._dynamo"} & found
+
+
+def test_an_exported_file_is_shown_without_torch(checkpoint: Checkpoint, exported: Path, tmp_path: Path) -> None:
+    lite = ship(checkpoint, tmp_path / "pruned.tflite", [noise(checkpoint.card)]).artefact.path
+    found = loaded((exported,), (exported, "--json"), (exported, "--bytes"), (lite,))
+    assert {"onnxruntime", "ai_edge_litert", "exports.label"} <= found
+    assert not {"torch", "torchvision", "scipy"} & found
+
+
+def test_the_bytes_of_a_checkpoint_are_counted_without_torch(file: Path) -> None:
+    found = loaded((file, "--bytes"))
+    assert "compress.header" in found
+    assert "torch" not in found

@@ -34,6 +34,20 @@ def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def deep(folder: Path, succeeds: Run) -> str:
+    """A network with blocks that can go, in that folder."""
+    succeeds(f"train resnet14 --epochs 1 {FEW} -o deep.safetensors", folder)
+    return "deep.safetensors"
+
+
+@pytest.fixture
+def soon_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are timed in as few turns as an interval takes: the tests read what is said of times."""
+    monkeypatch.setattr("benchmarks.proof.SESSIONS", 2)
+    monkeypatch.setattr("benchmarks.proof.ROUNDS", 2)
+
+
 def _of_cut(facts: dict[str, Any], quantity: str) -> int:
     found: int = next(one["value"] for one in facts["networks"]["cut"] if one["quantity"] == quantity)
     return found
@@ -98,10 +112,9 @@ def test_a_choice_that_cannot_be(folder: Path, refused: Callable[..., str], word
     assert not (folder / "none.safetensors").exists()
 
 
-def test_blocks_go_and_are_said(folder: Path, succeeds: Run) -> None:
-    succeeds(f"train resnet14 --epochs 1 {FEW} -o deep.safetensors", folder)
+def test_blocks_go_and_are_said(folder: Path, deep: str, succeeds: Run) -> None:
     said = succeeds(
-        f"prune --no-timing deep.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o shallow.safetensors",
+        f"prune --no-timing {deep} --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o shallow.safetensors",
         folder,
     )
     (drop,) = load(folder / "shallow.safetensors").card.edits
@@ -113,9 +126,9 @@ def test_blocks_go_and_are_said(folder: Path, succeeds: Run) -> None:
     assert f"block {drop.module}" in succeeds("inspect shallow.safetensors", folder).stdout
 
 
-def test_blocks_are_chosen_by_the_time_they_take(folder: Path, succeeds: Run) -> None:
-    succeeds(f"train resnet14 --epochs 1 {FEW} -o slow.safetensors", folder)
-    line = f"prune slow.safetensors --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o faster.safetensors"
+@pytest.mark.usefixtures("soon_timed")
+def test_blocks_are_chosen_by_the_time_they_take(folder: Path, deep: str, succeeds: Run) -> None:
+    line = f"prune {deep} --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o faster.safetensors"
     said = succeeds(line, folder).stdout
     (drop,) = load(folder / "faster.safetensors").card.edits
     assert isinstance(drop, Drop)
@@ -124,6 +137,7 @@ def test_blocks_are_chosen_by_the_time_they_take(folder: Path, succeeds: Run) ->
     assert 0 < float(found[1]) < float(found[2])
 
 
+@pytest.mark.usefixtures("soon_timed")
 def test_where_it_is_not_faster_the_layers_to_blame_are_kept(
     folder: Path, succeeds: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +227,7 @@ def test_epochs_alone_are_a_recovery(folder: Path, succeeds: Run) -> None:
     assert [step.get("phases") for step in card.lineage[1:]] == [None, [["all", 1]]]
 
 
+@pytest.mark.usefixtures("soon_timed")
 def test_what_is_left_is_fitted_and_held_against_what_was(folder: Path, succeeds: Run) -> None:
     said = succeeds(f"prune small.safetensors --ratio 0.5 {DIGITS} --json -o fitted.safetensors", folder).stdout
     facts = json.loads(said)
@@ -230,6 +245,7 @@ def test_what_is_left_is_fitted_and_held_against_what_was(folder: Path, succeeds
     assert load(folder / "fitted.safetensors").card.lineage[-2]["refitted_layers"] == 4
 
 
+@pytest.mark.usefixtures("soon_timed")
 def test_before_and_after_stand_in_one_table(folder: Path, succeeds: Run) -> None:
     said = succeeds(f"prune small.safetensors --ratio 0.5 {DIGITS} -o table.safetensors", folder).stdout
     head, _, before, cut, after = said.strip().splitlines()[:5]

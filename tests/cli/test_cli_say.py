@@ -24,6 +24,7 @@ Run = Callable[[str, Path], Result]
 EVIL = "\x1b[2J[bold]dog\u202e\x07"
 SHOWN = r"\x1b[2J[bold]dog\u202e\x07"
 FEW = "--data digits --size 24 --fraction 0.1 --epochs 1 --batch-size 32"
+QUICK = "--rounds 10 --sessions 2"
 
 
 def harmless(text: str) -> bool:
@@ -45,7 +46,7 @@ def test_no_character_of_unicode_gets_through_that_should_not() -> None:
     assert harmless(printable("".join(map(chr, range(0x110000)))))
 
 
-@pytest.mark.parametrize("line", ["inspect evil.safetensors", "inspect evil.onnx", "benchmark evil.onnx --rounds 10"])
+@pytest.mark.parametrize("line", ["inspect evil.safetensors", "inspect evil.onnx", f"benchmark evil.onnx {QUICK}"])
 def test_names_in_a_file_are_shown_and_not_obeyed(evil: Path, succeeds: Run, line: str) -> None:
     succeeds("export evil.safetensors -o evil.onnx", evil)
     for text in (succeeds(line, evil).stdout, succeeds(f"{line} --json", evil).stdout):
@@ -59,7 +60,7 @@ def test_a_path_is_shown_and_not_obeyed(workshop: Path, succeeds: Run, refused: 
     assert harmless(refused(f"train {shlex.quote(EVIL)} {FEW} -o new.safetensors", workshop))
     name = shlex.quote(f"{EVIL}.safetensors")
     (workshop / f"{EVIL}.safetensors").write_bytes((workshop / "teacher.safetensors").read_bytes())
-    for line in (f"inspect {name}", f"evaluate {name} --data digits", f"benchmark {name} --rounds 10"):
+    for line in (f"inspect {name}", f"evaluate {name} --data digits", f"benchmark {name} {QUICK}"):
         said = succeeds(line, workshop)
         assert harmless(said.output)
         assert SHOWN in said.stdout
@@ -94,7 +95,7 @@ def test_json_is_one_object_and_the_epochs_are_told_elsewhere(tmp_path: Path, su
         ("evaluate teacher.safetensors --data digits", {"file", "data", "task", "records"}),
         ("export student.safetensors -o new.onnx", {"file", "compared_on", "records"}),
         ("verify student.onnx --against student.safetensors", {"file", "against", "claims"}),
-        ("benchmark student.onnx --rounds 10 -o new.json", {"schema", "files", "claims"}),
+        (f"benchmark student.onnx {QUICK} -o new.json", {"schema", "files", "claims"}),
         ("inspect student.onnx", {"network", "classes", "macs"}),
         (
             "prune --no-timing teacher.safetensors --ratio 0.5 --data digits -o new.safetensors",

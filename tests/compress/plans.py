@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from compress.losses import cross_entropy_loss, feature_loss, kd_loss, pkt_loss
 from compress.models import Architecture, build
 from compress.phase import LABELS, Lesson, Phase, S, T, Term, describe
-from compress.stages import Scale, Staged
+from compress.preprocessing import Scale
+from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, Task
 
 CE = Term(cross_entropy_loss, (S("logits"), LABELS), 1.0, "ce")

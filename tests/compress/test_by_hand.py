@@ -19,8 +19,9 @@ from compress.jobs import Auxiliary, Distillation, Job, distil
 from compress.losses import cross_entropy_loss, kd_loss
 from compress.opening import Named, new_network
 from compress.phase import Fit, Optimizer, Phase
+from compress.preprocessing import Scale
 from compress.recipes import read_method
-from compress.stages import Scale, Staged
+from compress.stages import Staged
 from compress.tasks import CLASSIFICATION, features
 from compress.training.engine import Run, run
 from compress.training.journal import Journal

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 
 from compress.data import DATASETS, DataOptions, Split, data_root, load, status
-from compress.stages import Scale
+from compress.preprocessing import Scale
 
 
 def images(split: Split) -> Tensor:

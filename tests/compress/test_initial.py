@@ -22,9 +22,8 @@ from compress.initial import open_initial
 from compress.models import Architecture, build
 from compress.models.pretrained import pretrained
 from compress.opening import Named, new_network
-from compress.preprocessing import Preprocessing
+from compress.preprocessing import Preprocessing, Scale
 from compress.smaller import cut
-from compress.stages import Scale
 
 
 def test_a_checkpoint_is_gone_on_from_with_its_images_and_history(teacher: Checkpoint, tmp_path: Path) -> None:

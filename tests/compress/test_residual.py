@@ -10,7 +10,8 @@ from watch import same, state_of
 from compress.cost import MacCounter
 from compress.errors import CompressError
 from compress.models import Architecture, build, outline
-from compress.models.resnet import LAYERS, ConcatPool, resnet
+from compress.models.ours import LAYERS
+from compress.models.resnet import ConcatPool, resnet
 from compress.models.unet import nearest_size, unet
 from compress.pruning import prune
 from compress.stages import Staged, feature_shapes, tapped

@@ -14,8 +14,9 @@ from watch import moved, same, state_of
 from compress.data import Dataset
 from compress.errors import PlanError
 from compress.phase import Fit, Lesson, Phase
+from compress.preprocessing import Scale
 from compress.recipes import RECIPES, Method, read_method
-from compress.stages import Scale, Stage, Staged
+from compress.stages import Stage, Staged
 from compress.tasks import SEGMENTATION
 from compress.training.engine import Run, run
 

@@ -10,11 +10,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from compress.checkpoint import Checkpoint
+from compress.cost import network_census
 from compress.errors import ExportError
 from compress.models import Architecture, build
 from compress.stages import Staged
 from exports import Artefact
-from exports.graph.census import graph_census, network_census
+from exports.graph.census import graph_census
 
 CNN_S_MACS = 30 * 30 * 8 * 27 + 13 * 13 * 16 * 72 + 4 * 4 * 32 * 144 + 128 * 64 + 64 * 10
 

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from compress.checkpoint import Card, Checkpoint
 from compress.errors import ExportError
 from compress.models import Architecture, build
-from compress.preprocessing import Preprocessing
-from compress.stages import Scale
+from compress.preprocessing import Preprocessing, Scale
 from exports import Settings, noise, ship
 from exports.answers import as_network
 from exports.claims import verify

@@ -13,11 +13,10 @@ from torch import nn
 
 from compress.card import Card
 from compress.checkpoint import Checkpoint
-from compress.cost import Product
+from compress.cost import Product, network_products
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from exports import Settings, format_of
-from exports.graph.census import network_products
 from exports.graph.weighted import back_to, layer_of_node, weighted
 
 SIZE = (32, 32)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from compress.checkpoint import Checkpoint
+from compress.cost import network_census
 from compress.errors import ExportError, GateError, MissingExtraError
 from compress.quantization import SCHEMES
 from compress.smaller import quantized_by
@@ -22,7 +23,6 @@ from exports import CORE, FORMATS, Format, Settings, Shipped, noise, ship
 from exports.artefact import Artefact
 from exports.claims import verify
 from exports.extras import need
-from exports.graph.census import network_census
 from exports.graph.seal import AlteredError
 
 EXTRAS = {suffix: form for suffix, form in FORMATS.items() if form.extra}

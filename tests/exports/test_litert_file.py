@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor
 
 from compress.checkpoint import Card, Checkpoint, blank_image
+from compress.cost import network_census
 from compress.errors import ExportError
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
@@ -24,7 +25,6 @@ from compress.quantization import plan, quantize
 from exports import Artefact, Settings, Shipped, noise, ship
 from exports.claims import verify
 from exports.formats import FORMATS
-from exports.graph.census import network_census
 from exports.litert.builder import Builder, pack
 from exports.run_litert import read
 
