@@ -15,9 +15,10 @@ from compress.checkpoint import Checkpoint
 from compress.errors import CompressError, ExportError, MissingExtraError
 from compress.quantization import plan, quantize
 from compress.stages import Staged
-from exports import Settings, Shipped, label, labelling, noise, ship
+from exports import Settings, Shipped, label, noise, ship
 from exports.claims import verify
 from exports.formats import FORMATS
+from exports.labelling import describe
 from exports.litert import seal
 from exports.litert.builder import pack
 from exports.litert.lowered import lowered
@@ -111,7 +112,7 @@ def test_a_converter_that_is_not_here_makes_no_promise_of_the_same_bytes(
     checkpoint: Checkpoint, images: Tensor, tmp_path: Path
 ) -> None:
     builder, given, found = translate(lowered(tmp_path, to_lowered(checkpoint, Settings())))
-    text = labelling.describe(checkpoint, Settings(), "NHWC", writer="litert-torch 0.0.1")
+    text = describe(checkpoint, Settings(), "NHWC", writer="litert-torch 0.0.1")
     notes = {label.KEY: text.encode(), seal.KEY: seal.BLANK}
     path = tmp_path / "other.tflite"
     path.write_bytes(seal.seal(path, pack(builder.model({"x": given}, {"y": found}), notes=notes)))
