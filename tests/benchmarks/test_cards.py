@@ -269,7 +269,7 @@ def test_the_model_card_says_what_the_file_and_the_benchmark_say(folder: Path, f
     ("record", "row"),
     [
         (Record("size", 62_649, unit="bytes"), ("size", "62.6 kB", "", "")),
-        (Record("latency batch 8", 0.0123456, 0.011, 0.0139, unit="ms"), ("latency of a call, batch 8", "0.012")),
+        (Record("latency batch 8", 0.0123456, 0.011, 0.0139, unit="ms"), ("latency of a call, batch 8", "0.0123")),
         (Record("top1 big cat", 0.5, 0.4, 0.61234, unit="share"), ("top-1 accuracy, class big cat", "50.00")),
         (Record("drop", 0.2222, -0.39, 0.834, unit="points"), ("score below the baseline's", "0.22", "-0.39 to 0.83")),
         (Record("map_c_paper", 0.123, unit="share"), ("mAP by cosine, as published tables count it", "12.30", "", "%")),
