@@ -3,8 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# one thread each: the tests' networks are tiny, and threads that wait for each other take the cores from the others
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# one thread each: the tests' networks are tiny, and threads that wait for each other take the cores from the others;
+# a file keeps to one process, so that what its tests share is made once
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-all lint format
 

@@ -79,6 +79,7 @@ def test_an_existing_result_is_kept(tmp_path: Path, main) -> None:
 
 def test_verdicts_document_and_a_journal_that_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdicts, "CLASSES", {"cnn-s": (10, 20)})
+    monkeypatch.setattr("compress.evidence.usable_cores", lambda: 1)
     plan = verdicts.Plan(alike=2, unlike=1, bare=1, sessions=2, rounds=2, turn_ms=0.5)
     journal = tmp_path / "verdicts.jsonl"
     result = verdicts.compare(plan, journal)
