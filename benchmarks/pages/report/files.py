@@ -106,7 +106,7 @@ def _row(one: Entry) -> list[Cell]:
 def _name(one: Entry) -> Cell:
     kind = PurePath(one.file["name"]).suffix.lstrip(".")
     notes = ["baseline"] if one.base else []
-    notes += ["exported to ONNX for this"] if one.raw is not None and one.file["made"] != "as given" else []
+    notes += ["exported to ONNX"] if one.raw is not None and one.file["made"] != "as given" else []
     small = f"<small>{', '.join(notes)}</small>" if notes else ""
     return Cell(f'<span class="no">{one.number}</span> {text(one.name or kind)}{small}', one.number)
 
