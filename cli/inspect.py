@@ -274,8 +274,8 @@ def _few(names: list[str], shown: int = 12) -> str:
 
 
 def _step_line(step: Mapping[str, Any]) -> str:
-    """Command, data, seed and metrics of one step of lineage; whatever else it holds is in the JSON."""
-    parts = [str(step.get("command", "a step without a command"))]
+    """Command, what was done, data, seed and metrics of one step of lineage; whatever else it holds is in the JSON."""
+    parts = [str(step.get("command", "a step without a command")), *_done(step)]
     if isinstance(step.get("data"), Mapping):
         parts.append(f"data {step['data'].get('name')}")
     if "seed" in step:
@@ -283,6 +283,21 @@ def _step_line(step: Mapping[str, Any]) -> str:
     if isinstance(step.get("metrics"), Mapping):
         parts += [f"{name} {value}" for name, value in step["metrics"].items()]
     return "; ".join(parts)
+
+
+def _done(step: Mapping[str, Any]) -> list[str]:
+    """What a step of pruning did: one command leaves several, which its words alone do not tell apart."""
+    done = []
+    if "ratio" in step:
+        number, of = step.get("step", (1, 1))
+        turn = f"cut {number} of {of}" if of > 1 else "cut"
+        chosen = [str(step[what]) for what in ("criterion", "scope") if what in step]
+        done.append(", ".join([f"{turn} by {step['ratio']:g}", *chosen]))
+    if "refitted_layers" in step:
+        done.append(f"{step['refitted_layers']} layers fitted")
+    if "new_statistics" in step:
+        done.append(f"new statistics of {step['new_statistics']} batch-norms")
+    return done
 
 
 def _stages(stages: list[dict[str, Any]]) -> Table:

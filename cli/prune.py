@@ -265,7 +265,11 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
     from compress.smaller import cut_at
 
     def search() -> float:
-        return fit_budgets(lambda share: cut_at(before, found, share, command), before, budgets, say.line)
+        least = fit_budgets(lambda share: cut_at(before, found, share, command), before, budgets, say.line)
+        if not least:
+            told = " and ".join(one.words for one in budgets)
+            raise PlanError(f"nothing has to be cut: the network has {told} already")
+        return least
 
     by_time = any(one.quantity in ("latency", "speedup") for one in budgets)
     try:
@@ -276,6 +280,4 @@ def _fitting(before: Checkpoint, found: Scored, budgets: list[Budget], command: 
             {"output": None, "status": "not met", "budgets": asked, "not_met": error.facts, "reason": str(error)}
         )
         raise
-    if not ratio:
-        raise PlanError(f"nothing has to be cut: the network has {' and '.join(one.words for one in budgets)} already")
     return ratio

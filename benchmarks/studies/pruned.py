@@ -170,7 +170,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"- {found['data']}: top-1 in % on the whole test split, {seeds}; {found['images']:,} training images, "
         f"{found['epochs']} epochs over them for every way but `{CUT}` and `{FIT}`, which train nothing.",
         "- Bytes and milliseconds of the .onnx file in ONNX Runtime, one image, one thread; all files took turns. "
-        "`theirs` is torch-pruning's MagnitudePruner at the least ratio with no more MACs than ours.",
+        "`torch-pruning` is its MagnitudePruner at the least ratio with no more MACs than ours.",
         *(
             f"- {one['name']}: {100 * one['score']:.2f} %, {one['macs']:,} MACs, {one['size_bytes']:,} bytes, "
             f"{one['latency_ms']:.3g} ms."

@@ -206,9 +206,9 @@ def _own_ratio(network: Staged, layer: Coupling, choice: Choice) -> float | None
     own = {pattern: ratio for pattern, ratio in choice.layer_ratios.items() if matching(network, pattern, layer.makers)}
     if len(set(own.values())) > 1:
         told = ", ".join(f"{pattern} {ratio:g}" for pattern, ratio in own.items())
-        raise PlanError(
-            f"{', '.join(layer.makers)} lose their channels together but have several ratios ({told}); give them one"
-        )
+        one = len(layer.makers) == 1
+        said = "has several ratios" if one else "lose their channels together but have several ratios"
+        raise PlanError(f"{', '.join(layer.makers)} {said} ({told}); give {'it' if one else 'them'} one")
     return next(iter(own.values()), None)
 
 

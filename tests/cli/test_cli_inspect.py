@@ -27,6 +27,14 @@ STEPS = (
         "metrics": {"top1": 0.875},
     },
     {"command": "edgepress prune first.safetensors", "ratio": 0.5},
+    {
+        "command": "edgepress prune first.safetensors --steps 3",
+        "ratio": 0.75,
+        "step": [2, 3],
+        "criterion": "lamp",
+        "scope": "global",
+    },
+    {"command": "edgepress prune first.safetensors --steps 3", "refitted_layers": 4},
 )
 
 
@@ -84,7 +92,9 @@ def test_a_checkpoint_as_tables(file: Path) -> None:
         "mean [0.25], std [0.5]",
         f"{file.stat().st_size:,}",
         "edgepress train cnn-s --data digits -o first.safetensors; data digits; seed 3; top1 0.875",
-        "edgepress prune first.safetensors",
+        "edgepress prune first.safetensors; cut by 0.5",
+        "edgepress prune first.safetensors --steps 3; cut 2 of 3 by 0.75, lamp, global",
+        "edgepress prune first.safetensors --steps 3; 4 layers fitted",
         "map1",
         "4 x 15 x 15",
     ):

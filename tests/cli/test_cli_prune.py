@@ -293,6 +293,12 @@ def test_a_budget_that_cannot_be_kept_writes_nothing(
     assert not (folder / "none.safetensors").exists()
 
 
+def test_a_budget_of_time_that_is_kept_already_leaves_no_file(folder: Path, edgepress: Run) -> None:
+    result = edgepress(f"prune small.safetensors --max-latency 10s {DIGITS} -o kept.safetensors", folder)
+    assert (result.exit_code, "nothing has to be cut" in result.stderr) == (2, True), result.stderr
+    assert not list(folder.glob("kept*"))
+
+
 def test_a_budget_that_cannot_be_kept_says_how_close_it_came(folder: Path, edgepress: Run) -> None:
     result = edgepress(f"prune small.safetensors --max-params 3 {DIGITS} --json -o none.safetensors", folder)
     assert result.exit_code == 3

@@ -171,6 +171,9 @@ def test_layers_that_are_cut_together_have_one_ratio() -> None:
     choice = Choice(layer_ratios={"*.layer2.0.conv2": 0.5, "layer2": 0.25})
     with pytest.raises(PlanError, match=r"lose their channels together but have several ratios"):
         score(_resnet(), IMAGE, choice)
+    alone = Choice(layer_ratios={"*.layer2.0.conv1": 0.5, "*layer2*": 0.25})
+    with pytest.raises(PlanError, match=r"^encoder.layer2.0.conv1 has several ratios"):
+        score(_resnet(), IMAGE, alone)
 
 
 @pytest.mark.parametrize("choice", [Choice(leave=("bloks.1",)), Choice(layer_ratios={"bloks.1": 0.5})])
