@@ -401,6 +401,7 @@ def test_a_folder_of_benchmarks_is_one_page(two: Path) -> None:
     assert len(found) == len(set(found))
     assert {"claims", "claims-2", "files-2", "edgepress-document-2"} <= set(found)
     assert set(re.findall(r'aria-labelledby="([^"]+)"', text)) <= set(found)
+    assert re.findall(r'href="#([^"]+)"', text) == ["top", "top-2"]
     assert text.count("<main>") == text.count("</main>") == 1
     for name in ("a", "b"):
         assert f"edgepress benchmark of {name}\nedgepress report {name}.json -o report.html" in _said(text)
