@@ -242,7 +242,8 @@ def _data(contender: Contender) -> dict[str, Any] | None:
 
 def _warnings(where: dict[str, Any], contenders: list[Contender], protocol: Protocol) -> list[str]:
     busy = evidence.load_warning(where)
-    crowded = f"{protocol.threads} threads shared the {len(protocol.pin)} CPUs that they were pinned to"
+    shared = "one CPU" if len(protocol.pin) == 1 else f"{len(protocol.pin)} CPUs"
+    crowded = f"{protocol.threads} threads shared the {shared} that they were pinned to"
     fewer = [
         f"{one.given}: timed in {sessions_of(one, protocol)} sessions instead of {protocol.sessions}, which "
         f"would take too much memory at {one.exported.size_bytes / 1e6:.0f} MB each; its interval is wider for it"

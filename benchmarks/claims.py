@@ -7,6 +7,7 @@ faster by one whose verdict is that it is too noisy to judge.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -133,10 +134,12 @@ def read_claims(path: Path) -> dict[str, float]:
         raise DataError(f"{path} does not exist; give a TOML file of claims, such as max-size = 28000") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: is not TOML: {error}; write lines such as max-size = 28000") from error
+    if not found:
+        raise DataError(f"{path}: holds no claim; write lines such as max-size = 28000")
     for name, bound in found.items():
         if name not in BOUNDS:
             raise DataError(f"{path}: {unknown_name('claim', name, BOUNDS)}")
-        if isinstance(bound, bool) or not isinstance(bound, int | float):
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
             unit = BOUNDS[name].unit
             raise DataError(f"{path}: {name} = {bound!r}; give a number{f' of {unit}' if unit else ''}")
     return {name: float(bound) for name, bound in found.items()}

@@ -75,6 +75,8 @@ def test_claims_that_nothing_can_show() -> None:
         ("max-size = 'small'", "max-size = 'small'; give a number of bytes"),
         ("max-size = true", "max-size = True; give a number"),
         ("max-size", "is not TOML"),
+        ("max-size = nan", "max-size = nan; give a number of bytes"),
+        ("# max-size = 28000", "holds no claim"),
     ],
 )
 def test_a_file_that_has_no_claims(tmp_path: Path, text: str, mentions: str) -> None:

@@ -186,7 +186,7 @@ def test_all_is_timed_on_the_chosen_cpus_and_none_is_left_chosen(folder: Path) -
     assert said == [{one}]
     assert os.sched_getaffinity(0) == before
     assert f"2 threads, on CPU {one}, batch 1" in shown(found.document)
-    assert "2 threads shared the 1 CPUs that they were pinned to" in found.document["warnings"]
+    assert "2 threads shared the one CPU that they were pinned to" in found.document["warnings"]
 
 
 @needs_affinity

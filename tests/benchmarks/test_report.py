@@ -401,6 +401,7 @@ def test_a_folder_of_benchmarks_is_one_page(two: Path) -> None:
     assert len(found) == len(set(found))
     assert {"claims", "claims-2", "files-2", "edgepress-document-2"} <= set(found)
     assert set(re.findall(r'aria-labelledby="([^"]+)"', text)) <= set(found)
+    assert re.findall(r'href="#([^"]+)"', text) == ["top", "top-2"]
     assert text.count("<main>") == text.count("</main>") == 1
     for name in ("a", "b"):
         assert f"edgepress benchmark of {name}\nedgepress report {name}.json -o report.html" in _said(text)
@@ -452,7 +453,7 @@ def test_a_benchmark_of_another_version_is_refused(two: Path) -> None:
 
 
 BROWSER = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr")
-PROBE = """<body><iframe src="report.html" width="360" height="800" style="border:0"></iframe><pre></pre><script>
+PROBE = """<body><iframe src="report.html" width="WIDTH" height="800" style="border:0"></iframe><pre></pre><script>
 const frame = document.querySelector("iframe"), out = document.querySelector("pre");
 addEventListener("load", () => {
   const page = frame.contentDocument, head = page.querySelectorAll("table.sortable th[scope=col]")[1];
@@ -460,6 +461,7 @@ addEventListener("load", () => {
   const sizes = [...page.querySelectorAll("table.sortable tbody tr")].map((row) => row.cells[1].dataset.key);
   out.textContent = JSON.stringify({
     width: page.documentElement.scrollWidth, sort: head.getAttribute("aria-sort"), sizes,
+    cut: [...page.querySelectorAll(".wide")].filter((one) => one.scrollWidth > one.clientWidth).length,
     loaded: frame.contentWindow.performance.getEntriesByType("resource").length,
     flat: [...page.querySelectorAll("figure svg")].filter((one) => one.getBoundingClientRect().height < 50).length,
   });
@@ -468,9 +470,10 @@ addEventListener("load", () => {
 
 
 @pytest.mark.extra("browser")
-def test_a_browser_shows_it_on_a_phone(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_it_on_a_phone_and_a_desk(folder: Path, tmp_path: Path, width: int) -> None:
     (tmp_path / "report.html").write_bytes((folder / "report.html").read_bytes())
-    (tmp_path / "probe.html").write_text(PROBE, encoding="utf-8")
+    (tmp_path / "probe.html").write_text(PROBE.replace("WIDTH", str(width)), encoding="utf-8")
     command = [*BROWSER, "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--virtual-time-budget=5000", "--dump-dom", (tmp_path / "probe.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -478,7 +481,8 @@ def test_a_browser_shows_it_on_a_phone(folder: Path, tmp_path: Path) -> None:
     shown = re.search(r"<pre>(\{.*?\})</pre>", done.stdout)
     assert shown is not None, done.stdout[-2000:]
     found = json.loads(shown[1])
-    assert found["width"] <= 360
+    assert found["width"] <= width
+    assert found["cut"] == 0
     assert found["sort"] == "ascending"
     assert found["sizes"][:2] == sorted(found["sizes"][:2], key=float)
     assert (found["loaded"], found["flat"]) == (0, 0)

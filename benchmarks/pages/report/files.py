@@ -87,11 +87,10 @@ def _kept(one: Entry) -> tuple[str, str]:
 
 
 def _row(one: Entry) -> list[Cell]:
-    name = _name(one)
     if one.raw is None:
-        return [name, Cell(f'<span class="bad">not measured: {text(one.file["reason"])}</span>'), *[NOTHING] * 7]
+        return [_name(one), *[NOTHING] * (len(HEADS) - 1)]
     return [
-        name,
+        _name(one),
         _count(one, "size", "B"),
         _count(one, "parameters"),
         _count(one, "macs"),
@@ -108,6 +107,8 @@ def _name(one: Entry) -> Cell:
     notes = ["baseline"] if one.base else []
     notes += ["exported to ONNX"] if one.raw is not None and one.file["made"] != "as given" else []
     small = f"<small>{', '.join(notes)}</small>" if notes else ""
+    if one.raw is None:
+        small = f'<small class="bad">not measured: {text(one.file["reason"])}</small>'
     return Cell(f'<span class="no">{one.number}</span> {text(one.name or kind)}{small}', one.number)
 
 

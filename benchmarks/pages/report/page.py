@@ -59,9 +59,22 @@ def draw(document: Document, samples: bytes, more: Sequence[envelope.Carried] = 
         f'<link rel="icon" href="{ICON}">\n<style>\n{_part(STYLE)}</style>\n</head>\n'
     )
     script = f"<script>\n{_part(SCRIPT)}</script>\n"
-    body = "".join(_benchmark(one, number) for number, one in enumerate(shown, start=1))
+    body = _contents(shown) + "".join(_benchmark(one, number) for number, one in enumerate(shown, start=1))
     kept = "".join(envelope.blocks(*part, number) for number, part in enumerate(parts, start=1))
     return envelope.sealed(f"{head}<body>\n{body}{_foot()}{kept}{script}</body>\n</html>\n")
+
+
+def _contents(shown: Sequence[View]) -> str:
+    """Of several benchmarks what the page has, with a link to each."""
+    if len(shown) == 1:
+        return ""
+    links = [
+        f'<li><a href="#top{f"-{number}" if number > 1 else ""}">{text(_title(one))}</a>'
+        f"<br><small>{text(_lede(one))}</small></li>"
+        for number, one in enumerate(shown, start=1)
+    ]
+    words = f"<p><b>{len(shown)} benchmarks are on this page.</b></p>"
+    return f'<nav aria-label="Benchmarks">{words}<ol class="contents">{"".join(links)}</ol></nav>\n'
 
 
 def _benchmark(shown: View, number: int) -> str:
@@ -95,13 +108,17 @@ def _title(shown: View) -> str:
     return f"{len(others)} files beside {shown.base.name}"
 
 
-def _top(shown: View) -> str:
+def _lede(shown: View) -> str:
     document = shown.document
     data = document["data"]
     on = f"{data['name']}, {data['samples']:,} test images \u00b7 " if data else ""
+    return f"{on}{document['machine']['cpu']} \u00b7 {document['created'][:16].replace('T', ' ')}"
+
+
+def _top(shown: View) -> str:
     return (
-        f'<header><p class="eyebrow">edgepress <span>report</span></p>\n<h1>{text(_title(shown))}</h1>\n'
-        f'<p class="lede">{text(on)}{text(document["machine"]["cpu"])} \u00b7 {text(document["created"][:10])}</p>\n'
+        f'<header id="top"><p class="eyebrow">edgepress <span>report</span></p>\n<h1>{text(_title(shown))}</h1>\n'
+        f'<p class="lede">{text(_lede(shown))}</p>\n'
         f"{claims.tally(shown)}</header>\n"
     )
 
