@@ -30,13 +30,14 @@ from benchmarks.raw import Raw, Segmented
 from benchmarks.timing import Timed, check_batch, sessions_of, timed
 from compress import evidence
 from compress.data import DataOptions
-from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError
+from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError, UnfitDataError
 from compress.evidence import Record
 from compress.opening import Named
 from exports import format_of
 
 SEEN = ("size", "mean", "std", "resize", "crop")  # of what a file that says nothing of it was told
-UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError)  # one of several files may fail so
+# one of several files may fail so
+UNMEASURED = (CheckpointError, ExportError, GateError, MissingExtraError, UnfitDataError)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def compare(
         say: Is told what is being done.
 
     Raises:
-        DataError, PlanError: A file is missing, or the data do not fit it; or the CPUs cannot be chosen.
+        DataError, PlanError: A file or the data set is missing, the data do not fit the only file or the baseline, or
+            the CPUs cannot be chosen.
         CheckpointError, ExportError, GateError: The only file or the baseline is of the wrong kind, is damaged, cannot
             be exported, or takes another number of images at once.
         MissingExtraError: Its runtime is not installed.

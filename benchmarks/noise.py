@@ -58,7 +58,7 @@ class Floor:
         ]
 
 
-def weigh(verdict: Verdict, ratios: Mapping[str, Ratio], floor: Floor | None) -> Verdict:
+def weigh(verdict: Verdict, ratios: Mapping[str, Ratio], floor: Floor | None, fastest: float) -> Verdict:
     """The verdict, or "too noisy to judge" where it does not stand out from the noise of the machine.
 
     That no difference was found, or that one could not be told, says nothing where a difference of 25 % would not have
@@ -67,15 +67,22 @@ def weigh(verdict: Verdict, ratios: Mapping[str, Ratio], floor: Floor | None) ->
     file was also found to differ from itself, and by as much: the far end of that interval is at or beyond the value.
     A large difference so stands on a noisy machine, and a small one only on a quiet one.
 
+    What else runs holds up a large network more than a small one: it takes the caches from it, and its turns. No
+    interval tells, for all sessions are held up alike, and a file of one size against itself is, too. But some calls
+    get through: where the ratio of the fastest fifth of them is 25 % away from that of the medians, neither is judged.
+
     Args:
         verdict: On the intervals alone.
         ratios: What it rests on, the first of which is the headline.
         floor: Of the baseline in the same rounds; None where there is none.
+        fastest: The headline's ratio, of the calls that take longer than a fifth of all.
     """
     least = max(one.least for one in ratios.values())
     if verdict.kind in ("same", "unsure"):
         return _noisy(f"less than {difference_text(least)} would not be seen") if least > BLIND else verdict
     found = next(iter(ratios.values()))
+    if abs(log(found.value / fastest)) > log1p(BLIND):
+        return _noisy(f"the medians say {found.value:.3g}x, the fastest fifth of the calls {fastest:.3g}x")
     if floor is None or floor.ratio.spans_one or abs(log(found.value)) > log1p(floor.most):
         return verdict
     itself = f"the baseline seems {times(floor.ratio.value)} away from itself"

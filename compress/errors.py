@@ -16,6 +16,10 @@ class DataError(CompressError):
     """A data set is missing, broken, or does not fit the network."""
 
 
+class UnfitDataError(DataError):
+    """A data set is whole, but of other classes, or seen otherwise, than a network."""
+
+
 class CheckpointError(CompressError):
     """A checkpoint cannot be read, or does not describe the network it claims to hold."""
 

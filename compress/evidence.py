@@ -173,7 +173,10 @@ def load_warning(description: dict[str, Any]) -> str | None:
     load, cores = description["load_average"], description["cores_usable"]
     if load is None or load[0] <= cores:
         return None
-    return f"the load average was {load[0]:.1f} on {cores} cores: other work ran meanwhile; trust the ratio, not the ms"
+    return (
+        f"the load average was {load[0]:.1f} on {cores} cores: other work ran meanwhile; it holds up a large network "
+        "more than a small one, so measure at rest"
+    )
 
 
 def _processors(cpuinfo: str) -> list[dict[str, str]]:

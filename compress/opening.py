@@ -16,7 +16,7 @@ from compress.code import is_own
 from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
 from compress.data.remembered import recall
-from compress.errors import CheckpointError, CompressError, DataError, PlanError
+from compress.errors import CheckpointError, CompressError, DataError, PlanError, UnfitDataError
 from compress.header import SUFFIX
 from compress.models import Architecture, Option, build, known_name
 from compress.models import named as designed
@@ -237,22 +237,22 @@ def check_fit(card: Card, data: Dataset) -> None:
     """Nothing, once a data set has the classes of a network and is prepared as it sees images.
 
     Raises:
-        DataError: It has not, or is not.
+        UnfitDataError: It has not, or is not.
     """
     differs = card.preprocessing.differs(data.see)
     if differs:
-        raise DataError(
+        raise UnfitDataError(
             f"data set {data.name!r} is not prepared as the network sees images (network, data: {'; '.join(differs)}); "
             "take a network that was trained on images of that kind"
         )
     if len(data.classes) != len(card.classes):
-        raise DataError(
+        raise UnfitDataError(
             f"data set {data.name!r} has {len(data.classes)} classes ({_few(data.classes)}); "
             f"the network has {len(card.classes)} ({_few(card.classes)})"
         )
     if data.classes != card.classes:
         pair = next((a, b) for a, b in zip(data.classes, card.classes, strict=True) if a != b)
-        raise DataError(
+        raise UnfitDataError(
             f"data set {data.name!r} has other classes than the network: {pair[0]!r} stands where it learnt {pair[1]!r}"
         )
 

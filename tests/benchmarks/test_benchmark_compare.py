@@ -428,6 +428,18 @@ def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
         compare(files, baseline=2, protocol=QUICK)
 
 
+def test_a_file_of_other_classes_than_the_data_is_a_row_with_its_reason(folder: Path, tmp_path: Path) -> None:
+    other = _checkpoint("cnn-s", tuple("abcdefghij"))
+    ship(other, tmp_path / "other.onnx", [noise(other.card)])
+    files = [folder / "student.onnx", tmp_path / "other.onnx"]
+    document = compare(files, baseline=0, data="digits", protocol=QUICK).document
+    assert document["files"][1]["reason"] == (
+        "data set 'digits' has other classes than the network: '0' stands where it learnt 'a'"
+    )
+    with pytest.raises(DataError, match="other classes"):
+        compare(files, baseline=1, data="digits", protocol=QUICK)
+
+
 def test_files_of_one_name_are_told_apart_by_their_folders(folder: Path, tmp_path: Path) -> None:
     twin = tmp_path / "student.onnx"
     twin.write_bytes((folder / "student.onnx").read_bytes())

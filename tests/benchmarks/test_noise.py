@@ -50,16 +50,25 @@ QUIET, RESTLESS = floor(0.99, 1.01), floor(1.04, 1.1)
 )
 def test_only_what_stands_out_is_judged(found: Ratio, seen: Floor | None, kind: str) -> None:
     ratios = {WALL: found}
-    verdict = weigh(judge(ratios), ratios, seen)
+    verdict = weigh(judge(ratios), ratios, seen, found.value)
     assert verdict.kind == kind
     assert verdict.words.startswith("too noisy to judge: ") == (kind == "noisy")
     assert verdict.words.endswith("keep to one core (--pin)") == (kind == "noisy")
 
 
+@pytest.mark.parametrize(("fastest", "kind"), [(12.1, "faster"), (11.9, "noisy"), (18.7, "faster"), (18.8, "noisy")])
+def test_what_the_fastest_calls_say_otherwise_is_not_judged(fastest: float, kind: str) -> None:
+    """A file whose calls are held up, and the other's are not."""
+    ratios = {WALL: Ratio(15.0, 14.0, 16.0, 0.1)}
+    verdict = weigh(judge(ratios), ratios, QUIET, fastest)
+    assert verdict.kind == kind
+    assert (f"the medians say 15x, the fastest fifth of the calls {fastest:.3g}x" in verdict.words) == (kind == "noisy")
+
+
 def test_a_noisy_verdict_says_what_would_not_be_seen_or_what_was_found_of_nothing() -> None:
     blind, restless = {WALL: Ratio(1.0, 0.7, 1.4, 0.6)}, {WALL: Ratio(1.05, 1.02, 1.08, 0.05)}
-    assert "less than 60 % would not be seen" in weigh(judge(blind), blind, QUIET).words
-    said = weigh(judge(restless), restless, RESTLESS).words
+    assert "less than 60 % would not be seen" in weigh(judge(blind), blind, QUIET, 1.0).words
+    said = weigh(judge(restless), restless, RESTLESS, 1.05).words
     assert "1.05x faster was found, but the baseline seems 1.07x away from itself" in said
 
 

@@ -147,16 +147,21 @@ def test_a_file_that_is_missing_or_altered_is_refused(moved: Path) -> None:
     def elsewhere(document: Document) -> None:
         for one in document["claims"]:
             one["file"], one["sentence"] = "dist/student.onnx", one["sentence"].replace(there, "dist/student.onnx")
-        document["files"][STUDENT]["name"] = "dist/student.onnx"
+        for one, name in zip(document["files"], ("teacher.safetensors", "student.onnx"), strict=True):
+            one["name"] = f"dist/{name}"
 
     path = _rewritten(moved, elsewhere)
     done = _run("verify", path, "--rerun")
     assert done.exit_code == 3
     assert "student.onnx: is not the file that was measured: its sha256 is" in " ".join(done.output.split())
     student.unlink()
+    (moved / "teacher.safetensors").write_bytes(b"another one")
     done = _run("verify", path, "--rerun")
-    assert done.exit_code == 2
-    assert "put it beside the benchmark" in " ".join(done.output.split())
+    assert done.exit_code == 3
+    said = " ".join(done.output.split())
+    assert "teacher.safetensors: is not the file that was measured" in said
+    assert "student.onnx: is neither in" in said
+    assert "put it beside the benchmark" in said
 
 
 def _faster(raw: Raw) -> Raw:
@@ -213,7 +218,9 @@ def test_milliseconds_are_compared_where_neither_run_was_disturbed(quiet: Path) 
 
     _resampled(quiet, _faster)
     found = _found(_run("verify", _rewritten(quiet, rested), "--rerun", "--json"))
-    times = [one for kind in ("FAILED", "not covered") for one in found[kind] if "student.onnx: latency " in one]
+    times = [
+        one for kind in ("FAILED", "not covered") for one in found.get(kind, []) if "student.onnx: latency " in one
+    ]
     said = [one for one in times if not one.startswith("claim: ")]
     assert len(said) == 1
     assert said[0].endswith((": drifted", ": one of the two runs began on a busy machine"))
