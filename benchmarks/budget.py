@@ -20,6 +20,7 @@ Quantity = Literal["parameters", "macs", "bytes", "latency", "speedup"]
 MOST = 0.98  # of the channels; a layer of a few keeps one of them
 HALVINGS = 12
 CLOSE = 0.05  # what is measured may stay below its budget by so much
+WELL_USED = 0.7  # of a budget: below that it is said
 TRIES = 6  # of what is measured
 STRIDE = 0.1  # by which share the guess goes down at least from one that costs too much
 _WANTED = 1 - CLOSE / 2
@@ -156,6 +157,8 @@ def _fit(tried: _Tried, budget: Budget, price: _Price, least: float, say: Callab
     if not met:
         closest = min(costs, key=costs.__getitem__)
         raise _missed(budget, closest, costs[closest])
+    if cost(min(met)) < WELL_USED:
+        say(f"{costs[min(met)]:.0%} of that is used, for widths go in steps; smaller ones (--round 1) come nearer")
     return min(met)
 
 
