@@ -140,6 +140,7 @@ def _times(document: Document) -> dict[str, Cell]:
     return {
         "median ms": lambda file: milliseconds(number(file, "latency")),
         "p95 ms": lambda file: milliseconds(number(file, "latency_p95")),
+        "p99 ms": lambda file: milliseconds(number(file, "latency_p99")),
         f"latency\n{TO_BASELINE} [95 %]": lambda file: "" if file is base else _latency_text(file),
     }
 

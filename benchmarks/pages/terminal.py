@@ -17,7 +17,7 @@ from benchmarks.verdict import interval_text, times
 from compress.text import printable
 from exports.parity import share_text
 
-HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms")
+HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms", "p99 ms")
 RATIO = "ratio"
 AGREEMENTS = {"top1_agreement": "top-1 agreement", "pixel_agreement": "pixel agreement"}
 
@@ -93,6 +93,7 @@ def _file_cells(file: File) -> list[str]:
         _quality_text(record(file, file["metric"]) if file["metric"] else None),
         milliseconds(number(file, "latency")),
         milliseconds(number(file, "latency_p95")),
+        milliseconds(number(file, "latency_p99")),
     ]
 
 
@@ -144,6 +145,7 @@ def _ratio_cells(file: File, base: File) -> list[str]:
         _times(file, base, "size", "smaller", "larger"),
         "" if drop is None else f"drop {drop:+.2f}\npoints",
         _latency_cell(file),
+        "",
         "",
     ]
 

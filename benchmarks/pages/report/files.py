@@ -13,7 +13,7 @@ from benchmarks.verdict import interval_text, times
 
 DROP = "A drop above 0 is points that were lost, one below 0 points that were won."
 NOTHING = Cell('<span class="none">\u2013</span>')
-HEADS = ("file", "size", "parameters", "MACs", "{score}, %", "drop, points", "latency, ms", "p95, ms", "speed")
+HEADS = ("file", "size", "parameters", "MACs", "{score}, %", "drop, points", "latency, ms", "p95 / p99, ms", "speed")
 
 
 def draw(view: View) -> str:
@@ -97,7 +97,7 @@ def _row(one: Entry) -> list[Cell]:
         _score(one),
         _drop(one),
         _time(one),
-        _plain(one.value("latency_p95")),
+        _tail(one),
         _speed(one),
     ]
 
@@ -141,8 +141,11 @@ def _time(one: Entry) -> Cell:
     return Cell(f"{milliseconds(found['value'])}<small>{ends}</small>", found["value"])
 
 
-def _plain(value: float | None) -> Cell:
-    return NOTHING if value is None else Cell(milliseconds(value), value)
+def _tail(one: Entry) -> Cell:
+    late, last = one.value("latency_p95"), one.value("latency_p99")
+    if late is None or last is None:
+        return NOTHING
+    return Cell(f"{milliseconds(late)}<small>{milliseconds(last)}</small>", late)
 
 
 def _speed(one: Entry) -> Cell:
