@@ -62,7 +62,7 @@ def path(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.mark.parametrize(
     ("name", "scheme"),
     [
-        ("resnet18", ""),
+        pytest.param("resnet18", "", marks=pytest.mark.slow),
         pytest.param("mobilenet_v2", "", marks=pytest.mark.slow),
         ("unet-resnet10", ""),
         ("resnet10", "static"),

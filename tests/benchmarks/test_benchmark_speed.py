@@ -80,13 +80,13 @@ def test_an_existing_result_is_kept(tmp_path: Path, main) -> None:
 def test_verdicts_document_and_a_journal_that_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdicts, "CLASSES", {"cnn-s": (10, 20)})
     monkeypatch.setattr("compress.evidence.usable_cores", lambda: 1)
-    plan = verdicts.Plan(alike=2, unlike=1, bare=1, sessions=2, rounds=2, turn_ms=0.5)
+    plan = verdicts.Plan(alike=1, unlike=1, bare=1, sessions=2, rounds=2, turn_ms=0.5)
     journal = tmp_path / "verdicts.jsonl"
     result = verdicts.compare(plan, journal)
     assert result["schema"] == "edgepress-speed-verdicts/2"
     network = result["networks"]["cnn-s"]
     alike, unlike = network["alike"], network["unlike"]
-    assert sum(alike[kind] for kind in ("false", "unsure", "same", "noisy")) == alike["pairs"] == 2
+    assert sum(alike[kind] for kind in ("false", "unsure", "same", "noisy")) == alike["pairs"] == 1
     assert sum(unlike[kind] for kind in ("right", "wrong", "unsure", "same", "noisy")) == unlike["pairs"] == 1
     assert network["median_over_bare"]["repeats"] == 1
     assert result["met"] is network["met"]

@@ -91,7 +91,10 @@ def test_a_layer_has_the_weights_of_a_naive_least_squares(groups: int, images: i
         assert torch.allclose(new(seen.float()).mean(dim=(0, 2, 3)).double(), said.mean(dim=(0, 2, 3)), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cnn-a", "resnet10", "torchvision:mobilenet_v2", "torchvision:densenet121"])
+@pytest.mark.parametrize(
+    "name",
+    ["cnn-a", "resnet10", "torchvision:mobilenet_v2", pytest.param("torchvision:densenet121", marks=pytest.mark.slow)],
+)
 def test_a_fitted_network_is_nearer_to_the_whole_one(name: str) -> None:
     whole = build(Architecture(name, 10, 1, (32, 32)), seed=4)
     torch.manual_seed(0)

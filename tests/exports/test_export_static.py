@@ -78,7 +78,10 @@ def test_a_runtime_computes_all_of_it_on_whole_numbers(checkpoint: Checkpoint, i
 
 @pytest.mark.parametrize(
     ("name", "task", "layers", "adds"),
-    [("resnet10", "classification", 12, 4), ("unet-resnet10", "segmentation", 22, 4)],
+    [
+        ("resnet10", "classification", 12, 4),
+        pytest.param("unet-resnet10", "segmentation", 22, 4, marks=pytest.mark.slow),
+    ],
 )
 def test_residual_networks_add_whole_numbers(name: str, task: str, layers: int, adds: int, tmp_path: Path) -> None:
     whole = _network(name, task=task)
@@ -88,6 +91,7 @@ def test_residual_networks_add_whole_numbers(name: str, task: str, layers: int, 
     assert (fused["QLinearConv"], fused["QLinearAdd"]) == (layers, adds)
 
 
+@pytest.mark.slow
 def test_a_network_with_operators_that_stay_float_ships(tmp_path: Path) -> None:
     whole = _network("torchvision:mobilenet_v3_small")
     images = noise(whole.card, 16)
