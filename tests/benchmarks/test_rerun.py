@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def steady(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, of a machine so noisy that what it runs beside these tests makes no drift."""
     copy = Path(shutil.copytree(folder, tmp_path_factory.mktemp("steady") / "there"))
-    _resampled(copy, partial(_spread, by=0.12))
+    _resampled(copy, partial(_spread, by=0.2))
     _rewritten(copy, _busy)
     (copy / "report.html").unlink()
     assert _run("report", copy / "bench.json", "-o", copy / "report.html").exit_code == 0
@@ -125,10 +125,10 @@ def test_files_are_found_beside_and_measured_again(moved: Path, name: str) -> No
         "teacher.safetensors: digest, parameters, macs, size, values: as they were",
         "student.onnx: accuracy: the same",
         "student.onnx: drop by class: the same",
-        "student.onnx: speedup ",
         "claim: met: ",
     ):
         assert said in measured
+    assert "student.onnx: speedup " in "\n".join([measured, *found["not covered"]])
     judged = [
         one for kind in ("re-measured", "not covered") for one in found.get(kind, []) if one.startswith("claim: ")
     ]

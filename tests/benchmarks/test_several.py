@@ -85,7 +85,9 @@ def test_a_latency_that_is_not_judged_has_its_reason_below(document: dict[str, A
 
 def test_broken_claims_have_a_line_each_and_met_ones_one(document: dict[str, Any]) -> None:
     claims = {"max-size": record(document["files"][1], "size")["value"], "min-speedup": 1e6}  # type: ignore[index]
-    found = {**document, "claims": [one.to_dict() for one in check(document, claims)]}
+    slower = {"kind": "slower", "words": "slower"}  # on a busy machine it may be too noisy to judge
+    judged = [{**one, "verdict": one["verdict"] and slower} for one in document["files"]]
+    found = {**document, "claims": [one.to_dict() for one in check({**document, "files": judged}, claims)]}
     *broken, met = terminal.claim_lines(found)
     assert [one.split(":")[0].split() for one in broken] == [
         ["broken", f"{name}.onnx"] for name in ("plain", "w8", "static", "fp16")
