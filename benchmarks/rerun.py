@@ -11,9 +11,9 @@ What drifted, by these rules:
   memory of a process are compared between these alone; speed-ups are ratios of files that were timed in turn, and are
   compared between all. Two measurements agree where their 95 % intervals overlap, or their values are within 25 % of
   each other, the least that `benchmarks.noise` takes for a finding: the sessions of a run do not show how a machine
-  differs from one hour to the next (a ResNet-18 beside a student was 57 and 48 times as slow in two runs of one machine
-  at rest, with intervals of 3 %). They have drifted where they agree neither by wall time nor by CPU time. A drift that
-  is smaller than that is not seen.
+  differs from one hour to the next (a ResNet-18 took 58 and 69 times as long as a student in two runs of one command
+  on a machine at rest, and 48 in a run of these two alone). They have drifted where they agree neither by wall time nor
+  by CPU time. A drift that is smaller than that is not seen.
 - Where they agree, but the ends of an interval are a factor of two apart, nearly every file would: that is said, and
   counts for nothing. So does a speed-up that one of both runs was too noisy to judge, up to a factor of two.
 - A long run is not done again: give `edgepress benchmark` its minutes.
