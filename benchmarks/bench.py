@@ -22,17 +22,16 @@ from benchmarks.contender import (
 from benchmarks.costs import cost_records
 from benchmarks.derive import derive, told_noise, told_verdicts
 from benchmarks.document import SCHEMA
-from benchmarks.explain import explain
 from benchmarks.measure.pinned import check_pin
-from benchmarks.measure.said import ask, pixels_alike
 from benchmarks.protocol import USUAL, Protocol
-from benchmarks.raw import Raw, Segmented
+from benchmarks.raw import Raw, Said, Segmented
 from benchmarks.timing import Timed, check_batch, sessions_of, timed
 from compress import evidence
 from compress.data import DataOptions
 from compress.errors import CheckpointError, DataError, ExportError, GateError, MissingExtraError, UnfitDataError
 from compress.evidence import Record
-from compress.opening import Named
+from compress.named import Named
+from compress.task_names import HEADLINES
 from exports import format_of
 
 SEEN = ("size", "mean", "std", "resize", "crop")  # of what a file that says nothing of it was told
@@ -120,7 +119,7 @@ def compare(
         ]
         if explained:
             say("profiling")
-            for at, facts in explain(contenders, where["flags"]).items():
+            for at, facts in _explained(contenders, where["flags"]).items():
                 told[at]["explained"] = facts
     document = {
         "schema": SCHEMA,
@@ -138,6 +137,12 @@ def compare(
         "warnings": _warnings(where, list(contenders.values()), protocol),
     }
     return Comparison(document, measured)
+
+
+def _explained(contenders: Mapping[int, Contender], flags: Sequence[str]) -> dict[int, dict[str, Any]]:
+    from benchmarks.explain import explain
+
+    return explain(contenders, flags)
 
 
 def _opened(
@@ -171,15 +176,18 @@ def _check_options(options: DataOptions, contenders: Collection[Contender]) -> N
 def _measured(contenders: Mapping[int, Contender], taken: Timed, baseline: int | None) -> dict[int, Measured]:
     """Every file with what it says of the test split, beside what it took."""
     found = {
-        at: Measured(
-            one,
-            replace(taken.raws[at], said=None if one.data is None else ask(one.exported, one.data)),
-            taken.failed[at],
-        )
-        for at, one in contenders.items()
+        at: Measured(one, replace(taken.raws[at], said=_said(one)), taken.failed[at]) for at, one in contenders.items()
     }
     base = None if baseline is None else found[baseline]
     return {at: _beside(one, base) for at, one in found.items()}
+
+
+def _said(one: Contender) -> Said | None:
+    if one.data is None:
+        return None
+    from benchmarks.measure.said import ask
+
+    return ask(one.exported, one.data)
 
 
 def _beside(one: Measured, base: Measured | None) -> Measured:
@@ -187,6 +195,8 @@ def _beside(one: Measured, base: Measured | None) -> Measured:
     said, own = one.raw.said, one.contender
     if base is None or base is one or not isinstance(said, Segmented) or not isinstance(base.raw.said, Segmented):
         return one
+    from benchmarks.measure.said import pixels_alike
+
     other = base.contender
     assert own.data is not None
     assert other.data is not None
@@ -211,8 +221,8 @@ def _file(given: Named, one: Measured, base: Measured | None) -> dict[str, Any]:
         "lineage": contender.lineage,
         "input": list(contender.image.shape[1:]),
         "classes": contender.classes,
-        "task": contender.task.name,
-        "metric": contender.task.headline,
+        "task": contender.task,
+        "metric": HEADLINES[contender.task],
         "records": [{**record.to_dict(), "sha256": digest} for record in records],
         "hurt": derived.hurt,
         "verdict": None if verdict is None else verdict.to_dict(),

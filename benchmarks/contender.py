@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from compress import checkpoint
-from compress.data import DataOptions, Dataset
-from compress.errors import DataError, ExportError, PlanError
-from compress.opening import Named, open_network, open_pair
+from compress.data import DataOptions
+from compress.errors import DataError, ExportError
+from compress.named import Named
 from compress.preprocessing import Scale
-from compress.tasks import Task, check_task
-from exports import FORMATS, Artefact, format_of, noise, ship
-from exports.answers import as_network, image_shape, images_for, task_of
+from exports import FORMATS, Artefact, format_of
+from exports.artefact import image_shape, scale_of, task_name
 from exports.folder import content_of, sha256
 from exports.label import commands
-from exports.source import samples
+
+if TYPE_CHECKING:
+    from compress.data import Dataset
 
 CHECKPOINT = ".safetensors"
 AS_GIVEN, EXPORTED_HERE = "as given", "exported to ONNX for this benchmark"
@@ -36,7 +36,7 @@ class Contender:
         exported: What runs; another file than `given` if that is a checkpoint.
         made: How `exported` came to be.
         pixels: (1, C, H, W) uint8, what its latency is measured on.
-        scale: From pixels to what it takes.
+        scale: From pixels to what it takes; None where it takes pixels as they are.
         data: What its quality is measured on, in the size and channels that it wants; or None.
         foreign: It says nothing of how it sees an image; the options had to.
     """
@@ -44,29 +44,29 @@ class Contender:
     given: Path
     exported: Artefact
     made: str
-    pixels: Tensor
-    scale: Callable[[Tensor], Tensor]
+    pixels: NDArray[np.uint8]
+    scale: Scale | None
     data: Dataset | None = None
     foreign: bool = False
 
     @property
     def classes(self) -> int:
         """How many outputs it gives, for an image or for each pixel: one a class, but where they are features."""
-        return self.exported(self.images(self.exported.batch or 1)).shape[1]
+        return int(self.exported.answer(self.images(self.exported.batch or 1)).shape[1])
 
     @property
-    def image(self) -> Tensor:
+    def image(self) -> NDArray[Any]:
         """(1, C, H, W), of the type that it takes."""
-        return self.scale(self.pixels)
+        return self.pixels if self.scale is None else self.scale.array(self.pixels)
 
-    def images(self, count: int) -> Tensor:
+    def images(self, count: int) -> NDArray[Any]:
         """(count, C, H, W), so many times the same image, of the type that it takes."""
-        return self.image.repeat(count, 1, 1, 1)
+        return np.repeat(self.image, count, axis=0)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         """What it was trained for; a file without a card is taken for what the data ask, or for a classifier."""
-        return task_of(self.exported, self.data)
+        return task_name(self.exported, masks=self.data is not None and self.data.masks)
 
     @property
     def lineage(self) -> list[str]:
@@ -147,7 +147,7 @@ def digest_of(path: Path) -> str:
 def open_contender(
     given: Named, folder: Path, *, data: str | None = None, options: DataOptions = AS_THE_DATA_SAY, threads: int = 1
 ) -> Contender:
-    """The contender in a file; a checkpoint is exported into `folder` first.
+    """The contender in a file; a checkpoint is exported into `folder` first. Only that, and data, take torch.
 
     Args:
         given: A checkpoint, an exported file or a plain state dict.
@@ -160,42 +160,34 @@ def open_contender(
         DataError, PlanError: The file cannot be benchmarked, or the data do not fit it.
         CheckpointError, ExportError, GateError: The file is damaged, or cannot be exported.
     """
-    path = Path(check_file(given).name)
+    path, dataset = Path(check_file(given).name), None
     if path.suffix not in FORMATS:
-        asked = options if given.arch else AS_THE_DATA_SAY
-        source, dataset = open_pair(given, data, asked) if data else (open_network(given, None, asked), None)
-        exported, made, foreign = _export(source, folder, dataset, threads), EXPORTED_HERE, bool(given.arch)
+        from benchmarks.asked import exported_here
+
+        exported, dataset = exported_here(given, folder, data, options if given.arch else AS_THE_DATA_SAY, threads)
+        made, foreign = EXPORTED_HERE, bool(given.arch)
     else:
         exported, made = format_of(path).read(path, threads=threads), AS_GIVEN
         foreign = exported.card is None
-        dataset = images_for(exported, data, options if foreign else AS_THE_DATA_SAY) if data else None
-    if dataset is None:
-        chance = torch.Generator().manual_seed(0)
-        pixels = torch.randint(0, 256, (1, *_sides(exported)), dtype=torch.uint8, generator=chance)
-    else:
-        pixels = next(dataset.test.batches(1)).image
-    scale = as_network(exported, dataset.scale if dataset else Scale()).scale
-    contender = Contender(path, exported, made, pixels, scale, dataset, foreign)
+    if data is not None and dataset is None:
+        from exports.answers import images_for
+
+        dataset = images_for(exported, data, options if foreign else AS_THE_DATA_SAY)
+    scale = scale_of(exported, dataset.scale if dataset else Scale())
+    contender = Contender(path, exported, made, _pixels(exported, dataset), scale, dataset, foreign)
     if dataset is not None:
-        _check_data(contender, dataset)
+        from benchmarks.asked import check_data
+
+        check_data(contender, dataset)
     return contender
 
 
-def _check_data(contender: Contender, data: Dataset) -> None:
-    task, classes = contender.task, contender.classes
-    try:
-        check_task(task, as_network(contender.exported, data.scale), data)
-    except PlanError as error:
-        raise PlanError(f"{contender.given}: {error}") from error
-    if task.agreement is not None and classes != len(data.classes):
-        raise DataError(f"{contender.given}: tells {classes} classes apart; {data.name} has {len(data.classes)}")
-
-
-def _export(source: checkpoint.Checkpoint, folder: Path, dataset: Dataset | None, threads: int) -> Artefact:
-    file = folder / f"{len(list(folder.iterdir()))}.onnx"
-    card = source.card
-    ship(source, file, [noise(card)] if dataset is None else samples(card, dataset.test))
-    return format_of(file).read(file, threads=threads)
+def _pixels(exported: Artefact, dataset: Dataset | None) -> NDArray[np.uint8]:
+    """(1, C, H, W): the first image of the test split, or noise."""
+    if dataset is not None:
+        first: NDArray[np.uint8] = next(dataset.test.batches(1)).image.numpy()
+        return first
+    return np.random.default_rng(0).integers(0, 256, (1, *_sides(exported)), dtype=np.uint8)
 
 
 def _sides(exported: Artefact) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from benchmarks.measure.start import Start
 from benchmarks.measure.sustained import Sustained
 from benchmarks.verdict import ratio
 from compress.evidence import Record
-from compress.metrics import wilson_interval
+from compress.intervals import wilson_interval
 
 ENDS = 5
 BLOCKS = 10

@@ -41,7 +41,7 @@ from compress.code import is_own
 from compress.data import DataOptions
 from compress.data.remembered import recall
 from compress.errors import CompressError, DataError, GateError, PlanError
-from compress.opening import Named
+from compress.named import Named
 
 COUNTED = (*OF_THE_FILE, "values")
 TIMES = ("latency", "latency_with_preprocessing", "cold_start", "peak_memory", "speedup")

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.raw import Counts, Decided, Retrieved, Said, Segmented, Shares, in_shares
 from benchmarks.verdict import LEVEL, student_quantile
 from compress.calibration import calibration_error
 from compress.evidence import Record
-from compress.metrics import mcnemar, paired_interval, wilson_interval
-from compress.segmentation import (
-    class_ious,
-    iou_drop_interval,
-    iou_interval,
-    mean_iou_per_image,
-    pixel_accuracy,
-    split_iou,
-)
-from compress.tasks import RETRIEVAL
+from compress.intervals import mcnemar, paired_interval, wilson_interval
+from compress.task_names import HEADLINES
 
 TOP1, MIOU, CALIBRATION = "top1", "miou", "calibration_error"
 SEED = 0  # of all that is drawn
@@ -44,7 +34,9 @@ def score_records(said: Said | None, classes: Sequence[str]) -> Iterator[Record]
     if isinstance(said, Decided):
         yield from _decided(said, classes)
     elif isinstance(said, Segmented):
-        yield from _segmented(said, classes)
+        from benchmarks.segmented import split_records
+
+        yield from split_records(said, classes)
     elif isinstance(said, Retrieved):
         for name, steps in said.scores.items():
             scores = in_shares(steps)
@@ -65,9 +57,11 @@ def pair_records(said: Said | None, base: Said | None, classes: Sequence[str]) -
         if _same(said, base):
             yield from _decided_pair(said, base, classes)
     elif isinstance(said, Segmented) and isinstance(base, Segmented):
-        yield from _segmented_pair(said, base, classes)
+        from benchmarks.segmented import split_pair
+
+        yield from split_pair(said, base, classes)
     elif isinstance(said, Retrieved) and isinstance(base, Retrieved):
-        own, its = (in_shares(one.scores[RETRIEVAL.headline]) for one in (said, base))
+        own, its = (in_shares(one.scores[HEADLINES["retrieval"]]) for one in (said, base))
         if own.shape == its.shape:
             value, half = _mean(100 * (its - own))
             low, high = max(value - half, -100.0), min(value + half, 100.0)
@@ -133,44 +127,12 @@ def _decided_pair(said: Decided, base: Decided, classes: Sequence[str]) -> Itera
     there = list(_of_classes(said.labels))
     for at, own in there:
         lost, won = int((was & ~right & own).sum()), int((right & ~was & own).sum())
-        yield _drop(f"drop {class_name(classes, at)}", lost, won, int(own.sum()), _shared_level(len(there)))
+        yield _drop(f"drop {class_name(classes, at)}", lost, won, int(own.sum()), shared_level(len(there)))
 
 
 def _drop(name: str, lost: int, won: int, count: int, level: float) -> Record:
     low, high = paired_interval(lost, won, count, level)
     return Record(name, 100 * (lost - won) / count, 100 * low, 100 * high, n=count, unit="points")
-
-
-def _segmented(said: Segmented, classes: Sequence[str]) -> Iterator[Record]:
-    counts = torch.from_numpy(said.pixels)
-    whole, count = counts.sum(dim=0), len(counts)
-    low, high = iou_interval(counts, level=LEVEL, seed=SEED)
-    yield Record(MIOU, split_iou(whole), low, high, n=count, unit="share", seed=SEED)
-    yield Record("miou_per_image", mean_iou_per_image(counts), n=count, unit="share")
-    yield Record("pixel_accuracy", pixel_accuracy(whole), n=count, unit="share")
-    for at, iou in enumerate(class_ious(whole).tolist()):
-        if not math.isnan(iou):
-            yield Record(f"iou {class_name(classes, at)}", iou, n=count, unit="share")
-
-
-def _segmented_pair(said: Segmented, base: Segmented, classes: Sequence[str]) -> Iterator[Record]:
-    own, its = (torch.from_numpy(one.pixels) for one in (said, base))
-    if own.shape != its.shape:
-        return
-    count = len(own)
-    (low, high), errors = iou_drop_interval(own, its, level=LEVEL, seed=SEED)
-    drop = 100 * (split_iou(its.sum(dim=0)) - split_iou(own.sum(dim=0)))
-    yield Record("drop", drop, 100 * low, 100 * high, n=count, unit="points", seed=SEED)
-    if said.alike is not None:
-        alike, whole = said.alike.sum(axis=0).tolist()
-        yield Record("pixel_agreement", alike / whole, n=count, unit="share")
-    drops = (class_ious(its.sum(dim=0)) - class_ious(own.sum(dim=0))).tolist()
-    known = [at for at, one in enumerate(drops) if not math.isnan(one) and not math.isnan(errors[at])]
-    reach = NormalDist().inv_cdf((1 + _shared_level(len(known))) / 2)
-    for at in known:
-        value, half = 100 * drops[at], 100 * reach * float(errors[at])
-        name = f"drop {class_name(classes, at)}"
-        yield Record(name, value, value - half, value + half, n=count, unit="points", seed=SEED)
 
 
 def _of_classes(labels: Counts) -> Iterator[tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]]:
@@ -179,7 +141,7 @@ def _of_classes(labels: Counts) -> Iterator[tuple[int, np.ndarray[tuple[int, ...
         yield int(at), labels == at
 
 
-def _shared_level(classes: int) -> float:
+def shared_level(classes: int) -> float:
     """The level of each of so many intervals of which all hold at once as often as `LEVEL` says, or more often."""
     return 1 - (1 - LEVEL) / max(classes, 1)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.contender import Contender
 from benchmarks.measure.latency import Call, Clocks, Latency, measure
 from benchmarks.measure.pinned import pinned
@@ -123,7 +125,7 @@ def _wanted(
     if again:
         wanted.append(((at, AGAIN), on(first)))
     if protocol.preprocessing:
-        pixels = one.pixels.repeat(first, 1, 1, 1)
+        pixels = np.repeat(one.pixels, first, axis=0)
         wanted.append(((at, PREPARED), lambda opened: from_pixels(opened, pixels, one.scale)))
     return [*wanted, *(((at, size), on(size)) for size in _further(one, protocol))]
 
@@ -147,7 +149,7 @@ def _cpu_time_counts(protocol: Protocol) -> bool:
 
 def _start(contenders: Contenders, protocol: Protocol, folder: Path, found: Timed) -> None:
     batch = protocol.batches[0]
-    files = {at: Opened(one.exported.path, one.images(batch).numpy()) for at, one in contenders.items()}
+    files = {at: Opened(one.exported.path, one.images(batch)) for at, one in contenders.items()}
     seen, reasons = starts(files, folder, threads=protocol.threads)
     for at, start in seen.items():
         found.raws[at] = replace(found.raws[at], start=start)

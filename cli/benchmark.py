@@ -16,7 +16,7 @@ from cli.explained import explanation
 if TYPE_CHECKING:
     from benchmarks.bench import Comparison
     from benchmarks.claims import Verdict
-    from compress.opening import Named
+    from compress.named import Named
 
 
 def benchmark(
@@ -135,7 +135,7 @@ def _given(files: list[Path], plain: options.Plain, against: Path | None, agains
     from cli import parse
     from cli.many import shipped_files
     from cli.typed import refuse
-    from compress.opening import Named
+    from compress.named import Named
 
     found = [parse.read_file(one, plain) for path in files for one in shipped_files(path)]
     if against is not None:

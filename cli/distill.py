@@ -106,7 +106,8 @@ def distill(
     """
     from cli import parse, progress, say
     from compress.jobs import Auxiliary, Distillation, Job, Recovery, distil, recovered
-    from compress.opening import Named, open_beside, open_pair
+    from compress.named import Named
+    from compress.opening import open_beside, open_pair
     from compress.recipes import for_recovery, read_method
     from compress.training.journal import Journal
 

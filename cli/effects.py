@@ -52,7 +52,7 @@ def lines(found: Effect, split: str) -> list[str]:
         found: What was measured.
         split: What it was measured on.
     """
-    from exports.parity import share_text
+    from compress.text import share_text
 
     change = f"{0.0 - found.drop_points:+.2f} points"
     told = [f"{found.metric} {100 * found.before:.2f} -> {100 * found.after:.2f} % ({change}) on {split}"]

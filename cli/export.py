@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cli.many import Wish
     from compress.data import DataOptions
     from compress.evidence import Record
-    from compress.opening import Named
+    from compress.named import Named
     from exports import Artefact, Settings, Shipped
     from exports.graph.census import GraphCensus
 

@@ -179,7 +179,7 @@ def table(found: Sequence[Row]) -> Table:
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
-    from exports.parity import share_text
+    from compress.text import share_text
 
     if row.shipped is None:
         return row.wish.path.name, "not written", "", ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cli.options import Plain, Refined, Replayed, Seen
     from compress.data import DataOptions, Dataset
     from compress.evidence import Record
-    from compress.opening import Named
+    from compress.named import Named
     from compress.phase import Fit, Keep
     from compress.preprocessing import Size
     from compress.tasks import Task
@@ -114,7 +114,7 @@ def read_file(path: Path, plain: Plain) -> Named:
 
 
 def _named(name: str, arch: str | None, plain: Plain) -> Named:
-    from compress.opening import Named
+    from compress.named import Named
 
     sizes = {"width": plain.width, "depth": plain.depth}
     options = {key: value for key, value in sizes.items() if value is not None}

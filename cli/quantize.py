@@ -289,7 +289,8 @@ def _check(journal: Journal, wished: Scheme, rounding: str, *, trains: bool, onl
 
 
 def _teacher(teacher: Path | None, before: Checkpoint, images: Dataset, seed: int) -> Checkpoint:
-    from compress.opening import Named, open_beside
+    from compress.named import Named
+    from compress.opening import open_beside
 
     return open_beside(f"--teacher {teacher}", Named(str(teacher)), images, seed=seed) if teacher else before
 

@@ -343,7 +343,7 @@ def _auxiliary_of(teacher: Checkpoint, width: int | None) -> AuxiliaryOf:
     from compress.checkpoint import Checkpoint, load
     from compress.jobs import auxiliary_architecture
     from compress.models import build, named
-    from compress.opening import Named
+    from compress.named import Named
 
     def network(student: str, depth: int | None, ratio: float) -> tuple[str, ...]:
         given = {name: value for name, value in (("width", width), ("depth", depth)) if value is not None}

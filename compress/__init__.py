@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from compress.initial import open_initial
     from compress.jobs import Auxiliary, Distillation, Job, Recovery, distil, recovered, train
     from compress.models import Architecture, build, model_names
-    from compress.opening import Named, new_network, open_beside, open_network, open_pair
+    from compress.named import Named
+    from compress.opening import new_network, open_beside, open_network, open_pair
     from compress.phase import Fit, Phase
     from compress.preprocessing import Preprocessing
     from compress.recipes import RECIPES, Method, read_method
@@ -45,7 +46,7 @@ _HOMES: dict[str, str] = {
     "Job": "compress.jobs",
     "Journal": "compress.training.journal",
     "Method": "compress.recipes",
-    "Named": "compress.opening",
+    "Named": "compress.named",
     "Phase": "compress.phase",
     "Preprocessing": "compress.preprocessing",
     "Recovery": "compress.jobs",

@@ -17,7 +17,8 @@ from compress.errors import CheckpointError, DataError, PlanError
 from compress.header import KEY, SUFFIX, read_card, read_header
 from compress.models import MODELS, Option, known_name
 from compress.models.resnet import ENCODER
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
 from compress.weights import ends, fill, read_plain, read_tensors

@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from compress.card import Card
 from compress.checkpoint import ANY_SIZE, Checkpoint, blank_image, load, load_plain, shape_plain
-from compress.code import SUFFIX as CODE
-from compress.code import is_own
 from compress.data import DataOptions, Dataset, status
 from compress.data import load as load_data
 from compress.data.remembered import recall
 from compress.errors import CheckpointError, CompressError, DataError, PlanError, UnfitDataError
-from compress.header import SUFFIX
-from compress.models import Architecture, Option, build, known_name
+from compress.models import Architecture, build
 from compress.models import named as designed
+from compress.named import Named
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged, feature_shapes
 
 FAR = 4 / 3  # maps whose sides differ by more are of two resolutions
-WEIGHTS = (SUFFIX, ".pt", ".pth", ".bin", ".ckpt", ".onnx")
-
-
-@dataclass(frozen=True)
-class Named:
-    """A network as it was named.
-
-    Attributes:
-        name: A file of weights, or a network's name.
-        arch: The network whose plain state dict the file holds; "" where it is a checkpoint.
-        options: Of a network by name, and of the one whose plain state dict it is: width, depth, those of --arg.
-        told: Stage to the module whose output is its feature, in place of where it is, see `compress.models.found`.
-    """
-
-    name: str
-    arch: str = ""
-    options: Mapping[str, Option] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether a file of weights is meant: by its suffix, by a folder before it, or because there is one.
-
-        A network's name stays one, whatever lies in the folder.
-        """
-        if self.name.endswith(WEIGHTS) or self.arch:
-            return True
-        if is_own(self.name) or self.name.endswith(CODE):
-            return False
-        if os.sep in self.name:
-            return True
-        return Path(self.name).is_file() and not self.is_network
-
-    @property
-    def is_network(self) -> bool:
-        """Whether there is a network of that name."""
-        try:
-            known_name(self.name)
-        except CompressError:
-            return False
-        return True
 
 
 def open_pair(named: Named, data: str, options: DataOptions) -> tuple[Checkpoint, Dataset]:

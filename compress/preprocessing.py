@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 Size = tuple[int, int]  # height and width in pixels
@@ -136,9 +139,20 @@ class Scale:
         """(B, C, H, W) uint8 pixels to float32, on the same device."""
         import torch
 
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        factor, shift = (1 / (255 * std)).to(pixels.device), (mean / std).to(pixels.device)
+        factor, shift = (torch.from_numpy(one).to(pixels.device) for one in self.steps)
         return pixels.float().mul_(factor).sub_(shift)
+
+    def array(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """The same for arrays, without torch."""
+        factor, shift = self.steps
+        scaled: NDArray[Any] = pixels.astype(np.float32) * factor - shift
+        return scaled
+
+    @property
+    def steps(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What a pixel is multiplied by, and what is then subtracted: (C, 1, 1) or (1, 1, 1) float32 each."""
+        mean, std = (np.array(one, dtype=np.float32).reshape(-1, 1, 1) for one in (self.mean, self.std))
+        return 1 / (255 * std), mean / std
 
 
 def unscaled(pixels: Tensor) -> Tensor:

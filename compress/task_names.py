@@ -9,3 +9,8 @@ MASKS: Mapping[str, bool] = {  # whether it is about a class for every pixel, in
     "retrieval": False,
     "segmentation": True,
 }
+HEADLINES: Mapping[str, str] = {  # the one of its metrics that stands for all of them
+    "classification": "top1",
+    "retrieval": "map_e_exact",
+    "segmentation": "miou",
+}

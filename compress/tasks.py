@@ -13,8 +13,9 @@ from torch import Tensor
 
 from compress.data import Batch, Dataset, Split
 from compress.errors import PlanError
+from compress.intervals import wilson_interval
 from compress.losses import cross_entropy_loss
-from compress.metrics import retrieval_scores, wilson_interval
+from compress.metrics import retrieval_scores
 from compress.phase import LABELS, S, Term
 from compress.processes import gathered, share, total
 from compress.segmentation import (
@@ -27,7 +28,7 @@ from compress.segmentation import (
 )
 from compress.soundness import check_outputs
 from compress.stages import Staged, evaluating, tapped
-from compress.task_names import MASKS
+from compress.task_names import HEADLINES, MASKS
 
 EVALUATION_BATCH = 256
 EVALUATION_PIXELS = 2**20  # of a batch, where each of them has logits of its own
@@ -60,7 +61,6 @@ class Task:
         tally: (B, ...) outputs and (B, ...) targets of a batch to a vector of counts, which add up over batches.
         score: Such a sum to a fraction in [0, 1].
         evaluate: The network and the data to every metric of the test split, as fractions.
-        headline: The one of these metrics that stands for all of them.
         agreement: On the classes that the outputs name; None where they are features, which name none.
     """
 
@@ -71,13 +71,17 @@ class Task:
     tally: Callable[[Tensor, Tensor], Tensor]
     score: Callable[[Tensor], float]
     evaluate: Callable[[Staged, Dataset], dict[str, float]]
-    headline: str
     agreement: Agreement | None
 
     @property
     def masks(self) -> bool:
         """Whether what it is about is a class for every pixel, instead of one for an image."""
         return MASKS[self.name]
+
+    @property
+    def headline(self) -> str:
+        """The one of its metrics that stands for all of them."""
+        return HEADLINES[self.name]
 
 
 def check_task(task: Task, network: Staged, data: Dataset) -> None:
@@ -274,7 +278,6 @@ CLASSIFICATION = Task(
     tally=correct,
     score=part,
     evaluate=_evaluate_classification,
-    headline="top1",
     agreement=Agreement("top1_agreement", "top-1 agreement", decided_alike),
 )
 RETRIEVAL = Task(
@@ -285,7 +288,6 @@ RETRIEVAL = Task(
     tally=nearest_neighbour_hits,
     score=part,
     evaluate=_evaluate_retrieval,
-    headline="map_e_exact",
     agreement=None,
 )
 SEGMENTATION = Task(
@@ -296,7 +298,6 @@ SEGMENTATION = Task(
     tally=segmented,
     score=_miou,
     evaluate=_evaluate_segmentation,
-    headline="miou",
     agreement=Agreement("pixel_agreement", "pixel agreement", decided_alike),
 )
 

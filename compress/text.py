@@ -1,4 +1,4 @@
-"""Text from files and folders, made safe to print."""
+"""Text to print: what comes from files and folders made safe, and shares."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def printable(text: str) -> str:
         text: One line; a newline in it is escaped as well.
     """
     return "".join(_escape(letter) if unicodedata.category(letter) in _UNPRINTABLE else letter for letter in text)
+
+
+def share_text(share: float) -> str:
+    """A share in percent; 100.00% is said of the whole alone."""
+    return f"{share if share == 1 else min(share, 0.9999):.2%}"
 
 
 def _escape(letter: str) -> str:

@@ -14,8 +14,8 @@ from compress.opening import data_for
 from compress.preprocessing import Scale, unscaled
 from compress.soundness import check_outputs
 from compress.stages import Stage, Staged
-from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task
-from exports.artefact import Artefact
+from compress.tasks import TASKS, Task
+from exports.artefact import Artefact, image_shape, scale_of, task_name
 
 
 class FileNetwork(nn.Module):
@@ -48,9 +48,7 @@ def task_of(artefact: Artefact, data: Dataset | None = None) -> Task:
         artefact: The file.
         data: What it is to be asked about, if anything yet.
     """
-    if artefact.card is not None:
-        return TASKS[artefact.card.task]
-    return SEGMENTATION if data is not None and data.masks else CLASSIFICATION
+    return TASKS[task_name(artefact, masks=data is not None and data.masks)]
 
 
 def as_network(artefact: Artefact, scale: Scale) -> Staged:
@@ -61,8 +59,7 @@ def as_network(artefact: Artefact, scale: Scale) -> Staged:
         scale: Taken where the file says nothing of its own, and does not take pixels as they are.
     """
     answer = Stage(task_of(artefact).output, "", (), 0)
-    own = artefact.card.scale if artefact.card else scale
-    return Staged(FileNetwork(artefact), (answer,), scale=unscaled if artefact.input == "uint8" else own)
+    return Staged(FileNetwork(artefact), (answer,), scale=scale_of(artefact, scale) or unscaled)
 
 
 def images_for(artefact: Artefact, data: str, options: DataOptions) -> Dataset:
@@ -80,11 +77,3 @@ def images_for(artefact: Artefact, data: str, options: DataOptions) -> Dataset:
     if artefact.input == "uint8" and (options.mean, options.std) != (None, None):
         raise DataError(f"{artefact.path}: takes uint8 pixels, which nothing scales; leave --mean and --std out")
     return load_data(data, replace(options, size=size, channels=channels or options.channels))
-
-
-def image_shape(artefact: Artefact) -> tuple[int | None, int | None, int | None]:
-    """(C, H, W) of what the file takes, None where it leaves a side open; DataError where it takes no images."""
-    if len(artefact.image_shape) != 3:
-        raise DataError(f"{artefact.path}: takes input of {len(artefact.image_shape) + 1} dimensions; images have 4")
-    channels, height, width = artefact.image_shape
-    return channels, height, width

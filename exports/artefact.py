@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
 from compress.card import Card
-from compress.errors import ExportError
+from compress.errors import DataError, ExportError
+from compress.preprocessing import Scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,11 +34,11 @@ class Bound(Protocol):
 class Runner(Protocol):
     """A runtime that holds one exported network."""
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """(B, C, H, W) images, see `Artefact.input`, to (B, ...) outputs; Ctrl-C ends it, however long it takes."""
         ...
 
-    def bind(self, image: Tensor) -> Bound:
+    def bind(self, image: NDArray[Any]) -> Bound:
         """A call that runs the network on `image` alone, with its inputs and outputs already in place."""
         ...
 
@@ -109,9 +112,15 @@ class Artefact:
 
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) images of the type of `input` to (B, ...) outputs; ExportError for any other type or shape."""
+        import torch
+
+        return torch.from_numpy(self.answer(image.detach().cpu().contiguous().numpy()))
+
+    def answer(self, image: NDArray[Any]) -> NDArray[Any]:
+        """The same for arrays, without torch."""
         return self.runner(image)
 
-    def bind(self, image: Tensor) -> Bound:
+    def bind(self, image: NDArray[Any]) -> Bound:
         """A call that runs the file on one fixed batch and nothing else: what a benchmark times.
 
         Args:
@@ -123,8 +132,40 @@ class Artefact:
         return self.runner.bind(image)
 
 
-def as_array(path: Path, image: Tensor, shape: tuple[int | None, ...], dtype: str) -> NDArray[Any]:
-    """The images as a runtime takes them; ExportError where they do not fit the file.
+def task_name(artefact: Artefact, *, masks: bool = False) -> str:
+    """What a file was trained for, a name in `compress.task_names.MASKS`.
+
+    Args:
+        artefact: One that says nothing of it is taken for what it is to be asked for.
+        masks: That is a class for every pixel, instead of one for an image.
+    """
+    if artefact.card is not None:
+        return artefact.card.task
+    return "segmentation" if masks else "classification"
+
+
+def scale_of(artefact: Artefact, given: Scale) -> Scale | None:
+    """What makes of pixels what a file takes; None where it takes pixels as they are.
+
+    Args:
+        artefact: The file.
+        given: Taken where it says nothing of its own.
+    """
+    if artefact.input == "uint8":
+        return None
+    return given if artefact.card is None else artefact.card.scale
+
+
+def image_shape(artefact: Artefact) -> tuple[int | None, int | None, int | None]:
+    """(C, H, W) of what the file takes, None where it leaves a side open; DataError where it takes no images."""
+    if len(artefact.image_shape) != 3:
+        raise DataError(f"{artefact.path}: takes input of {len(artefact.image_shape) + 1} dimensions; images have 4")
+    channels, height, width = artefact.image_shape
+    return channels, height, width
+
+
+def fitting(path: Path, image: NDArray[Any], shape: tuple[int | None, ...], dtype: str) -> NDArray[Any]:
+    """The images, in one piece of memory; ExportError where they do not fit the file.
 
     Args:
         path: Of the file, for messages.
@@ -135,7 +176,7 @@ def as_array(path: Path, image: Tensor, shape: tuple[int | None, ...], dtype: st
     fits = len(image.shape) == len(shape) and all(
         side in (None, given) for side, given in zip(shape, image.shape, strict=True)
     )
-    given = str(image.dtype).removeprefix("torch.")
+    given = image.dtype.name
     if not fits or given != dtype or given not in INPUTS:
         sides = ", ".join("any" if side is None else str(side) for side in shape)
         raise ExportError(
@@ -143,12 +184,4 @@ def as_array(path: Path, image: Tensor, shape: tuple[int | None, ...], dtype: st
             "edgepress gives float32 images, or pixels to a file that takes uint8; load the data with the size and "
             "channels that the file takes"
         )
-    array: NDArray[Any] = image.detach().cpu().contiguous().numpy()
-    return array
-
-
-def as_tensor(array: NDArray[Any]) -> Tensor:
-    """What a runtime answered, in the same memory: torch is loaded where a file runs, not where it is looked at."""
-    import torch
-
-    return torch.from_numpy(array)
+    return np.ascontiguousarray(image)

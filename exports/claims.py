@@ -18,13 +18,13 @@ from compress.quantization import FLOAT_WEIGHTS
 from compress.repeated import Unrepeatable, quantized_again
 from compress.soundness import check_outputs
 from compress.tasks import TASKS, part
+from compress.text import share_text
 from exports.artefact import OWN_WRITER, Artefact, Provenance
 from exports.faithful import check_faithful
 from exports.formats import format_of
 from exports.graph.seal import AlteredError
 from exports.label import before_export, exported_by, tool_version
 from exports.litert import converted
-from exports.parity import share_text
 from exports.source import Settings, reference
 
 Verdict = Literal["ok", "FAILED", "not checked"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compress.data import Dataset
-from compress.metrics import mcnemar, paired_interval, wilson_interval
+from compress.intervals import mcnemar, paired_interval, wilson_interval
 from compress.stages import Staged
 from compress.tasks import Agreement, Task, answering, part
 from exports.source import few
@@ -53,14 +53,14 @@ class Effect:
 
     @property
     def drop_interval(self) -> tuple[float, float] | None:
-        """Of these, see `compress.metrics.paired_interval`; None where images are not right or wrong."""
+        """Of these, see `compress.intervals.paired_interval`; None where images are not right or wrong."""
         if self.lost is None or self.won is None:
             return None
         low, high = paired_interval(self.lost, self.won, self.samples)
         return 100 * low, 100 * high
 
     def interval(self, score: float) -> tuple[float, float] | None:
-        """Of one of the two scores, see `compress.metrics.wilson_interval`; None where images are not right or wrong.
+        """Of one of the two scores, see `compress.intervals.wilson_interval`; None where images are not right or wrong.
 
         Args:
             score: In [0, 1].
@@ -69,7 +69,7 @@ class Effect:
 
     @property
     def mcnemar(self) -> float | None:
-        """See `compress.metrics.mcnemar`; None where images are not right or wrong."""
+        """See `compress.intervals.mcnemar`; None where images are not right or wrong."""
         return None if self.lost is None or self.won is None else mcnemar(self.lost, self.won)
 
 

@@ -11,7 +11,8 @@ from compress.checkpoint import Checkpoint
 from compress.data import DataOptions, Dataset
 from compress.errors import DataError
 from compress.evidence import file_digest
-from compress.opening import Named, open_network, open_pair
+from compress.named import Named
+from compress.opening import open_network, open_pair
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
 from compress.tasks import TASKS, Task

@@ -13,6 +13,7 @@ from compress.errors import GateError
 from compress.soundness import check_outputs
 from compress.stages import evaluating
 from compress.tasks import Agreement, part
+from compress.text import share_text
 from exports.answers import task_of
 from exports.artefact import Artefact
 from exports.source import few
@@ -47,11 +48,6 @@ class Parity:
 def agreed(meaning: Agreement | None, share: float | None) -> str:
     """On how much two networks agree, with a comma behind it; empty where their outputs name no classes."""
     return "" if meaning is None or share is None else f"{meaning.words} {share_text(share)}, "
-
-
-def share_text(share: float) -> str:
-    """A share in percent; 100.00% is said of the whole alone."""
-    return f"{share if share == 1 else min(share, 0.9999):.2%}"
 
 
 def check_parity(

@@ -16,7 +16,6 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto
-from torch import Tensor
 
 from compress.errors import ExportError
 from exports.graph.model_file import has_external_data, parse, read_bytes
@@ -108,7 +107,7 @@ class Profiler:
 
 
 @contextmanager
-def profiling(path: Path, image: Tensor, *, threads: int = 1) -> Iterator[Profiler]:
+def profiling(path: Path, image: NDArray[Any], *, threads: int = 1) -> Iterator[Profiler]:
     """A `with` around a session that profiles itself, in a temporary folder.
 
     Every node and value gets its node's number as a name, in a copy, for the runtime calls what it fuses after one of

@@ -16,7 +16,7 @@ from exports.graph.census import GraphCensus
 from exports.quiet import quiet
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from numpy.typing import NDArray
 
 EXTRA = "coreml"
 KIND = "a .mlpackage"
@@ -70,15 +70,15 @@ class NoRunner:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """ExportError, whatever comes."""
         self._refuse(image)
 
-    def bind(self, image: Tensor) -> NoReturn:
+    def bind(self, image: NDArray[Any]) -> NoReturn:
         """ExportError, whatever comes."""
         self._refuse(image)
 
-    def _refuse(self, image: Tensor) -> NoReturn:
+    def _refuse(self, image: NDArray[Any]) -> NoReturn:
         raise ExportError(
             f"{self._path}: cannot be run on images of shape {tuple(image.shape)}: it was converted, not verified: "
             f"{UNVERIFIED}; measure the .onnx of the same checkpoint here"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,7 +16,7 @@ from compress.card import Card
 from compress.errors import ExportError
 from exports import executorch_seal as seal
 from exports import label
-from exports.artefact import Artefact, Provenance, as_array
+from exports.artefact import Artefact, Provenance, fitting
 from exports.extras import need
 from exports.graph.model_file import read_bytes
 from exports.interrupt import interruptible
@@ -87,18 +88,18 @@ class ExecuTorchRunner:
         self._method = method
         self.shape = shape
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """(B, C, H, W) scaled images to (B, ...) outputs; ExportError for any other shape or type."""
-        return self._answered(self._bound(image)).clone()
+        return np.array(self._answered(self._bound(image)))
 
-    def bind(self, image: Tensor) -> BoundRun:
+    def bind(self, image: NDArray[Any]) -> BoundRun:
         """A call that runs the method on `image` alone, which is copied into its input each time."""
         bound = self._bound(image)
         self._answered(bound)
         return bound
 
-    def _bound(self, image: Tensor) -> BoundRun:
-        array = as_array(self._path, image, self.shape, "float32")
+    def _bound(self, image: NDArray[Any]) -> BoundRun:
+        array = fitting(self._path, image, self.shape, "float32")
         return BoundRun(self._program, self._method, torch.from_numpy(array))
 
     def _answered(self, bound: BoundRun) -> Tensor:

@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from compress.card import Card
 from compress.errors import ExportError
 from exports import label
-from exports.artefact import Artefact, Provenance, as_tensor
+from exports.artefact import Artefact, Provenance, fitting
 from exports.interrupt import interruptible
 from exports.litert import seal
 from exports.litert.model_file import Graph, Model, note, parse, read_bytes, text
@@ -21,7 +21,6 @@ from exports.quiet import STDERR, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
 _ERRORS = (RuntimeError, ValueError, MemoryError)
 
@@ -94,11 +93,11 @@ class LiteRunner:
         sides = [side if side > 0 else None for side in graph.tensors[graph.inputs[0]].shape]
         self.shape: tuple[int | None, ...] = tuple(_channels_second(sides))
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape or type."""
-        return as_tensor(self._run(self._array(image)))
+        return self._run(self._array(image))
 
-    def bind(self, image: Tensor) -> BoundRun:
+    def bind(self, image: NDArray[Any]) -> BoundRun:
         """A call that runs the interpreter on `image` alone, which lies in its input from now on."""
         array = self._array(image)
         self._run(array)
@@ -122,20 +121,9 @@ class LiteRunner:
         self._interpreter.invoke()
         return np.asarray(self._interpreter.get_tensor(self._output))
 
-    def _array(self, image: Tensor) -> NDArray[Any]:
+    def _array(self, image: NDArray[Any]) -> NDArray[Any]:
         """The images as the file takes them."""
-        fits = len(image.shape) == len(self.shape) and all(
-            side in (None, given) for side, given in zip(self.shape, image.shape, strict=True)
-        )
-        given = str(image.dtype).removeprefix("torch.")
-        if not fits or given != "float32" or self.dtype != "float32":
-            sides = ", ".join("any" if side is None else str(side) for side in self.shape)
-            got = f"{given} of shape {tuple(image.shape)}"
-            raise ExportError(
-                f"{self._path}: takes {self.dtype} of shape ({sides}); got {got}; edgepress gives float32 images; "
-                "load the data with the size and channels that the file takes"
-            )
-        array = image.detach().cpu().numpy()
+        array = fitting(self._path, image, self.shape, self.dtype)
         return np.ascontiguousarray(np.moveaxis(array, 1, -1) if array.ndim == 4 else array)
 
 

@@ -11,14 +11,13 @@ import numpy as np
 from compress.card import Card
 from compress.errors import ExportError
 from exports import folder
-from exports.artefact import Artefact, as_array, as_tensor
+from exports.artefact import Artefact, fitting
 from exports.extras import need
 from exports.interrupt import interruptible
 from exports.quiet import STDERR, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
 EXTRA = "ncnn"
 KIND = "an ncnn model"
@@ -116,14 +115,14 @@ class NcnnRunner:
         self._mat = need(EXTRA, "ncnn").Mat
         self.shape: Shape = (1, *image_shape)
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """(1, C, H, W) scaled images to (1, ...) outputs; ExportError for any other shape or type."""
-        array = as_array(self._path, image, self.shape, "float32")
-        return as_tensor(self._answered(BoundRun(self._network, self._input, self._output, self._given(array))))
+        array = fitting(self._path, image, self.shape, "float32")
+        return self._answered(BoundRun(self._network, self._input, self._output, self._given(array)))
 
-    def bind(self, image: Tensor) -> BoundRun:
+    def bind(self, image: NDArray[Any]) -> BoundRun:
         """A call that runs the network on `image` alone, which ncnn holds from now on."""
-        array = as_array(self._path, image, self.shape, "float32")
+        array = fitting(self._path, image, self.shape, "float32")
         bound = BoundRun(self._network, self._input, self._output, self._given(array))
         self._answered(bound)
         return bound

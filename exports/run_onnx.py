@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import ModelProto
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from compress.card import Card
 from compress.errors import ExportError
 from exports import label
-from exports.artefact import Artefact, Provenance, as_array, as_tensor
+from exports.artefact import Artefact, Provenance, fitting
 from exports.graph import seal
 from exports.graph.model_file import has_external_data, parse, read_bytes
 from exports.interrupt import interruptible
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _FATAL_ONLY = 4
 _DTYPES = {
@@ -116,13 +114,13 @@ class OnnxRunner:
             side if isinstance(side, int) and side > 0 else None for side in inputs[0].shape
         )
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
-        return as_tensor(self._run(as_array(self._path, image, self.shape, self.dtype)))
+        return self._run(fitting(self._path, image, self.shape, self.dtype))
 
-    def bind(self, image: Tensor) -> BoundRun:
+    def bind(self, image: NDArray[Any]) -> BoundRun:
         """A call that runs the session on `image` alone, through I/O binding into one output buffer."""
-        array = as_array(self._path, image, self.shape, self.dtype)
+        array = fitting(self._path, image, self.shape, self.dtype)
         source = onnxruntime.OrtValue.ortvalue_from_numpy(array)
         target = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty_like(self._run(array)))
         binding = self._session.io_binding()
@@ -130,7 +128,7 @@ class OnnxRunner:
         binding.bind_ortvalue_output(self._output, target)  # type: ignore[no-untyped-call]
         return BoundRun(self._session, binding, source, target)
 
-    def _run(self, array: np.ndarray) -> np.ndarray:
+    def _run(self, array: NDArray[Any]) -> NDArray[Any]:
         options = onnxruntime.RunOptions()
         try:
             found = interruptible(
@@ -163,7 +161,7 @@ class BoundRun:
     def __call__(self) -> None:
         self.session.run_with_iobinding(self.binding)  # type: ignore[no-untyped-call]
 
-    def feed(self, image: np.ndarray) -> None:
+    def feed(self, image: NDArray[Any]) -> None:
         """Put other images in their place, (B, C, H, W) of the same shape and type."""
         self.source.update_inplace(image)
 

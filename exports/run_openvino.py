@@ -11,13 +11,12 @@ import numpy as np
 
 from compress.errors import ExportError
 from exports import folder
-from exports.artefact import Artefact, as_array, as_tensor
+from exports.artefact import Artefact, fitting
 from exports.extras import need
 from exports.interrupt import interruptible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
 EXTRA = "openvino"
 KIND = "an OpenVINO model"
@@ -113,14 +112,14 @@ class OpenVinoRunner:
             side.get_length() if side.is_static else None for side in given.get_partial_shape()
         )
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """(B, C, H, W) images as the file takes them to (B, ...) outputs; ExportError for any other shape or type."""
-        return as_tensor(self._run(self._request, as_array(self._path, image, self.shape, self.dtype)))
+        return self._run(self._request, fitting(self._path, image, self.shape, self.dtype))
 
-    def bind(self, image: Tensor) -> BoundRun:
+    def bind(self, image: NDArray[Any]) -> BoundRun:
         """A call that runs a request of its own on `image` alone, which lies in its input from now on."""
         request = self._compiled.create_infer_request()
-        array = as_array(self._path, image, self.shape, self.dtype)
+        array = fitting(self._path, image, self.shape, self.dtype)
         self._run(request, array)
         return BoundRun(request, array)
 

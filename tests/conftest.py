@@ -20,7 +20,8 @@ import torch
 
 from compress.checkpoint import Checkpoint, save
 from compress.data import DataOptions, Dataset, load
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import OPTIMIZERS, Fit, Phase
 from compress.schedule import Schedule
 from compress.stages import Staged

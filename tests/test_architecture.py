@@ -26,6 +26,7 @@ LEAVES = {
     "compress.edits": (),
     "compress.evidence": (),
     "compress.losses": (),
+    "compress.intervals": (),
     "compress.metrics": (),
     "compress.preprocessing": (),
     "compress.soundness": ("compress.errors",),

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from benchmarks.measure.shipped import file_of
 from compress.checkpoint import Checkpoint, outlined
@@ -39,7 +39,7 @@ class Subject:
     """
 
     path: Path
-    image: Tensor
+    image: NDArray[Any]
     products: Sequence[Product] = ()
 
 
@@ -101,7 +101,7 @@ def subject_of(path: Path, checkpoint: Checkpoint) -> Subject:
     """The .onnx file that a checkpoint was written to."""
     card = checkpoint.card
     products = network_products(plain(checkpoint.network.model), card.preprocessing.shape)
-    return Subject(path, noise(card, 1), products)
+    return Subject(path, noise(card, 1).numpy(), products)
 
 
 def subject_in(exported: Artefact) -> Subject:
@@ -114,7 +114,7 @@ def subject_in(exported: Artefact) -> Subject:
     if card is None:
         raise ValueError(f"{exported.path}: edgepress did not write it, so it does not say what images it takes")
     products = network_products(plain(outlined(card).model), card.preprocessing.shape)
-    return Subject(exported.path, noise(card, 1, exported.input), products)
+    return Subject(exported.path, noise(card, 1, exported.input).numpy(), products)
 
 
 def layer_times_ms(checkpoint: Checkpoint) -> dict[str, float]:

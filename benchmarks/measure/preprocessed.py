@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from benchmarks.measure.latency import Call
 from compress.preprocessing import Scale
 from exports import Artefact
 
 
-def from_pixels(artefact: Artefact, pixels: Tensor, scale: Callable[[Tensor], Tensor]) -> Call:
+def from_pixels(artefact: Artefact, pixels: NDArray[np.uint8], scale: Scale | None) -> Call:
     """A call that scales uint8 pixels of the size that the file takes, puts them into its input and runs it.
 
     They are scaled by NumPy on one thread, as a program without torch would: times one factor and less one shift a
@@ -21,22 +19,21 @@ def from_pixels(artefact: Artefact, pixels: Tensor, scale: Callable[[Tensor], Te
     Args:
         artefact: The file.
         pixels: (B, C, H, W) uint8.
-        scale: From these to what the file takes: a `Scale`, or what leaves them as they are.
+        scale: From these to what the file takes; None where it takes them as they are.
     """
-    given, bound = pixels.numpy(), artefact.bind(scale(pixels).clone())
-    if not isinstance(scale, Scale):
+    if scale is None:
+        taken = artefact.bind(pixels.copy())
 
         def as_they_are() -> None:
-            bound.feed(given)
-            bound()
+            taken.feed(pixels)
+            taken()
 
         return as_they_are
-    mean, std = (np.array(one, dtype=np.float32).reshape(-1, 1, 1) for one in (scale.mean, scale.std))
-    factor, shift = 1 / (255 * std), mean / std
-    scaled = np.empty(given.shape, dtype=np.float32)
+    bound, (factor, shift) = artefact.bind(scale.array(pixels)), scale.steps
+    scaled = np.empty(pixels.shape, dtype=np.float32)
 
     def scaled_first() -> None:
-        np.multiply(given, factor, out=scaled)
+        np.multiply(pixels, factor, out=scaled)
         np.subtract(scaled, shift, out=scaled)
         bound.feed(scaled)
         bound()

@@ -31,5 +31,5 @@ def latencies(files: Mapping[str, Path], *, sessions: int, rounds: int) -> dict[
         for name, path in files.items():
             opened = format_of(path).read(path)
             assert opened.card is not None
-            calls[name].append(opened.bind(noise(opened.card, 1)))
+            calls[name].append(opened.bind(noise(opened.card, 1).numpy()))
     return measure(calls, rounds=rounds)

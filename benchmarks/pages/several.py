@@ -19,8 +19,7 @@ from benchmarks.pages.names import SEVERAL, called, said_once, told_of, with_cal
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.scored import CALIBRATION
 from benchmarks.verdict import interval_text, times
-from compress.text import printable
-from exports.parity import share_text
+from compress.text import printable, share_text
 
 METRICS = {"top1": "top-1 %", "miou": "mIoU %", "map_e_exact": "mAP %"}
 AGREEMENTS = ("top1_agreement", "pixel_agreement")

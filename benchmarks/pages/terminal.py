@@ -14,8 +14,7 @@ from benchmarks.pages import conditions, hurt, several, tables
 from benchmarks.pages.several import METRICS
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
-from compress.text import printable
-from exports.parity import share_text
+from compress.text import printable, share_text
 
 HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms", "p99 ms")
 RATIO = "ratio"

@@ -44,7 +44,7 @@ from compress.data import DataOptions, Dataset
 from compress.errors import CompressError, DataError
 from compress.evidence import weights_digest
 from compress.files import check_target
-from compress.metrics import wilson_interval
+from compress.intervals import wilson_interval
 from compress.opening import data_for
 from compress.quantization import FULL_RANGE, SCHEMES, Scheme
 from compress.smaller import quantized_by
@@ -218,7 +218,7 @@ def _answers(network: Staged, images: Dataset) -> _Answers:
 
 
 def _latencies(files: Mapping[str, _Made], images: Dataset, protocol: Protocol) -> dict[str, Latency]:
-    image = images.scale(next(images.test.batches(1)).image)
+    image = images.scale(next(images.test.batches(1)).image).numpy()
     sessions: dict[str, list[Call]] = {name: [] for name in files}
     for _ in range(protocol.sessions):
         for name, one in files.items():

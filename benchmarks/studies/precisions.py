@@ -175,7 +175,7 @@ def _shipped(small: Checkpoint, whole: Checkpoint, images: Dataset, path: Path) 
 
 
 def _latencies(files: Mapping[str, Path], images: Dataset, protocol: Protocol) -> dict[str, Latency]:
-    image = images.scale(next(images.test.batches(1)).image)
+    image = images.scale(next(images.test.batches(1)).image).numpy()
     sessions: dict[str, list[Call]] = {name: [] for name in files}
     for _ in range(protocol.sessions):
         for name, path in files.items():

@@ -13,7 +13,8 @@ from compress.checkpoint import Checkpoint, blank_image, load
 from compress.data import DataOptions, Dataset
 from compress.errors import CompressError
 from compress.models import Option, build, named
-from compress.opening import Named, data_for, paired
+from compress.named import Named
+from compress.opening import data_for, paired
 from compress.phase import Fit, Lesson, Phase
 from compress.recipes import Method, read_method
 from compress.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Task

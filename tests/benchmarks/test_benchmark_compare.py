@@ -33,7 +33,7 @@ from compress.checkpoint import Card, Checkpoint, save
 from compress.data import DataOptions, load
 from compress.errors import CompressError, DataError, ExportError
 from compress.evidence import Record
-from compress.metrics import mcnemar
+from compress.intervals import mcnemar
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.tasks import RETRIEVAL

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from torch import nn
 
 from benchmarks.measure.operators import Subject, spent, subject_in, subject_of
@@ -95,7 +94,7 @@ def test_the_sum_over_the_nodes_is_most_of_the_run(
 ) -> None:
     """Of the run that was disturbed the least, for what interrupts it between two nodes is no node's."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with profiling(path, noise(checkpoint.card, 1)) as session:
+    with profiling(path, noise(checkpoint.card, 1).numpy()) as session:
         session.turn(3, 20)
         session.turn(1, 10)
         profile = session.profile()
@@ -113,7 +112,7 @@ def test_a_file_from_elsewhere_tells_its_operators(path: Path, tmp_path: Path) -
     onnx.save(model, foreign)
     with pytest.raises(ValueError, match="edgepress did not write it"):
         subject_in(format_of(foreign).read(foreign))
-    taken = spent({"foreign": Subject(foreign, torch.zeros(1, 3, *SIZE))})["foreign"]
+    taken = spent({"foreign": Subject(foreign, np.zeros((1, 3, *SIZE), np.float32))})["foreign"]
     assert {"Conv", "Gemm", "MaxPool"} <= taken.by_name.keys()
 
 
@@ -122,6 +121,6 @@ def test_weights_in_another_file_are_refused(path: Path, tmp_path: Path) -> None
     onnx.save(onnx.load(path), parts, save_as_external_data=True, location="parts.data", size_threshold=0)
     with (
         pytest.raises(ExportError, match="weights lie in other files; save it as one file"),
-        profiling(parts, torch.zeros(1, 3, *SIZE)),
+        profiling(parts, np.zeros((1, 3, *SIZE), np.float32)),
     ):
         pass

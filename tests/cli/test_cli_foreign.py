@@ -17,7 +17,8 @@ from compress import load, load_data
 from compress.checkpoint import save
 from compress.data import DataOptions
 from compress.models import Architecture, build
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 
 Run = Callable[[str, Path], Result]
 

@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_message(tmp_path: Path, name:
 
 def loaded(*typed: tuple[str | Path, ...]) -> set[str]:
     """The modules that are loaded once these commands have succeeded, in a process of their own."""
-    lines = [["inspect", *map(str, words)] for words in typed]
+    lines = [[*map(str, words)] for words in typed]
     code = "import sys; from cli.main import app\n"
     code += f"for words in {lines}: app(words, standalone_mode=False)\nprint(*sys.modules, file=sys.stderr)"
     command = [sys.executable, "-c", code]
@@ -187,19 +187,28 @@ def test_a_checkpoint_needs_neither_torchvision_nor_the_compiler_of_torch(
 ) -> None:
     whole = build(checkpoint.card.architecture)
     path = save(Checkpoint(whole, replace(checkpoint.card, edits=())), tmp_path / "whole.safetensors")
-    found = loaded((path,))
+    found = loaded(("inspect", path))
     assert "torch" in found
     assert not {"torchvision", "torch._dynamo"} & found
 
 
 def test_an_exported_file_is_shown_without_torch(checkpoint: Checkpoint, exported: Path, tmp_path: Path) -> None:
     lite = ship(checkpoint, tmp_path / "pruned.tflite", [noise(checkpoint.card)]).artefact.path
-    found = loaded((exported,), (exported, "--json"), (exported, "--bytes"), (lite,))
+    shown = [(exported,), (exported, "--json"), (exported, "--bytes"), (lite,)]
+    found = loaded(*(("inspect", *words) for words in shown))
     assert {"onnxruntime", "ai_edge_litert", "exports.label"} <= found
     assert not {"torch", "torchvision", "scipy"} & found
 
 
+def test_exported_files_are_timed_without_torch(checkpoint: Checkpoint, exported: Path, tmp_path: Path) -> None:
+    lite = ship(checkpoint, tmp_path / "pruned.tflite", [noise(checkpoint.card)]).artefact.path
+    protocol = ("--sessions", "2", "--rounds", "10", "--batch", "1,2", "--with-preprocessing")
+    found = loaded(("benchmark", exported, lite, *protocol, "-o", tmp_path / "bench.json"))
+    assert {"onnxruntime", "ai_edge_litert", "benchmarks.bench"} <= found
+    assert not {"torch", "torchvision", "scipy"} & found
+
+
 def test_the_bytes_of_a_checkpoint_are_counted_without_torch(file: Path) -> None:
-    found = loaded((file, "--bytes"))
+    found = loaded(("inspect", file, "--bytes"))
     assert "compress.header" in found
     assert "torch" not in found

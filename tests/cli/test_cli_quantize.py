@@ -15,7 +15,8 @@ from compress.checkpoint import Checkpoint, load, save
 from compress.data import DataOptions
 from compress.data import load as load_data
 from compress.evidence import weights_digest
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from exports import format_of
 from exports.graph.seal import seal
 from exports.run_onnx import read

@@ -14,7 +14,8 @@ from compress.data import Dataset
 from compress.errors import PlanError
 from compress.evidence import weights_digest
 from compress.jobs import Auxiliary, Distillation, Job, distil
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import Fit
 from compress.recipes import read_method
 from compress.tasks import CLASSIFICATION, RETRIEVAL

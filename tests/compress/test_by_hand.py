@@ -17,7 +17,8 @@ from compress.data import Batch, DataOptions, Dataset
 from compress.data import load as load_data
 from compress.jobs import Auxiliary, Distillation, Job, distil
 from compress.losses import cross_entropy_loss, kd_loss
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import Fit, Optimizer, Phase
 from compress.preprocessing import Scale
 from compress.recipes import read_method

@@ -17,7 +17,8 @@ from compress.data import Dataset
 from compress.errors import CheckpointError, CompressError
 from compress.models import Architecture, build, named, outline
 from compress.models.found import overruled
-from compress.opening import Named, new_network, paired
+from compress.named import Named
+from compress.opening import new_network, paired
 from compress.preprocessing import Preprocessing
 from compress.pruning import prune
 from compress.stages import Stage, Staged, feature_shapes, owned, tapped

@@ -21,7 +21,8 @@ from compress.errors import CheckpointError, CompressError
 from compress.initial import open_initial
 from compress.models import Architecture, build
 from compress.models.pretrained import pretrained
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.preprocessing import Preprocessing, Scale
 from compress.smaller import cut
 

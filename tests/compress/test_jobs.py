@@ -16,7 +16,8 @@ from compress.errors import DataError, PlanError
 from compress.evidence import weights_digest
 from compress.jobs import Auxiliary, Distillation, Job, Recovery, auxiliary_architecture, distil, recovered
 from compress.models import Architecture
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import Fit
 from compress.recipes import Method, read_method
 from compress.smaller import cut

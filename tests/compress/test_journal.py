@@ -22,7 +22,8 @@ from compress.data import Dataset
 from compress.errors import CheckpointError, OutputError
 from compress.evidence import weights_digest
 from compress.losses import cross_entropy_loss
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import LABELS, Fit, Lesson, Phase, S, Term
 from compress.recipes import read_method
 from compress.stages import Staged

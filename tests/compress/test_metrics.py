@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 import compress.metrics
-from compress.metrics import retrieval_scores, wilson_interval
+from compress.intervals import wilson_interval
+from compress.metrics import retrieval_scores
 
 Measure = Callable[[Sequence[float], Sequence[float]], float]
 

@@ -14,7 +14,8 @@ from compress.checkpoint import Checkpoint
 from compress.data import Dataset
 from compress.errors import PlanError
 from compress.models import Architecture, build
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.recipes.indistill import narrowed
 from compress.stages import Staged, tapped
 

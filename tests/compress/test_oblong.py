@@ -12,7 +12,8 @@ from compress.checkpoint import load
 from compress.data import DataOptions
 from compress.data import load as load_data
 from compress.jobs import Auxiliary, Distillation, Job, distil, train
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import Fit, Phase
 from compress.recipes import read_method
 from compress.tasks import CLASSIFICATION

@@ -18,7 +18,8 @@ from compress.checkpoint import Checkpoint, load, save
 from compress.data import DataOptions, Dataset
 from compress.errors import CheckpointError, DataError, PlanError
 from compress.models import Architecture, build
-from compress.opening import Named, check_fit, new_network, open_beside, open_network, open_pair
+from compress.named import Named
+from compress.opening import check_fit, new_network, open_beside, open_network, open_pair
 from compress.preprocessing import Preprocessing, Scale
 
 FOREIGN = replace(SMALL, mean=(0.5,), std=(0.25,), resize="stretch", crop=0.875)

@@ -21,7 +21,8 @@ from compress.data import DataOptions, Dataset
 from compress.errors import CheckpointError, CompressError
 from compress.initial import open_initial
 from compress.models import Architecture, Option, build, canonical, named
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged
 

@@ -15,7 +15,8 @@ from compress.card import Card
 from compress.checkpoint import Checkpoint, load, save
 from compress.data import Dataset
 from compress.errors import CheckpointError, CompressError, PlanError
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import OPTIMIZERS, Fit, Phase, S, Term
 from compress.pruning import Cut
 from compress.quantization import SCHEMES, Grid, codes_of, plain, plan, quantize

@@ -13,7 +13,8 @@ from compress.checkpoint import Checkpoint, load
 from compress.data import Dataset
 from compress.errors import OutputError
 from compress.jobs import Auxiliary, Distillation, Job, auxiliary_path, distil, recovered
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import Fit
 from compress.recipes import read_method
 from compress.smaller import cut

@@ -8,8 +8,9 @@ import torch
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
 from compress.errors import GateError, PlanError
+from compress.intervals import wilson_interval
 from compress.losses import cross_entropy_loss
-from compress.metrics import retrieval_scores, wilson_interval
+from compress.metrics import retrieval_scores
 from compress.tasks import (
     CLASSIFICATION,
     EVALUATION_BATCH,

@@ -13,7 +13,8 @@ from compress.checkpoint import load, save
 from compress.data import Dataset
 from compress.errors import CheckpointError, CompressError, MissingExtraError
 from compress.models import Architecture, build, known_name, outline
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.stages import feature_shapes, owned
 
 with_timm = pytest.mark.extra("timm")

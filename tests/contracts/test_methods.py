@@ -11,7 +11,8 @@ from watch import State, moved, same, state_of
 from compress.checkpoint import Checkpoint
 from compress.data import Dataset
 from compress.losses import cross_entropy_loss
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import LABELS, Fit, Lesson, Phase, S, Term
 from compress.recipes import RECIPES, Method, read_method
 from compress.stages import Staged

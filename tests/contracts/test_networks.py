@@ -17,7 +17,8 @@ from compress.data import Dataset
 from compress.evidence import weights_digest
 from compress.losses import kd_loss
 from compress.models import Architecture, build, model_names
-from compress.opening import Named, new_network
+from compress.named import Named
+from compress.opening import new_network
 from compress.phase import Fit, Phase, S, T, Term
 from compress.preprocessing import Preprocessing
 from compress.stages import Staged, feature_shapes, tapped

@@ -45,7 +45,7 @@ def test_images_that_are_not_contiguous_or_need_gradients_run(exported: Artefact
 
 
 def test_a_bound_run_computes_the_logits_into_its_buffer(exported: Artefact, images: Tensor) -> None:
-    run = exported.bind(images[:1])
+    run = exported.bind(images[:1].numpy())
     assert run() is None
     assert run() is None
     logits = run.target.numpy()  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ def test_a_bound_run_computes_the_logits_into_its_buffer(exported: Artefact, ima
 
 
 def test_a_bound_run_takes_other_images_in_place_of_its_first(exported: Artefact, images: Tensor) -> None:
-    run = exported.bind(images[:1].clone())
+    run = exported.bind(images[:1].clone().numpy())
     run.feed(images[1:2].numpy())
     run()
     assert torch.equal(torch.from_numpy(run.target.numpy()), exported(images[1:2]))  # type: ignore[attr-defined]

@@ -98,7 +98,7 @@ def test_images_of_the_other_type_are_told_and_nothing_is_written(checkpoint: Ch
     for call in (artefact, artefact.bind):
         with pytest.raises(ExportError, match="pixels to a file that takes uint8"):
             call(scaled)
-    run = artefact.bind(image[:1])
+    run = artefact.bind(image[:1].numpy())
     assert run() is None
     assert torch.equal(torch.from_numpy(run.target.numpy()), artefact(image[:1]))  # type: ignore[attr-defined]
 

@@ -6,6 +6,7 @@ from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.quantization import FULL_RANGE, SCHEMES, Scheme, codes_of
 from compress.smaller import cut, quantized_by
-from exports import Settings, noise, ship
+from exports import Artefact, Settings, noise, ship
 from exports.closeness import Closeness
 from exports.faithful import check_faithful
 from exports.label import read_label
@@ -260,13 +261,13 @@ class Clipping:
         artefact: What it runs.
     """
 
-    def __init__(self, artefact: object) -> None:
+    def __init__(self, artefact: Artefact) -> None:
         self._artefact = artefact
 
-    def __call__(self, image: Tensor) -> Tensor:
-        answers: Tensor = self._artefact(image)  # type: ignore[operator]
-        return answers.clamp(max=float(answers.mean()))
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        answers = self._artefact.answer(image)
+        return answers.clip(max=answers.mean())
 
-    def bind(self, image: Tensor) -> object:
+    def bind(self, image: NDArray[Any]) -> object:
         """Not asked for."""
         raise NotImplementedError

@@ -100,7 +100,7 @@ def test_it_gives_the_answers_of_the_network(
         torch.testing.assert_close(artefact(images[:size]), expected[:size], rtol=1e-4, atol=1e-5)
     with pytest.raises(ExportError, match=r"takes float32 of shape \((any|1), 3, 32, 32\); got float32 of shape"):
         artefact(images[:1, :1])
-    call = artefact.bind(images[:1])
+    call = artefact.bind(images[:1].numpy())
     for _ in range(3):
         call()
     torch.testing.assert_close(artefact(images[:1]), expected[:1], rtol=1e-4, atol=1e-5)
@@ -109,7 +109,7 @@ def test_it_gives_the_answers_of_the_network(
 
 def _check_feed(artefact: Artefact, images: Tensor, expected: Tensor) -> None:
     """Images that are put in place of others are those that are answered."""
-    call = artefact.bind(images[:1].clone())
+    call = artefact.bind(images[:1].clone().numpy())
     call.feed(images[1:2].numpy())
     call()
     held: Any = call

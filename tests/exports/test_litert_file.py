@@ -71,7 +71,7 @@ def test_it_gives_the_answers_of_the_network_at_any_batch_size(
 def test_a_bound_call_runs_on_its_images_again_and_again(lite: Shipped, images: Tensor) -> None:
     artefact = read(lite.artefact.path)
     expected = artefact(images[:2])
-    call: Any = artefact.bind(images[:2])
+    call: Any = artefact.bind(images[:2].numpy())
     for _ in range(3):
         call()
         np.testing.assert_array_equal(call.interpreter.get_tensor(call.output), expected.numpy())

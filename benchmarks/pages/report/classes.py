@@ -8,7 +8,7 @@ from benchmarks.pages.report import svg
 from benchmarks.pages.report.markup import signed, text
 from benchmarks.pages.report.view import Entry, View, confusion
 from benchmarks.raw import Counts
-from compress.metrics import wilson_interval
+from compress.intervals import wilson_interval
 
 WIDTH, LEFT, RIGHT, ROW, TOP, BOTTOM = 420.0, 112.0, 76.0, 22.0, 6.0, 24.0
 MOST_BARS, MOST_CELLS, MOST_COUNTS = 30, 30, 16

@@ -6,7 +6,7 @@ from benchmarks.pages.report import svg
 from benchmarks.pages.report.view import Entry
 from benchmarks.raw import in_shares
 from compress.calibration import binned
-from compress.metrics import wilson_interval
+from compress.intervals import wilson_interval
 
 WIDTH, HEIGHT = 420.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 12.0, 10.0, 40.0
