@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,11 +66,46 @@ def read(path: Path, *, threads: int = 1, sealed: bool = True) -> Artefact:
     )
 
 
+@dataclass(frozen=True)
+class Steps:
+    """How the whole numbers of a tensor stand for floats: scale * (code - zero).
+
+    Attributes:
+        scale: Above 0.
+        zero: The code of 0.
+        kind: Of the codes.
+    """
+
+    scale: float
+    zero: int
+    kind: str
+
+    def codes(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The nearest ones."""
+        ends = np.iinfo(self.kind)
+        codes: NDArray[Any] = np.clip(np.rint(values / self.scale) + self.zero, ends.min, ends.max).astype(self.kind)
+        return codes
+
+    def values(self, codes: NDArray[Any]) -> NDArray[Any]:
+        """What they stand for, as float32."""
+        values: NDArray[Any] = (codes.astype(np.float32) - np.float32(self.zero)) * np.float32(self.scale)
+        return values
+
+
+def _steps(details: Mapping[str, Any]) -> Steps | None:
+    """Of a tensor that the interpreter describes; None of one that holds no such codes."""
+    scale, zero = details["quantization"]
+    kind = np.dtype(details["dtype"])
+    return Steps(float(scale), int(zero), kind.name) if scale > 0 and kind.kind in "iu" else None
+
+
 class LiteRunner:
     """An interpreter of LiteRT on the CPU: one image tensor in, the first output out.
 
     A batch of another size than the last makes the interpreter plan its memory anew, which takes less than a
-    millisecond; the weights stay as they are. Maps (B, H, W, C) of the file are (B, C, H, W) outside.
+    millisecond; the weights stay as they are. Maps (B, H, W, C) of the file are (B, C, H, W) outside. Of a file that
+    takes and gives whole numbers, scaled images are put on the steps of its input, but pixels go into a uint8 input as
+    they are; its answers are the floats that its codes stand for.
 
     Args:
         path: Named in errors.
@@ -87,21 +123,24 @@ class LiteRunner:
         self._interpreter = interpreter
         (given,) = interpreter.get_input_details()
         self._input = int(given["index"])
-        self._output = int(interpreter.get_output_details()[0]["index"])
+        made = interpreter.get_output_details()[0]
+        self._output, self._made = int(made["index"]), _steps(made)
         self._planned = tuple(int(side) for side in given["shape"])
         self.dtype = np.dtype(given["dtype"]).name
+        self._given = None if self.dtype == "uint8" else _steps(given)
         sides = [side if side > 0 else None for side in graph.tensors[graph.inputs[0]].shape]
         self.shape: tuple[int | None, ...] = tuple(_channels_second(sides))
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
-        """(B, C, H, W) normalised float32 images to (B, ...) outputs; ExportError for any other shape or type."""
-        return self._run(self._array(image))
+        """(B, C, H, W) images to (B, ...) outputs; ExportError for any other shape or type."""
+        found = self._run(self._array(image))
+        return found if self._made is None else self._made.values(found)
 
     def bind(self, image: NDArray[Any]) -> BoundRun:
         """A call that runs the interpreter on `image` alone, which lies in its input from now on."""
         array = self._array(image)
         self._run(array)
-        return BoundRun(self._interpreter, self._input, self._output)
+        return BoundRun(self._interpreter, self._input, self._output, self._given)
 
     def _run(self, array: NDArray[Any]) -> NDArray[Any]:
         try:
@@ -123,8 +162,8 @@ class LiteRunner:
 
     def _array(self, image: NDArray[Any]) -> NDArray[Any]:
         """The images as the file takes them."""
-        array = fitting(self._path, image, self.shape, self.dtype)
-        return np.ascontiguousarray(np.moveaxis(array, 1, -1) if array.ndim == 4 else array)
+        array = fitting(self._path, image, self.shape, self.dtype if self._given is None else "float32")
+        return _laid(array, self._given)
 
 
 @dataclass(frozen=True)
@@ -135,19 +174,26 @@ class BoundRun:
         interpreter: What runs.
         input: Index of the tensor of the images.
         output: Index of the tensor of the answers of the latest run.
+        steps: Of what it takes; None where that is what comes.
     """
 
     interpreter: Interpreter
     input: int
     output: int
+    steps: Steps | None
 
     def __call__(self) -> None:
         self.interpreter.invoke()
 
     def feed(self, image: NDArray[Any]) -> None:
         """Put other images in their place, (B, C, H, W) of the same shape and type."""
-        laid = np.moveaxis(image, 1, -1) if image.ndim == 4 else image
-        self.interpreter.set_tensor(self.input, np.ascontiguousarray(laid))
+        self.interpreter.set_tensor(self.input, _laid(image, self.steps))
+
+
+def _laid(image: NDArray[Any], steps: Steps | None) -> NDArray[Any]:
+    """The images as the interpreter takes them."""
+    codes = image if steps is None else steps.codes(image)
+    return np.ascontiguousarray(np.moveaxis(codes, 1, -1) if codes.ndim == 4 else codes)
 
 
 def _loaded(content: bytes, threads: int) -> Interpreter:

@@ -95,9 +95,9 @@ def test_images_of_the_other_type_are_told_and_nothing_is_written(checkpoint: Ch
         ship(checkpoint, path, [image])
     assert list(tmp_path.iterdir()) == []
     artefact = ship(checkpoint, path, [image], settings=PIXELS).artefact
-    for call in (artefact, artefact.bind):
+    for call in (artefact.answer, artefact.bind):
         with pytest.raises(ExportError, match="pixels to a file that takes uint8"):
-            call(scaled)
+            call(scaled.numpy())
     run = artefact.bind(image[:1].numpy())
     assert run() is None
     assert torch.equal(torch.from_numpy(run.target.numpy()), artefact(image[:1]))  # type: ignore[attr-defined]

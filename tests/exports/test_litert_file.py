@@ -21,7 +21,8 @@ from compress.errors import ExportError
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.pruning import prune
-from compress.quantization import plan, quantize
+from compress.quantization import SCHEMES, plan, quantize
+from compress.smaller import quantized_by
 from exports import Artefact, Settings, Shipped, noise, ship
 from exports.claims import verify
 from exports.formats import FORMATS
@@ -29,6 +30,8 @@ from exports.litert.builder import Builder, pack
 from exports.run_litert import read
 
 Change = Callable[[Any], None]
+
+FLOATS = schema.TensorType.FLOAT32
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +235,58 @@ def test_a_foreign_file_runs_without_a_card(file: Path, tmp_path: Path, images: 
     assert torch.equal(foreign(images[:1]), read(file)(images[:1]))
     with pytest.raises(ExportError, match=r"takes float32 of shape \(1, 3, 32, 32\); got float32 of shape \(2, "):
         foreign(images[:2])
+
+
+@pytest.fixture(scope="module")
+def whole_numbers(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A foreign file of quantized activations, cut where they become floats again."""
+    folder, seen = tmp_path_factory.mktemp("codes"), noise(checkpoint.card)
+    static = quantized_by(checkpoint, SCHEMES["static"], "edgepress quantize", rounding="nearest", images=[seen])
+    path = ship(static, folder / "static.tflite", [seen]).artefact.path
+
+    def cut_short(model: Any) -> None:
+        anonymous(model)
+        graph = model.subgraphs[0]
+        ends = [at for at, one in enumerate(graph.operators) if graph.tensors[one.outputs[0]].type == FLOATS]
+        graph.operators = graph.operators[: ends[0] + 1]
+        graph.outputs = graph.operators[-1].outputs
+
+    return changed(path, folder / "floats.tflite", cut_short)
+
+
+def test_a_foreign_file_that_takes_and_gives_codes_is_asked_in_floats(
+    whole_numbers: Path, tmp_path: Path, images: Tensor
+) -> None:
+    def bare(model: Any) -> None:
+        graph = model.subgraphs[0]
+        (given,), (taken,) = graph.inputs, graph.operators[0].outputs
+        graph.tensors[taken].shapeSignature = graph.tensors[given].shapeSignature
+        graph.inputs, graph.outputs = [taken], graph.operators[-1].inputs
+        graph.operators = graph.operators[1:-1]
+
+    coded, floats = read(changed(whole_numbers, tmp_path / "codes.tflite", bare)), read(whole_numbers)
+    assert (coded.dtype, coded.input) == ("int8", "float32")
+    assert torch.equal(coded(images), floats(images))
+    call: Any = coded.bind(images[:2].numpy())
+    call.feed(images[2:4].numpy())
+    call()
+    codes = call.interpreter.get_tensor(call.output)
+    assert codes.dtype == np.int8
+    scale, zero = call.interpreter.get_output_details()[0]["quantization"]
+    assert torch.equal(torch.from_numpy(scale * (codes.astype(np.float32) - zero)), floats(images[2:4]))
+
+
+def test_a_foreign_file_that_takes_pixels_is_given_them_as_they_are(whole_numbers: Path, tmp_path: Path) -> None:
+    def pixels(model: Any) -> None:
+        given = model.subgraphs[0].tensors[0]
+        given.type, given.quantization = schema.TensorType.UINT8, schema.QuantizationParametersT()
+        given.quantization.scale, given.quantization.zeroPoint = [1 / 127.5], [128]
+
+    taken, floats = read(changed(whole_numbers, tmp_path / "pixels.tflite", pixels)), read(whole_numbers)
+    assert (taken.dtype, taken.input) == ("uint8", "uint8")
+    seen = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = floats((seen.float() - 128) / 127.5)
+    torch.testing.assert_close(taken(seen), expected, atol=0.1 * float(expected.std()), rtol=0)
 
 
 def test_nothing_is_written_to_the_terminal(file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
