@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.kinds import TIMES as TIMES
+from cli.kinds import amount as amount
 from cli.kinds import choice as choice
 from cli.kinds import completed as completed
 from cli.kinds import file_name as file_name
