@@ -8,6 +8,7 @@ faster by one whose verdict is that it is too noisy to judge.
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -172,6 +173,21 @@ def _bound(name: str, written: object, path: Path) -> float:
 def lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """A line for each."""
     return (line(one.held, one.sentence) for one in verdicts)
+
+
+def judged(document: Document) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
+    """The claims on files that were measured, and of each that was not: its name, and what to say once of all its own.
+
+    Args:
+        document: A benchmark, with what became of its claims.
+    """
+    left_out = {file["name"] for file in document["files"] if file["reason"]}
+    often = Counter(one["file"] for one in document["claims"] if one["file"] in left_out)
+    said = [
+        (name, f"{count} claim{'s' if count > 1 else ''}, for it could not be measured")
+        for name, count in often.items()
+    ]
+    return [one for one in document["claims"] if one["file"] not in left_out], said
 
 
 def line(held: str, sentence: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from benchmarks import claims
 from benchmarks.claims import line
 from benchmarks.document import Document, File, baseline, number, record
 from benchmarks.pages import conditions, hurt, tables
@@ -81,16 +82,18 @@ def warnings(document: Document) -> Iterator[str]:
 
 
 def claimed(document: Document) -> Iterator[str]:
-    """A line for each claim that is not met, and one for each that is, with the files that meet it."""
+    """A line for each claim that is not met, one for each file that was not measured, and one for each that is met."""
     paths = [one["name"] for one in document["files"]]
     names = dict(zip(paths, called(paths, document["baseline"]).names, strict=True))
     met: dict[str, list[str]] = {}
-    for one in document["claims"]:
+    judged, left_out = claims.judged(document)
+    for one in judged:
         found = one["sentence"].removeprefix(f"{one['file']}: ")
         if one["held"] == "met":
             met.setdefault(one["claim"], []).append(names[one["file"]])
         else:
             yield line(one["held"], f"{names[one['file']]}: {found}")
+    yield from (line("not shown", f"{names[name]}: {said}") for name, said in left_out)
     for claim, files in met.items():
         bound = next(one["bound"] for one in document["claims"] if one["claim"] == claim)
         yield line("met", f"--{claim} {bound:,.10g}: {', '.join(files)}")

@@ -42,10 +42,17 @@ def render(document: Document, console: Console) -> Group:
 
 
 def claim_lines(document: Document) -> list[str]:
-    """What became of the claims: a line for each, or of many files one for those that are met."""
+    """What became of the claims: a line for each, or of many files one for those that are met.
+
+    Of a file that could not be measured there is one line for all of its claims.
+    """
     if several.is_several(document):
         return [*several.claimed(document)]
-    return [claims.line(one["held"], one["sentence"]) for one in document["claims"]]
+    found, left_out = claims.judged(document)
+    return [
+        *(claims.line(one["held"], one["sentence"]) for one in found),
+        *(claims.line("not shown", f"{name}: {said}") for name, said in left_out),
+    ]
 
 
 def cells(document: Document) -> list[list[str]]:

@@ -176,3 +176,17 @@ def test_a_broken_claim_ends_in_3_with_everything_said(folder: Path) -> None:
     assert "met " in said
     assert "1 of 2 claims broken" in said
     assert _run(folder / "dist" / "student.onnx", "--max-drop", 1).exit_code == 2
+
+
+def test_a_file_that_could_not_be_measured_has_one_line_for_all_its_claims(folder: Path, tmp_path: Path) -> None:
+    broken, target = tmp_path / "broken.onnx", tmp_path / "bench.json"
+    broken.write_bytes(b"no model")
+    given = (folder / "dist" / "student.onnx", broken, "--rounds", 10, "--sessions", 2, "-o", target)
+    done = _run(*given, "--max-size", "1MB", "--max-params", "1G")
+    assert done.exit_code == 3
+    said = " ".join(done.output.split())
+    assert said.count("not shown ") == 1
+    assert f"not shown {broken}: 2 claims, for it could not be measured" in said
+    assert "2 of 2 claims not shown; 1 of 2 files could not be measured" in said
+    claims = json.loads(target.read_text("utf-8"))["claims"]
+    assert [(one["claim"], one["held"]) for one in claims] == [("max-size", "not shown"), ("max-params", "not shown")]

@@ -96,6 +96,16 @@ def test_broken_claims_have_a_line_each_and_met_ones_one(document: dict[str, Any
     assert met.endswith(f"--max-size {claims['max-size']:,}: plain.onnx, w8.onnx, static.onnx, fp16.onnx")
 
 
+def test_a_file_without_a_measurement_has_one_line_for_all_its_claims(document: dict[str, Any]) -> None:
+    one, *rest = document["files"][1:]
+    lost = {"name": one["name"], "records": [], "hurt": None, "verdict": None, "reason": "is damaged"}
+    left = {**document, "files": [document["files"][0], lost, *rest]}
+    found = {**left, "claims": [one.to_dict() for one in check(left, {"max-size": 1e9, "max-params": 1e9})]}
+    shown, *met = terminal.claim_lines(found)
+    assert shown.split(maxsplit=2) == ["not", "shown", "plain.onnx: 2 claims, for it could not be measured"]
+    assert [one.split(": ")[1] for one in met] == ["w8.onnx, static.onnx, fp16.onnx"] * 2
+
+
 @pytest.mark.parametrize(
     ("paths", "baseline", "names", "shared"),
     [
