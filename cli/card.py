@@ -25,7 +25,7 @@ def card(
             "--output",
             "-o",
             metavar="FOLDER",
-            parser=options.file_name,
+            parser=options.folder_name,
             help="Of the cards.",
             rich_help_panel=options.OUTPUT,
         ),
@@ -80,8 +80,8 @@ def _check_file(file: Path) -> None:
 
     if is_benchmark(file):
         raise DataError(
-            f"{file}: is a benchmark, and cards are about a file; give a file that it measured, or the folder of these, "
-            f"and the benchmark beside it: --bench {file}"
+            f"{file}: is a benchmark, and cards are about a file; give a file that it measured, or a folder of these, "
+            f"and add --bench {file}"
         )
 
 

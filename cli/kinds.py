@@ -13,6 +13,8 @@ from compress import amounts
 from compress.amounts import TIMES as TIMES
 from compress.amounts import Amount
 
+OF_FILES = (".html", ".md", ".json", ".csv")
+
 
 def whole(flag: str, least: int, most: int | None = None, *, help: str, group: str | None = None) -> Any:
     """An option that takes a whole number from `least` to `most`, and else says what came and what is allowed."""
@@ -127,6 +129,13 @@ def file_name(text: str) -> Path:
     """The path of a file to write; an empty one is refused."""
     if not str(text):
         raise typer.BadParameter("got an empty name; give the name of a file to write")
+    return Path(text)
+
+
+def folder_name(text: str) -> Path:
+    """The path of a folder to write; an empty one is refused, and one that would be called like a file."""
+    if not str(text) or Path(text).suffix in OF_FILES:
+        raise typer.BadParameter(f"got {str(text)!r:.60}; give the name of a folder, such as out")
     return Path(text)
 
 

@@ -13,6 +13,7 @@ from cli.kinds import amount as amount
 from cli.kinds import choice as choice
 from cli.kinds import completed as completed
 from cli.kinds import file_name as file_name
+from cli.kinds import folder_name as folder_name
 from cli.kinds import growth as growth
 from cli.kinds import measure as measure
 from cli.kinds import most_macs as most_macs
