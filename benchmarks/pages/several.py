@@ -83,17 +83,14 @@ def warnings(document: Document) -> Iterator[str]:
 
 def claimed(document: Document) -> Iterator[str]:
     """A line for each claim that is not met, one for each file that was not measured, and one for each that is met."""
-    paths = [one["name"] for one in document["files"]]
-    names = dict(zip(paths, called(paths, document["baseline"]).names, strict=True))
     met: dict[str, list[str]] = {}
-    judged, left_out = claims.judged(document)
+    judged, left_out = claims.judged(with_called(document))
     for one in judged:
-        found = one["sentence"].removeprefix(f"{one['file']}: ")
         if one["held"] == "met":
-            met.setdefault(one["claim"], []).append(names[one["file"]])
+            met.setdefault(one["claim"], []).append(one["file"])
         else:
-            yield line(one["held"], f"{names[one['file']]}: {found}")
-    yield from (line("not shown", f"{names[name]}: {said}") for name, said in left_out)
+            yield line(one["held"], one["sentence"])
+    yield from (line("not shown", f"{name}: {said}") for name, said in left_out)
     for claim, files in met.items():
         bound = next(one["bound"] for one in document["claims"] if one["claim"] == claim)
         yield line("met", f"--{claim} {bound:,.10g}: {', '.join(files)}")

@@ -171,7 +171,7 @@ def test_a_broken_claim_ends_in_3_with_everything_said(folder: Path) -> None:
     done = _run(folder / "dist" / "student.onnx", "--max-size", 10, "--max-params", "1G", *quick)
     assert done.exit_code == 3
     said = " ".join(done.output.split())
-    assert "broken dist/student.onnx: size" in said.replace(f"{folder}/", "")
+    assert "broken student.onnx: size" in said
     assert "asked: at most 10 bytes" in said
     assert "met " in said
     assert "1 of 2 claims broken" in said
@@ -186,7 +186,7 @@ def test_a_file_that_could_not_be_measured_has_one_line_for_all_its_claims(folde
     assert done.exit_code == 3
     said = " ".join(done.output.split())
     assert said.count("not shown ") == 1
-    assert f"not shown {broken}: 2 claims, for it could not be measured" in said
+    assert "not shown broken.onnx: 2 claims, for it could not be measured" in said
     assert "2 of 2 claims not shown; 1 of 2 files could not be measured" in said
     claims = json.loads(target.read_text("utf-8"))["claims"]
     assert [(one["claim"], one["held"]) for one in claims] == [("max-size", "not shown"), ("max-params", "not shown")]

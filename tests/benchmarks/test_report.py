@@ -336,6 +336,21 @@ def test_text_of_a_document_is_shown_and_not_obeyed(folder: Path) -> None:
     assert (carried.document, carried.samples) == (document, samples)
 
 
+def test_files_of_a_page_are_called_by_what_tells_them_apart(folder: Path) -> None:
+    document, samples = beside(folder / "bench.json")
+    given = ("runs/teacher.onnx", "dist/digits-student-plain.onnx", "dist/digits-student-w8.onnx")
+    names = dict(zip((file["name"] for file in document["files"]), given, strict=True))
+    for file in document["files"]:
+        file["name"] = names[file["name"]]
+    for claim in document["claims"]:
+        claim["file"] = names[claim["file"]]
+    text = _said(page.draw(document, samples).decode().partition(' id="lineage"')[0])
+    assert "\u00b7 files: dist/digits-student-*\n" in text
+    for name in ("teacher.onnx", "plain.onnx", "w8.onnx"):
+        assert f" {name}" in text
+    assert text.count("digits-student-") == 1
+
+
 def test_a_page_without_an_end_of_its_blocks_is_refused(content: bytes) -> None:
     begins = len(envelope.HEAD) + len(envelope.UNKNOWN)
     without = content[begins:].decode().replace(f'id="{envelope.SAMPLES}"', "")
