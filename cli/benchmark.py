@@ -86,7 +86,8 @@ def benchmark(
 
     Size, accuracy and latency, all in turn; a checkpoint is exported to ONNX for it. Faster or slower is said only
     where wall time and CPU time agree on it, and where it stands out from the noise of the machine, which is measured
-    too: the baseline against itself. Claims are met only where the whole interval lies within the bound.
+    too: the baseline against itself. What a verdict on two files would have seen is by the spread of these two, and so
+    another number than that noise floor. Claims are met only where the whole interval lies within the bound.
 
     Examples:
         edgepress benchmark a.onnx b.tflite --minutes 10 --fps 30

@@ -336,6 +336,12 @@ def test_text_of_a_document_is_shown_and_not_obeyed(folder: Path) -> None:
     assert (carried.document, carried.samples) == (document, samples)
 
 
+def test_a_page_says_why_a_verdict_has_another_limit_than_the_noise_floor(content: bytes, folder: Path) -> None:
+    floor = json.loads((folder / "bench.json").read_text("utf-8"))["noise"]["words"]
+    text = _said(content.decode())
+    assert f"{floor}. It shows what this machine makes of no difference at all; what a verdict on two files" in text
+
+
 def test_files_of_a_page_are_called_by_what_tells_them_apart(folder: Path) -> None:
     document, samples = beside(folder / "bench.json")
     given = ("runs/teacher.onnx", "dist/digits-student-plain.onnx", "dist/digits-student-w8.onnx")
