@@ -166,7 +166,7 @@ def _bound(name: str, written: object, path: Path) -> float:
     try:
         return float(kind.read(text))
     except ValueError as error:
-        quoted = f" (in quotes, as in {_EXAMPLE})" if name in WITH_UNITS else ""
+        quoted = " (in quotes where it has a unit)" if name in WITH_UNITS else ""
         raise DataError(f"{path}: {name} = {came:.60}; give {kind.allowed}{quoted}") from error
 
 

@@ -99,7 +99,7 @@ def test_a_file_of_claims_takes_what_the_options_take(tmp_path: Path) -> None:
     ("text", "mentions"),
     [
         ("max-sice = 5", "unknown claim 'max-sice'. Did you mean 'max-size'"),
-        ("max-size = 'small'", "max-size = 'small'; give a size such as 500MB, 2GB or 1.5GiB, or 0 (in quotes, as in"),
+        ("max-size = 'small'", "max-size = 'small'; give a size such as 500MB, 2GB or 1.5GiB, or 0 (in quotes where"),
         ("max-size = 28KB", "is not TOML: Expected newline or end of document after a statement (at line 1"),
         ("max-size = 28KB", 'write lines such as max-size = "28KB"'),
         ("max-size = true", "max-size = True; give a size such as"),
