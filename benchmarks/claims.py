@@ -7,14 +7,17 @@ faster by one whose verdict is that it is too noisy to judge.
 
 from __future__ import annotations
 
-import math
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.document import Document, File, record
+from compress import amounts
+from compress.amounts import Amount
 from compress.errors import DataError, unknown_name
 
 Held = Literal["met", "broken", "not shown"]
@@ -28,28 +31,32 @@ class Bound:
         quantity: Of the record; "" for the metric that stands for all.
         most: Whether it may be at most so much, or has to be at least so much.
         words: What it is called.
-        scale: The record's value in the unit of the claim, times this, is what is compared.
+        kind: What it may be; see `read_claims`.
         unit: Of the claim.
+        scale: The record's value in the unit of the claim, times this, is what is compared.
         alone: It is about the file alone; else about the file and the baseline.
     """
 
     quantity: str
     most: bool
     words: str
+    kind: Amount
     unit: str = ""
     scale: float = 1.0
     alone: bool = True
 
 
 BOUNDS: Mapping[str, Bound] = {
-    "max-size": Bound("size", True, "size", "bytes"),
-    "max-params": Bound("parameters", True, "parameters"),
-    "max-macs": Bound("macs", True, "MACs"),
-    "max-latency": Bound("latency", True, "latency", "ms"),
-    "min-speedup": Bound("speedup", False, "speed-up", "x", alone=False),
-    "max-drop": Bound("drop", True, "drop", "points", alone=False),
-    "min-accuracy": Bound("", False, "", "%", 100.0),
+    "max-size": Bound("size", True, "size", amounts.SIZE, "bytes"),
+    "max-params": Bound("parameters", True, "parameters", amounts.PARAMETERS),
+    "max-macs": Bound("macs", True, "MACs", amounts.MACS),
+    "max-latency": Bound("latency", True, "latency", amounts.LATENCY, "ms"),
+    "min-speedup": Bound("speedup", False, "speed-up", amounts.SPEEDUP, "x", alone=False),
+    "max-drop": Bound("drop", True, "drop", amounts.DROP, "points", alone=False),
+    "min-accuracy": Bound("", False, "", amounts.PERCENT, "%", 100.0),
 }
+WITH_UNITS = ("max-size", "max-params", "max-macs", "max-latency")
+_EXAMPLE = 'max-size = "28KB"'
 SCORES = ("max-drop", "min-accuracy")
 
 
@@ -123,31 +130,64 @@ def check(document: Document, claims: Mapping[str, float]) -> list[Verdict]:
 
 
 def read_claims(path: Path) -> dict[str, float]:
-    """The claims in a TOML file: a name, as of an option, and a number each: `max-latency = 0.49`.
+    """The claims in a TOML file: a name, as of an option, and what the option takes: `max-latency = "0.49ms"`.
+
+    A number that is no text is in the unit of the claim: `max-latency = 0.49`. A name may be written with "_" for "-".
 
     Raises:
         DataError: There is no such file, or it is not one of claims.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; give a TOML file of claims, such as max-size = 28000") from error
+        raise DataError(f"{path} does not exist; give a TOML file of claims, such as {_EXAMPLE}") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is not TOML: {error}; write lines such as max-size = 28000") from error
+        raise DataError(f"{path}: is not TOML: {error}; write lines such as {_EXAMPLE}") from error
     if not found:
-        raise DataError(f"{path}: holds no claim; write lines such as max-size = 28000")
-    for name, bound in found.items():
+        raise DataError(f"{path}: holds no claim; write lines such as {_EXAMPLE}")
+    claims: dict[str, float] = {}
+    for written, bound in found.items():
+        name = written.replace("_", "-")
         if name not in BOUNDS:
-            raise DataError(f"{path}: {unknown_name('claim', name, BOUNDS)}")
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
-            unit = BOUNDS[name].unit
-            raise DataError(f"{path}: {name} = {bound!r}; give a number{f' of {unit}' if unit else ''}")
-    return {name: float(bound) for name, bound in found.items()}
+            raise DataError(f"{path}: {unknown_name('claim', written, BOUNDS)}")
+        if name in claims:
+            raise DataError(f"{path}: {name} is there with - and with _; leave one of the two out")
+        claims[name] = _bound(name, bound, path)
+    return claims
+
+
+def _bound(name: str, written: object, path: Path) -> float:
+    """The bound of a claim, in its unit, that a TOML file gives as a text or as a number."""
+    kind, text, came = BOUNDS[name].kind, str(written), str(written)
+    if isinstance(written, str):
+        came = repr(written)
+    elif isinstance(written, int | Decimal) and not isinstance(written, bool):
+        text = f"{Decimal(written):f}{'ms' if kind is amounts.LATENCY else ''}"
+    try:
+        return float(kind.read(text))
+    except ValueError as error:
+        quoted = " (in quotes where it has a unit)" if name in WITH_UNITS else ""
+        raise DataError(f"{path}: {name} = {came:.60}; give {kind.allowed}{quoted}") from error
 
 
 def lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """A line for each."""
     return (line(one.held, one.sentence) for one in verdicts)
+
+
+def judged(document: Document) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
+    """The claims on files that were measured, and of each that was not: its name, and what to say once of all its own.
+
+    Args:
+        document: A benchmark, with what became of its claims.
+    """
+    left_out = {file["name"] for file in document["files"] if file["reason"]}
+    often = Counter(one["file"] for one in document["claims"] if one["file"] in left_out)
+    said = [
+        (name, f"{count} claim{'s' if count > 1 else ''}, for it could not be measured")
+        for name, count in often.items()
+    ]
+    return [one for one in document["claims"] if one["file"] not in left_out], said
 
 
 def line(held: str, sentence: str) -> str:

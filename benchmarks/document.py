@@ -123,12 +123,6 @@ def short_names(files: Sequence[File]) -> list[str]:
     return [name if often[name] == 1 else file["name"] for name, file in zip(short, files, strict=True)]
 
 
-def with_short_names(document: Document) -> dict[str, Any]:
-    """The same document, its files called as `short_names` calls them."""
-    files = document["files"]
-    return {**document, "files": [{**file, "name": name} for file, name in zip(files, short_names(files), strict=True)]}
-
-
 def save(document: Document, path: Path, *, force: bool = False) -> Path:
     """`path`, holding a document as indented JSON.
 

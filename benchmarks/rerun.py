@@ -24,7 +24,7 @@ What drifted, by these rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,22 @@ def rerun(
     return list(_findings({**document, "files": files, "baseline": base}, new))
 
 
+def check_there(documents: Iterable[Document], folder: Path) -> None:
+    """Nothing, once every file that was measured lies where `rerun` looks for it: to be known before any is measured.
+
+    Args:
+        documents: Benchmarks.
+        folder: Where they lie.
+
+    Raises:
+        GateError: At least one is another one; the message names every one, and those that are missing.
+        DataError: At least one is missing, and none is another one.
+    """
+    _located([file for document in documents for file in document["files"] if not file["reason"]], folder)
+
+
 def _located(files: Sequence[File], folder: Path) -> list[Path]:
-    """Where the files lie; the error names every one that is missing, or another one."""
+    """Where the files lie; GateError or DataError as of `check_there`."""
     paths: list[Path] = []
     errors: list[CompressError] = []
     for file in files:
@@ -97,7 +111,8 @@ def _located(files: Sequence[File], folder: Path) -> list[Path]:
         except (DataError, GateError) as error:
             errors.append(error)
     if errors:
-        raise type(errors[0])("\n".join(map(str, errors)))
+        told = GateError if any(isinstance(one, GateError) for one in errors) else DataError
+        raise told("\n".join(dict.fromkeys(map(str, errors))))
     return paths
 
 

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from benchmarks.claims import Verdict
     from compress.named import Named
 
+DOCUMENT = ".json"
+
 
 def benchmark(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Checkpoints, exported files, folders of exported files, or with --arch a plain state dict. Of "
             "several the first is the baseline that the others are held against.",
         ),
@@ -46,7 +48,7 @@ def benchmark(
         typer.Option(
             "--output",
             "-o",
-            metavar="PATH",
+            metavar="BENCH.json",
             parser=options.file_name,
             help="Write everything that was measured to this file, as JSON, and the raw samples beside it.",
             rich_help_panel=options.OUTPUT,
@@ -84,7 +86,8 @@ def benchmark(
 
     Size, accuracy and latency, all in turn; a checkpoint is exported to ONNX for it. Faster or slower is said only
     where wall time and CPU time agree on it, and where it stands out from the noise of the machine, which is measured
-    too: the baseline against itself. Claims are met only where the whole interval lies within the bound.
+    too: the baseline against itself. What a verdict on two files would have seen is by the spread of these two, and so
+    another number than that noise floor. Claims are met only where the whole interval lies within the bound.
 
     Examples:
         edgepress benchmark a.onnx b.tflite --minutes 10 --fps 30
@@ -145,10 +148,15 @@ def _given(files: list[Path], plain: options.Plain, against: Path | None, agains
 
 
 def _check_targets(output: Path | None, given: list[Named], force: bool) -> None:
+    """Nothing, once document and samples may be written; OutputError otherwise."""
     from benchmarks.samples import samples_path
+    from compress.errors import OutputError
     from compress.files import check_target
 
     if output is not None:
+        if output.suffix != DOCUMENT:
+            drawn = " (the page of it is drawn by `edgepress report`)" if output.suffix == ".html" else ""
+            raise OutputError(f"{output}: a benchmark is written as {DOCUMENT}{drawn}; give a name that ends so")
         for path in (output, samples_path(output)):
             check_target(path, force=force, inputs=[Path(one.name) for one in given])
 

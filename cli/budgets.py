@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cli import options
+from compress.amounts import LATENCY
 
 if TYPE_CHECKING:
     from benchmarks.budget import Budget, Quantity
@@ -19,10 +20,10 @@ _MaxSize = Annotated[
 ]
 _MaxLatency = Annotated[
     float | None,
-    options.measure(
+    options.amount(
         "--max-latency",
-        options.TIMES,
-        "1ms or 500us",
+        LATENCY,
+        "N",
         help="Of one image: the .onnx file in ONNX Runtime on this machine, one thread: 1ms.",
         group=options.METHOD,
     ),

@@ -25,7 +25,7 @@ def card(
             "--output",
             "-o",
             metavar="FOLDER",
-            parser=options.file_name,
+            parser=options.folder_name,
             help="Of the cards.",
             rich_help_panel=options.OUTPUT,
         ),
@@ -56,6 +56,7 @@ def card(
     from cli.many import shipped_files
     from compress.files import check_target
 
+    _check_file(file)
     paths = shipped_files(file)
     check_target(output, force=force, inputs=(file,), folder=True)
     found = [look(path, bench) for path in paths]
@@ -70,6 +71,18 @@ def card(
         {"folder": output, "cards": facts},
         *(f"{output / name}: {', '.join(texts)}" for name, texts in written.items()),
     )
+
+
+def _check_file(file: Path) -> None:
+    """Nothing, unless a benchmark was given where a file is due; DataError then."""
+    from benchmarks.document import is_benchmark
+    from compress.errors import DataError
+
+    if is_benchmark(file):
+        raise DataError(
+            f"{file}: is a benchmark, and cards are about a file; give a file that it measured, or a folder of these, "
+            f"and add --bench {file}"
+        )
 
 
 def _check_measured(found: Sequence[Known], bench: Path | None) -> None:

@@ -9,39 +9,43 @@ from typing import Annotated
 import typer
 
 from cli import options
+from compress import amounts
 
 _MaxSize = Annotated[int | None, options.size("--max-size", "", help="Bytes of the file: 28KB.", group=options.CLAIMS)]
 _MaxParams = Annotated[float | None, options.most_parameters(options.CLAIMS)]
 _MaxMacs = Annotated[float | None, options.most_macs(options.CLAIMS)]
 _MaxLatency = Annotated[
     float | None,
-    options.measure("--max-latency", options.TIMES, "1ms or 500us", help="Of one call: 0.49ms.", group=options.CLAIMS),
+    options.amount("--max-latency", amounts.LATENCY, "N", help="Of one call: 0.49ms.", group=options.CLAIMS),
 ]
 _MinSpeedup = Annotated[
     float | None,
-    options.number("--min-speedup", 0, 1e9, "()", help="Times as fast as the baseline: 14.89.", group=options.CLAIMS),
+    options.amount(
+        "--min-speedup", amounts.SPEEDUP, "X", help="Times as fast as the baseline: 14.89.", group=options.CLAIMS
+    ),
 ]
 _MaxDrop = Annotated[
     float | None,
-    options.number(
+    options.amount(
         "--max-drop",
-        -100,
-        100,
-        "[]",
+        amounts.DROP,
+        "X",
         help="Percentage points of the score below the baseline's: 1.",
         group=options.CLAIMS,
     ),
 ]
 _MinAccuracy = Annotated[
     float | None,
-    options.number("--min-accuracy", 0, 100, "[]", help="The score itself, in percent: 90.", group=options.CLAIMS),
+    options.amount(
+        "--min-accuracy", amounts.PERCENT, "X", help="The score itself, in percent: 90.", group=options.CLAIMS
+    ),
 ]
 _File = Annotated[
     Path | None,
     typer.Option(
         "--claims",
         metavar="FILE",
-        help="A TOML file of them, such as max-size = 28000; those typed here count before it.",
+        help='A TOML file of them, such as max-size = "28KB"; those typed here count before it.',
         rich_help_panel=options.CLAIMS,
     ),
 ]

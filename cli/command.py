@@ -34,9 +34,10 @@ class Command(TyperCommand):
         groups: dict[str, list[tuple[str, str]]] = {name: [] for name in (_ARGUMENTS, *options.GROUPS, _OTHERS)}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
-                kind = _ARGUMENTS if parameter.param_type_name == "argument" else _OTHERS
-                groups[getattr(parameter, "rich_help_panel", None) or kind].append(record)
+            if record is not None and parameter.param_type_name == "argument":
+                groups[_ARGUMENTS].append((_argument_name(parameter), record[1]))
+            elif record is not None:
+                groups[getattr(parameter, "rich_help_panel", None) or _OTHERS].append(record)
         for name, records in groups.items():
             if records:
                 with formatter.section(name):
@@ -47,6 +48,11 @@ class Command(TyperCommand):
             with formatter.section("Examples"):
                 for example in self.epilog.splitlines():
                     formatter.write(f"  {example.strip()}\n")
+
+
+def _argument_name(parameter: Any) -> str:
+    """What an argument is called, without the Python type that some versions of typer put behind it."""
+    return f"{parameter.metavar}{'' if parameter.nargs == 1 else '...'}"
 
 
 class Group(TyperGroup):

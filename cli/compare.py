@@ -16,7 +16,14 @@ def compare(
     data: options.Data,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Of the study.", rich_help_panel=options.OUTPUT),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            parser=options.folder_name,
+            help="Of the study.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ],
     methods: Annotated[
         str,

@@ -21,8 +21,9 @@ def doctor(
 ) -> None:
     """Show what this machine can export, run and measure.
 
-    Each format with its runtime, extras and how to install them, CPU and load, data sets, and the noise floor: a file
-    timed against itself. Exit code 4 if something is installed and broken.
+    Each format with its runtime, extras and how to install them, CPU and load, data sets, and the noise floor: a small
+    file timed against itself. A benchmark says of each pair of files what it would have seen: more or less than that,
+    by the spread of these two. Exit code 4 if something is installed and broken.
 
     Examples:
         edgepress doctor

@@ -41,6 +41,8 @@ _MaxDrop = Annotated[
     ),
 ]
 
+NO_MARKDOWN = (".html", ".json")
+
 
 def gate(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="What `edgepress benchmark -o` wrote.")],
@@ -80,7 +82,7 @@ def gate(
     from benchmarks.gate import lines as apart_lines
     from benchmarks.gate import markdown as written
     from cli import say
-    from compress.errors import GateError, PlanError
+    from compress.errors import GateError, OutputError, PlanError
     from compress.files import check_target, write_text
 
     given = {
@@ -94,6 +96,8 @@ def gate(
     if not limits:
         raise PlanError(f"what may change by how much: give at least one of {', '.join(f'--{name}' for name in given)}")
     if markdown is not None:
+        if markdown.suffix in NO_MARKDOWN:
+            raise OutputError(f"{markdown}: --markdown writes Markdown; give a name such as summary.md")
         check_target(markdown, force=force, inputs=(new, baseline))
     document, earlier = read_unaltered(new), read_unaltered(baseline)
     verdicts = check(document, earlier, limits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,8 +9,11 @@ from typing import Any
 
 import typer
 
-COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}  # in milliseconds
+from compress import amounts
+from compress.amounts import TIMES as TIMES
+from compress.amounts import Amount
+
+OF_FILES = (".html", ".md", ".json", ".csv")
 
 
 def whole(flag: str, least: int, most: int | None = None, *, help: str, group: str | None = None) -> Any:
@@ -41,21 +43,7 @@ def number(flag: str, low: float, high: float, ends: str, *, help: str, group: s
         help: What it is.
         group: Where the help lists it.
     """
-    allowed = (
-        f"{'at least' if ends[0] == '[' else 'above'} {low:g} and {'at most' if ends[1] == ']' else 'below'} {high:g}"
-    )
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        inside = low < value < high or (value == low and ends[0] == "[") or (value == high and ends[1] == "]")
-        if not inside:
-            raise typer.BadParameter(f"got {str(text)!r:.60}; give a number {allowed}")
-        return value
-
-    return typer.Option(flag, metavar="X", parser=parse, help=help, rich_help_panel=group)
+    return amount(flag, amounts.within(low, high, ends), "X", help=help, group=group)
 
 
 def measure(flag: str, units: Mapping[str, float], example: str, *, help: str, group: str) -> Any:
@@ -63,31 +51,32 @@ def measure(flag: str, units: Mapping[str, float], example: str, *, help: str, g
 
     Args:
         flag: Such as "--max-macs".
-        units: Lower case, to what they count: `COUNTS` or `TIMES`.
+        units: Lower case, to what they count: `TIMES`.
         example: For the message.
         help: One line.
         group: Under which `--help` shows it.
     """
+    return amount(flag, amounts.measured(units, example), "N", help=help, group=group)
+
+
+def amount(flag: str, kind: Amount, metavar: str, *, help: str, group: str | None = None) -> Any:
+    """An option that takes an amount of a kind, and else says what came and what is allowed."""
 
     def parse(text: str) -> float:
-        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([a-z]*)", str(text).strip(), re.ASCII | re.IGNORECASE)
-        unit = found[2].lower() if found else ""
-        if found is None or unit not in units or not float(found[1]):
-            raise typer.BadParameter(f"got {str(text)!r:.60}; give a number above 0 such as {example}")
-        return float(found[1]) * units[unit]
+        return _read(kind, text)
 
-    return typer.Option(flag, metavar="N", parser=parse, help=help, rich_help_panel=group)
+    return typer.Option(flag, metavar=metavar, parser=parse, help=help, rich_help_panel=group)
 
 
 def most_parameters(group: str) -> Any:
     """The option --max-params, under a group of the help."""
-    return measure("--max-params", COUNTS, "50k or 1.5M", help="Parameters: 50k.", group=group)
+    return amount("--max-params", amounts.PARAMETERS, "N", help="Parameters: 50k.", group=group)
 
 
 def most_macs(group: str) -> Any:
     """The option --max-macs, under a group of the help."""
     about = "Multiply-accumulates of one image: 10M."
-    return measure("--max-macs", COUNTS, "500k or 10M", help=about, group=group)
+    return amount("--max-macs", amounts.MACS, "N", help=about, group=group)
 
 
 def growth(flag: str, *, help: str, group: str) -> Any:
@@ -106,10 +95,7 @@ def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
     """An option that takes a number of bytes, such as 500MB or 2GB, and else says what came and what is allowed."""
 
     def parse(text: str) -> int:
-        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(i?)B?", str(text).strip(), re.ASCII | re.IGNORECASE)
-        if found is None or (found[3] and not found[2]):
-            raise typer.BadParameter(f"got {str(text)!r:.60}; give a size such as 500MB, 2GB or 1.5GiB, or 0")
-        return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+        return int(_read(amounts.SIZE, text))
 
     told = f"{help} [default: {usual}]" if usual else help
     return typer.Option(flag, metavar="SIZE", parser=parse, help=told, rich_help_panel=group, show_default=False)
@@ -144,3 +130,17 @@ def file_name(text: str) -> Path:
     if not str(text):
         raise typer.BadParameter("got an empty name; give the name of a file to write")
     return Path(text)
+
+
+def folder_name(text: str) -> Path:
+    """The path of a folder to write; an empty one is refused, and one that would be called like a file."""
+    if not str(text) or Path(text).suffix in OF_FILES:
+        raise typer.BadParameter(f"got {str(text)!r:.60}; give the name of a folder, such as out")
+    return Path(text)
+
+
+def _read(kind: Amount, text: str) -> float:
+    try:
+        return kind.read(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from cli.kinds import TIMES as TIMES
+from cli.kinds import amount as amount
 from cli.kinds import choice as choice
 from cli.kinds import completed as completed
 from cli.kinds import file_name as file_name
+from cli.kinds import folder_name as folder_name
 from cli.kinds import growth as growth
 from cli.kinds import measure as measure
 from cli.kinds import most_macs as most_macs

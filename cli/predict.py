@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
     model: Annotated[
         Path,
         typer.Option(
@@ -35,7 +35,7 @@ def predict(
             "--output",
             "-o",
             metavar="FOLDER",
-            parser=options.file_name,
+            parser=options.folder_name,
             help="Write the masks here, as palette PNGs (pixel value = class) under the names of the images.",
             rich_help_panel=options.OUTPUT,
         ),

@@ -55,7 +55,8 @@ def verify(
 
     Of an exported file, against its checkpoint: its seal, the digest of its source weights, its card, the bits of a new
     export, its outputs. Of a report or a benchmark, offline, by the raw samples it carries: digests, numbers, verdicts,
-    claims; with --rerun by the files themselves, too. Exit code 3 if anything does not hold, or drifted.
+    claims; with --rerun by the files themselves, too. Exit code 3 if anything does not hold, has drifted, or is another
+    file than was measured; 2 if files are missing and no more than that.
 
     Examples:
         edgepress verify report.html
@@ -131,11 +132,13 @@ def _tally(found: Sequence[Finding]) -> str:
 
 def _measured_again(file: Path, data: str | None) -> list[Finding]:
     from benchmarks.pages.report.envelope import carried
-    from benchmarks.rerun import rerun
+    from benchmarks.rerun import check_there, rerun
     from cli import say
 
+    parts = [*carried(file)]
+    check_there((one.document for one in parts), file.parent)
     with say.doing("verify") as update:
-        return [found for one in carried(file) for found in rerun(one.document, file.parent, data=data, say=update)]
+        return [found for one in parts for found in rerun(one.document, file.parent, data=data, say=update)]
 
 
 def _verified(

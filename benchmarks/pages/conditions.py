@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.document import Document, File, record, with_short_names
+from benchmarks.document import Document, File, record
 from benchmarks.pages.words import amount, milliseconds
 from compress.text import printable
 
@@ -39,15 +39,18 @@ class Told:
 
 
 def tables(document: Document) -> list[Told]:
-    """Those that something was measured for."""
-    document = with_short_names(document)
+    """Those that something was measured for.
+
+    Args:
+        document: A benchmark, its files called as they are to be called.
+    """
     found = [_batches(document), _starts(document), _long_run(document)]
     return [one for one in found if one is not None]
 
 
 def unmeasured(document: Document) -> Iterator[str]:
-    """A line for what could not be measured of a file that was measured otherwise."""
-    for name, sentence in unmeasured_of(with_short_names(document)):
+    """A line for what could not be measured of a file that was measured otherwise; names as of `tables`."""
+    for name, sentence in unmeasured_of(document):
         yield f"{printable(name)}: {sentence}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.document import Document, File, number, record, with_short_names
+from benchmarks.document import Document, File, number, record
 from benchmarks.scored import CALIBRATION
 from compress.text import printable
 
@@ -14,8 +14,12 @@ NO_CLASS = "no class lost more than chance explains"
 
 
 def lines(document: Document) -> Iterator[str]:
-    """A line for each file of which there is something to say."""
-    for file in with_short_names(document)["files"]:
+    """A line for each file of which there is something to say.
+
+    Args:
+        document: A benchmark, its files called as they are to be called.
+    """
+    for file in document["files"]:
         said = [part for part in (flips_text(file), hurt_text(file), calibration_text(file)) if part]
         if said:
             yield f"{printable(file['name'])}: {'; '.join(said)}"

@@ -49,10 +49,14 @@ def called(paths: Sequence[str], baseline: int | None) -> Called:
 
 
 def with_called(document: Document) -> dict[str, Any]:
-    """The same benchmark, its files called as `called` says."""
+    """The same benchmark, its files called as `called` says, also where something is claimed of them."""
     files = document["files"]
-    found = called([file["name"] for file in files], document["baseline"])
-    return {**document, "files": [{**file, "name": name} for file, name in zip(files, found.names, strict=True)]}
+    paths = [file["name"] for file in files]
+    found = called(paths, document["baseline"]).names
+    names = dict(zip(paths, found, strict=True))
+    claims = [_renamed(one, names.get(one["file"], one["file"])) for one in document["claims"]]
+    files = [{**file, "name": name} for file, name in zip(files, found, strict=True)]
+    return {**document, "files": files, "claims": claims}
 
 
 def said_once(said: Iterable[tuple[str, str]], of: int) -> Iterator[str]:
@@ -81,6 +85,12 @@ def told_of(warnings: Iterable[str], names: Mapping[str, str]) -> Iterator[str]:
     split = [(warning, re.match(f"({known}): ", warning)) for warning in warnings]
     yield from (warning for warning, found in split if not found)
     yield from said_once(((names[found[1]], warning[found.end() :]) for warning, found in split if found), len(names))
+
+
+def _renamed(claim: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What became of a claim, its file called so."""
+    sentence = str(claim["sentence"]).removeprefix(f"{claim['file']}: ")
+    return {**claim, "file": name, "sentence": f"{name}: {sentence}"}
 
 
 def _end(path: str, paths: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from benchmarks import claims
 from benchmarks.claims import line
 from benchmarks.document import Document, File, baseline, number, record
 from benchmarks.pages import conditions, hurt, tables
@@ -80,16 +81,15 @@ def warnings(document: Document) -> Iterator[str]:
 
 
 def claimed(document: Document) -> Iterator[str]:
-    """A line for each claim that is not met, and one for each that is, with the files that meet it."""
-    paths = [one["name"] for one in document["files"]]
-    names = dict(zip(paths, called(paths, document["baseline"]).names, strict=True))
+    """A line for each claim that is not met, one for each file that was not measured, and one for each that is met."""
     met: dict[str, list[str]] = {}
-    for one in document["claims"]:
-        found = one["sentence"].removeprefix(f"{one['file']}: ")
+    judged, left_out = claims.judged(with_called(document))
+    for one in judged:
         if one["held"] == "met":
-            met.setdefault(one["claim"], []).append(names[one["file"]])
+            met.setdefault(one["claim"], []).append(one["file"])
         else:
-            yield line(one["held"], f"{names[one['file']]}: {found}")
+            yield line(one["held"], one["sentence"])
+    yield from (line("not shown", f"{name}: {said}") for name, said in left_out)
     for claim, files in met.items():
         bound = next(one["bound"] for one in document["claims"] if one["claim"] == claim)
         yield line("met", f"--{claim} {bound:,.10g}: {', '.join(files)}")

@@ -9,8 +9,9 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from benchmarks import claims
-from benchmarks.document import Document, File, baseline, number, record, with_short_names
+from benchmarks.document import Document, File, baseline, number, record
 from benchmarks.pages import conditions, hurt, several, tables
+from benchmarks.pages.names import with_called
 from benchmarks.pages.several import METRICS
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
@@ -31,26 +32,32 @@ def render(document: Document, console: Console) -> Group:
     """
     many = several.is_several(document)
     shown = [*(several.shown(document, console) if many else _tables(document, console))]
-    about = several.lines(document) if many else (*_about(with_short_names(document)), *conditions.unmeasured(document))
-    made = several.made(document) if many else _made(document)
-    warned = several.warnings(document) if many else document["warnings"]
+    about = several.lines(document) if many else _about(with_called(document))
     said = [Text(line) for line in (*about, *_noise(document))]
-    notes = [Text(line, style="dim") for line in (_protocol(document), *made)]
-    warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in warned]
+    notes = [Text(line, style="dim") for line in (_protocol(document), *several.made(document))]
+    told = several.warnings(document)
+    warnings = [Text(f"warning: {printable(warning)}", style="yellow") for warning in told]
     return Group(*shown, *said, *notes, *warnings)
 
 
 def claim_lines(document: Document) -> list[str]:
-    """What became of the claims: a line for each, or of many files one for those that are met."""
+    """What became of the claims: a line for each, or of many files one for those that are met.
+
+    Of a file that could not be measured there is one line for all of its claims.
+    """
     if several.is_several(document):
         return [*several.claimed(document)]
-    return [claims.line(one["held"], one["sentence"]) for one in document["claims"]]
+    found, left_out = claims.judged(with_called(document))
+    return [
+        *(claims.line(one["held"], one["sentence"]) for one in found),
+        *(claims.line("not shown", f"{name}: {said}") for name, said in left_out),
+    ]
 
 
 def cells(document: Document) -> list[list[str]]:
     """The table of one or two files as text: its head, they, and their ratio; some cells have two lines."""
     head = [name.format(_metric(document)) for name in HEAD]
-    return [head, *_rows(with_short_names(document))]
+    return [head, *_rows(with_called(document))]
 
 
 def protocol_text(document: Document) -> str:
@@ -66,7 +73,7 @@ def protocol_text(document: Document) -> str:
 def _tables(document: Document, console: Console) -> Iterator[RenderableType]:
     first, *columns = zip(*cells(document), strict=True)
     yield from tables.drawn(first, [columns[:3], columns[3:4], columns[4:]], console, strong=RATIO)
-    for told in conditions.tables(document):
+    for told in conditions.tables(with_called(document)):
         first, *columns = zip(told.head, *told.rows, strict=True)
         yield Text(told.caption)
         yield from tables.drawn(first, [columns], console, wordy=told.wordy)
@@ -118,6 +125,7 @@ def _about(document: Document) -> Iterator[str]:
             yield f"{printable(file['name'])}: not measured: {printable(file['reason'])}"
     yield from _agreements(document)
     yield from hurt.lines(document)
+    yield from conditions.unmeasured(document)
 
 
 def _agreements(document: Document) -> Iterator[str]:
@@ -175,8 +183,3 @@ def _protocol(document: Document) -> str:
     load = "unknown" if machine["load_average"] is None else machine["load_average"][0]
     where = f"{printable(str(machine['cpu']))} ({machine['cores_usable']} cores, load {load})"
     return f"{protocol_text(document)} in turn, on {where}; latency is of the network alone, its input scaled before"
-
-
-def _made(document: Document) -> list[str]:
-    made = [one for one in document["files"] if not one["reason"]]
-    return [f"{printable(one['name'])}: {one['made']}" for one in made if one["made"] != "as given"]

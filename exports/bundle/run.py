@@ -13,12 +13,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageOps
+MISSING = ""
+try:
+    import numpy as np
+    from PIL import Image, ImageOps
+except ModuleNotFoundError as error:
+    MISSING = str(error)
 
 HERE = Path(__file__).resolve().parent
 DEEP_MODES = ("F", "I")  # more than 8 bits a channel
 NAMED = 3
+RUNTIMES = {".onnx": ("onnxruntime", "onnxruntime"), ".tflite": ("ai_edge_litert.interpreter", "ai-edge-litert")}
 
 Rule = dict[str, Any]
 Model = Callable[[Any], Any]  # what `feed` gives to the first output
@@ -26,22 +31,40 @@ Model = Callable[[Any], Any]  # what `feed` gives to the first output
 
 def read_rule() -> Rule:
     """What preprocessing.json says."""
-    rule: Rule = json.loads((HERE / "preprocessing.json").read_text(encoding="utf-8"))
+    rule: Rule = json.loads(_bundled("preprocessing.json"))
     return rule
 
 
 def read_labels() -> list[str]:
     """The names of the classes, in the order of the outputs."""
-    return (HERE / "labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    return _bundled("labels.txt").decode().split("\n")[:-1]
+
+
+def _bundled(name: str) -> bytes:
+    path = HERE / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: is missing; unpack the bundle again")
+    return path.read_bytes()
 
 
 def see(path: Path, rule: Rule) -> Any:
     """The pixels that the model sees of an image file: (height, width, channels) uint8."""
-    with Image.open(path) as opened:
-        if opened.mode.startswith(DEEP_MODES):
-            raise ValueError(f"{path}: its pixels are of mode {opened.mode}; 8 bits a channel are needed")
-        image = _place(_convert(ImageOps.exif_transpose(opened), rule["channels"]), rule)
+    image = _place(_convert(_read(path), rule["channels"]), rule)
     return np.asarray(image).reshape(rule["size"]["height"], rule["size"]["width"], rule["channels"])
+
+
+def _read(path: Path) -> Image.Image:
+    """The image in a file, upright."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} {'is a folder' if path.exists() else 'does not exist'}; give an image file")
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged bytes
+        raise OSError(f"{path}: cannot be read as an image ({error}); give another, such as a .jpg or .png") from error
+    if image.mode.startswith(DEEP_MODES):
+        raise ValueError(f"{path}: its pixels are of mode {image.mode}; 8 bits a channel are needed")
+    return image
 
 
 def _convert(image: Image.Image, channels: int) -> Image.Image:
@@ -80,24 +103,35 @@ def feed(pixels: Any, rule: Rule) -> Any:
 
 
 def open_model(rule: Rule) -> Model:
-    """The model in its runtime, on one thread."""
-    path = HERE / rule["model"]
-    return _in_onnxruntime(path) if path.suffix == ".onnx" else _in_litert(path)
+    """The model in its runtime, on one thread.
+
+    Raises:
+        ModuleNotFoundError: Something is not installed; the message says what to type.
+    """
+    suffix = Path(rule["model"]).suffix
+    runtime = _runtime(*RUNTIMES[suffix])
+    return (_in_onnxruntime if suffix == ".onnx" else _in_litert)(runtime, _bundled(rule["model"]))
 
 
-def _in_onnxruntime(path: Path) -> Model:
-    onnxruntime: Any = _imported("onnxruntime", "onnxruntime")
+def _runtime(module: str, package: str) -> Any:
+    try:
+        if MISSING:
+            raise ModuleNotFoundError(MISSING)
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}; install what is needed: pip install numpy pillow {package}") from error
 
+
+def _in_onnxruntime(onnxruntime: Any, content: bytes) -> Model:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     taken, given = session.get_inputs()[0].name, session.get_outputs()[0].name
     return lambda image: session.run([given], {taken: image})[0]
 
 
-def _in_litert(path: Path) -> Model:
-    litert: Any = _imported("ai_edge_litert.interpreter", "ai-edge-litert")
-    interpreter = litert.Interpreter(model_content=path.read_bytes(), num_threads=1)
+def _in_litert(litert: Any, content: bytes) -> Model:
+    interpreter = litert.Interpreter(model_content=content, num_threads=1)
     taken, given = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def answer(image: Any) -> Any:
@@ -108,13 +142,6 @@ def _in_litert(path: Path) -> Model:
         return interpreter.get_tensor(given)
 
     return answer
-
-
-def _imported(module: str, package: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}: pip install {package}") from error
 
 
 def told(output: Any, rule: Rule, labels: list[str]) -> list[str]:
@@ -131,17 +158,17 @@ def told(output: Any, rule: Rule, labels: list[str]) -> list[str]:
 
 
 def main(words: list[str]) -> int:
-    """0 once the image is answered; 2 where no image was given, it cannot be read, or the runtime is not installed."""
+    """0 once the image is answered; 2 where no image was given, it cannot be read, or something is not installed."""
     if len(words) != 1:
         sys.stderr.write("usage: python run.py IMAGE\n")
         return 2
-    rule = read_rule()
     try:
-        pixels, model = see(Path(words[0]), rule), open_model(rule)
+        rule, labels = read_rule(), read_labels()
+        model, pixels = open_model(rule), see(Path(words[0]), rule)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    for line in told(model(feed(pixels, rule)), rule, read_labels()):
+    for line in told(model(feed(pixels, rule)), rule, labels):
         sys.stdout.write(f"{line}\n")
     return 0
 

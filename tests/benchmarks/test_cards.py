@@ -362,6 +362,16 @@ def test_a_benchmark_that_was_altered_is_refused(
     assert not (tmp_path / "cards").exists()
 
 
+def test_a_benchmark_is_no_file(folder: Path, tmp_path: Path) -> None:
+    bench = folder / "dist" / "bench.json"
+    done = _run("card", bench, "-o", tmp_path / "cards")
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    assert "is a benchmark, and cards are about a file; give a file that it measured" in said
+    assert f"--bench {bench}" in said
+    assert not (tmp_path / "cards").exists()
+
+
 def test_what_cannot_be_told_apart_or_was_not_measured_is_refused(folder: Path, tmp_path: Path) -> None:
     bench = folder / "dist" / "bench.json"
     done = _run("card", folder / "alone.onnx", "--bench", bench, "-o", tmp_path / "cards")

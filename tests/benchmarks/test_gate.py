@@ -162,6 +162,15 @@ def test_the_command(tmp_path: Path) -> None:
         (page, "--baseline", old, "--max-size", "1%"): "report.html is a page; give the .json that",
         (new, "--baseline", tmp_path / "none.json", "--max-size", "1%"): "is not a file",
         (new, "--baseline", old, "--max-size", "1%", "--markdown", summary): "--force",
+        (
+            new,
+            "--baseline",
+            old,
+            "--max-size",
+            "1%",
+            "--markdown",
+            "x.html",
+        ): "x.html: --markdown writes Markdown; give",
     }
     for words, mentions in refused.items():
         done = _gate(*words)

@@ -7,9 +7,11 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_benchmark_compare import _checkpoint
 from typer.testing import CliRunner, Result
@@ -18,7 +20,8 @@ from benchmarks.document import digest, record
 from benchmarks.document import save as save_document
 from benchmarks.pages.report import envelope, page
 from benchmarks.pages.report.markup import signed
-from benchmarks.samples import beside
+from benchmarks.raw import Decided
+from benchmarks.samples import beside, pack, read_samples
 from benchmarks.verify import verify
 from cli.main import app
 from compress.checkpoint import save
@@ -334,6 +337,43 @@ def test_text_of_a_document_is_shown_and_not_obeyed(folder: Path) -> None:
     assert drawn.count(b"</script>") == 3
     carried = envelope.opened(drawn, "page")
     assert (carried.document, carried.samples) == (document, samples)
+
+
+def test_a_page_says_why_a_verdict_has_another_limit_than_the_noise_floor(content: bytes, folder: Path) -> None:
+    floor = json.loads((folder / "bench.json").read_text("utf-8"))["noise"]["words"]
+    text = _said(content.decode())
+    assert f"{floor}. It shows what this machine makes of no difference at all; what a verdict on two files" in text
+
+
+def test_a_class_without_images_has_a_row_that_says_so(folder: Path) -> None:
+    document, samples = beside(folder / "bench.json")
+    raws = dict(read_samples(samples, "samples"))
+    assert "no images" not in page.draw(document, samples).decode()
+    for at, raw in raws.items():
+        there = raw.decided
+        assert there is not None
+        kept = ~np.isin(there.labels, (2, 5))
+        said = Decided(there.decisions[kept], there.labels[kept], there.confidences[kept])
+        raws[at] = replace(raw, said=said)
+    text = page.draw(document, pack(raws)).decode()
+    assert text.count(">no images</text>") == 2 * len(raws)
+    for name in document["data"]["classes"]:
+        assert f">{name} {document['data']['classes'].index(name)}</text>" in text, "its column still has a name"
+
+
+def test_files_of_a_page_are_called_by_what_tells_them_apart(folder: Path) -> None:
+    document, samples = beside(folder / "bench.json")
+    given = ("runs/teacher.onnx", "dist/digits-student-plain.onnx", "dist/digits-student-w8.onnx")
+    names = dict(zip((file["name"] for file in document["files"]), given, strict=True))
+    for file in document["files"]:
+        file["name"] = names[file["name"]]
+    for claim in document["claims"]:
+        claim["file"] = names[claim["file"]]
+    text = _said(page.draw(document, samples).decode().partition(' id="lineage"')[0])
+    assert "\u00b7 files: dist/digits-student-*\n" in text
+    for name in ("teacher.onnx", "plain.onnx", "w8.onnx"):
+        assert f" {name}" in text
+    assert text.count("digits-student-") == 1
 
 
 def test_a_page_without_an_end_of_its_blocks_is_refused(content: bytes) -> None:

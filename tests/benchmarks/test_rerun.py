@@ -22,10 +22,12 @@ from benchmarks.derive import derive
 from benchmarks.document import digest, record, save
 from benchmarks.measure.latency import Latency
 from benchmarks.raw import Raw
+from benchmarks.rerun import check_there
 from benchmarks.samples import beside, pack, read_samples
 from cli.main import app
 from compress.checkpoint import save as save_checkpoint
 from compress.data import DataOptions, load
+from compress.errors import DataError, GateError
 from exports import noise, ship
 
 QUICK = ("--rounds", 10, "--sessions", 4)
@@ -154,14 +156,39 @@ def test_a_file_that_is_missing_or_altered_is_refused(moved: Path) -> None:
     done = _run("verify", path, "--rerun")
     assert done.exit_code == 3
     assert "student.onnx: is not the file that was measured: its sha256 is" in " ".join(done.output.split())
+    teacher, right = moved / "teacher.safetensors", (moved / "teacher.safetensors").read_bytes()
+    for missing, other in ((student, teacher), (teacher, student)):  # 3, whichever of both stands first
+        missing.unlink()
+        other.write_bytes(b"another one")
+        done = _run("verify", path, "--rerun")
+        assert done.exit_code == 3
+        said = " ".join(done.output.split())
+        assert f"{other.name}: is not the file that was measured" in said
+        assert f"{missing.name}: is neither in" in said
+        assert "put it beside the benchmark" in said
+        missing.write_bytes(right)
     student.unlink()
-    (moved / "teacher.safetensors").write_bytes(b"another one")
+    teacher.unlink()
     done = _run("verify", path, "--rerun")
-    assert done.exit_code == 3
-    said = " ".join(done.output.split())
-    assert "teacher.safetensors: is not the file that was measured" in said
-    assert "student.onnx: is neither in" in said
-    assert "put it beside the benchmark" in said
+    assert done.exit_code == 2
+    assert done.output.count("put it beside the benchmark") == 2
+
+
+def test_the_files_of_all_benchmarks_of_a_page_are_looked_for_before_one_is_measured(moved: Path) -> None:
+    measured, _ = beside(moved / "bench.json")
+    names = [Path(file["name"]).name for file in measured["files"]]
+    first, second = (
+        {**measured, "files": [{**file, "name": f"{folder}{name}"} for file, name in zip(files, names, strict=True)]}
+        for files, folder in ((measured["files"], "gone/"), (measured["files"], "other-"))
+    )
+    check_there([first], moved)
+    with pytest.raises(DataError, match="is neither in") as missing:
+        check_there([second, first], moved)
+    assert len(str(missing.value).splitlines()) == 2
+    (moved / "student.onnx").write_bytes((moved / "teacher.safetensors").read_bytes())
+    with pytest.raises(GateError, match="is neither in") as other:
+        check_there([second, first, first], moved)
+    assert len(str(other.value).splitlines()) == 3, "each once"
 
 
 def _faster(raw: Raw) -> Raw:

@@ -60,6 +60,19 @@ def test_names_are_whole_and_what_they_share_is_said_once(document: dict[str, An
     assert len(text.splitlines()) < (40 if width == 250 else 80)
 
 
+def test_two_files_are_called_as_several_are(document: dict[str, Any]) -> None:
+    one, other = document["files"][:2]
+    names = ("runs/x/student.onnx", "runs/y/student.onnx")
+    files = [{**file, "name": name} for file, name in zip((one, other), names, strict=True)]
+    pair = {**document, "files": files, "warnings": [f"{names[1]}: is old"]}
+    pair["claims"] = [claim.to_dict() for claim in check(pair, {"max-size": 1e9})]
+    text = " ".join(_shown(pair, 80).split())
+    assert "x/student.onnx" in text
+    assert "warning: y/student.onnx: is old" in text
+    assert "runs/" not in text
+    assert terminal.claim_lines(pair)[0].startswith("met        y/student.onnx: size ")
+
+
 def test_what_all_files_have_is_no_column(document: dict[str, Any]) -> None:
     assert "params" in _shown(document, 200)
     alike = copy.deepcopy(document)
@@ -96,11 +109,22 @@ def test_broken_claims_have_a_line_each_and_met_ones_one(document: dict[str, Any
     assert met.endswith(f"--max-size {claims['max-size']:,}: plain.onnx, w8.onnx, static.onnx, fp16.onnx")
 
 
+def test_a_file_without_a_measurement_has_one_line_for_all_its_claims(document: dict[str, Any]) -> None:
+    one, *rest = document["files"][1:]
+    lost = {"name": one["name"], "records": [], "hurt": None, "verdict": None, "reason": "is damaged"}
+    left = {**document, "files": [document["files"][0], lost, *rest]}
+    found = {**left, "claims": [one.to_dict() for one in check(left, {"max-size": 1e9, "max-params": 1e9})]}
+    shown, *met = terminal.claim_lines(found)
+    assert shown.split(maxsplit=2) == ["not", "shown", "plain.onnx: 2 claims, for it could not be measured"]
+    assert [one.split(": ")[1] for one in met] == ["w8.onnx, static.onnx, fp16.onnx"] * 2
+
+
 @pytest.mark.parametrize(
     ("paths", "baseline", "names", "shared"),
     [
         (FILES[:2], None, ["my-student-plain.onnx", "my-student-w8.onnx"], f"{FOLDER}/*"),
         (["a-very-1.onnx", "a-very-2.onnx", "3.onnx"], None, ["a-very-1.onnx", "a-very-2.onnx", "3.onnx"], ""),
+        (["runs/x/a.onnx", "runs/y/a.onnx"], 0, ["x/a.onnx", "y/a.onnx"], "runs/y/*"),
         (["x/a.onnx", "y/a.onnx", "y/b.onnx"], 0, ["x/a.onnx", "y/a.onnx", "b.onnx"], "y/*"),
         (["digits-a.onnx", "digits-b.onnx", "digits-c.onnx"], 0, ["a.onnx", "b.onnx", "c.onnx"], "digits-*"),
         (["digits-a.onnx", "digits-b.onnx", "a.onnx"], 2, ["digits-a.onnx", "digits-b.onnx", "a.onnx"], ""),

@@ -69,13 +69,15 @@ def test_a_target_that_is_a_link(workshop: Path, refused: Refused, line: str) ->
         (f"{PRUNE} -o ./teacher.safetensors", "teacher.safetensors"),
         (f"{PRUNE} -o link.safetensors", "link.safetensors"),
         ("export hard.onnx -o student.onnx", "student.onnx"),
-        (f"{BENCHMARK} -o student.onnx", "student.onnx"),
-        (f"{BENCHMARK} -o teacher.safetensors", "teacher.safetensors"),
+        (f"{BENCHMARK} -o link.json", "link.json"),
+        (f"{BENCHMARK} -o hard.json", "hard.json"),
     ],
 )
 def test_a_target_that_is_an_input(workshop: Path, refused: Refused, line: str, name: str) -> None:
     (workshop / "link.safetensors").symlink_to("teacher.safetensors")
-    (workshop / "hard.onnx").hardlink_to(workshop / "student.onnx")
+    (workshop / "link.json").symlink_to("teacher.safetensors")
+    for hard in ("hard.onnx", "hard.json"):
+        (workshop / hard).hardlink_to(workshop / "student.onnx")
     for force in ("", " --force"):
         refused(f"{line}{force}", workshop, f"the output {name}", "and the input", "are the same file")
 
@@ -113,6 +115,30 @@ def test_a_target_whose_name_is_too_long(workshop: Path, refused: Refused, line:
 def test_a_checkpoint_must_be_called_so(workshop: Path, refused: Refused, name: str) -> None:
     for line in (TRAIN, DISTIL, PRUNE):
         refused(f"{line} -o {name}", workshop, f"{name}: a checkpoint is a .safetensors file")
+
+
+@pytest.mark.parametrize("name", ["bench", "bench.md", "bench.csv", "student.onnx"])
+def test_a_benchmark_must_be_called_so(workshop: Path, refused: Refused, name: str) -> None:
+    for force in ("", " --force"):
+        refused(f"{BENCHMARK} -o {name}{force}", workshop, f"{name}: a benchmark is written as .json; give a name that")
+
+
+def test_a_benchmark_is_no_page(workshop: Path, refused: Refused) -> None:
+    refused(f"{BENCHMARK} -o bench.html", workshop, "bench.html: a benchmark is written as .json (the page of it is")
+    refused(f"{BENCHMARK} -o bench.html", workshop, "drawn by `edgepress report`")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "compare teacher.safetensors --data digits --methods pkt --epochs 100000",
+        "predict photo.png -m student.onnx",
+        "card student.onnx",
+    ],
+)
+@pytest.mark.parametrize("name", ["study.html", "study.md", "study.json", ""])
+def test_a_folder_is_not_called_like_a_file(workshop: Path, refused: Refused, line: str, name: str) -> None:
+    refused(f"{line} -o '{name}'", workshop, "'--output'", f"got {name!r}; give the name of a folder")
 
 
 def test_an_auxiliary_is_not_overwritten(workshop: Path, refused: Refused) -> None:

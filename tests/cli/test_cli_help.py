@@ -47,6 +47,19 @@ def test_each_command_explains_itself_in_groups_with_examples(tmp_path: Path, su
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_an_argument_is_called_by_its_name_alone(tmp_path: Path, succeeds: Run, name: str) -> None:
+    text = succeeds(f"{name} -h", tmp_path).stdout
+    assert "<" not in text, "no type of Python"
+    listed = re.search(r"^Arguments:\n((?:  .*\n)+)", text, re.MULTILINE)
+    named = [line.split()[0] for line in listed[1].splitlines() if line[2] != " "] if listed else []
+    own = [one for one in COMMANDS[name].params if one.param_type_name == "argument"]
+    assert [name.removesuffix("...") for name in named] == [one.metavar for one in own]
+    assert [name.endswith("...") for name in named] == [one.nargs == -1 for one in own]
+    assert "......" not in text
+    assert "...}..." not in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_each_example_can_be_typed(name: str) -> None:
     examples = [shlex.split(line) for line in COMMANDS[name].epilog.splitlines()]
     assert 1 <= len(examples) <= 3

@@ -353,20 +353,51 @@ def test_run_names_the_class_that_the_checkpoint_names(bundle: Path, tmp_path: P
         shares = checkpoint.network.model.eval()(checkpoint.card.scale(pixels))[0].softmax(0)
     order = shares.argsort(descending=True).tolist()
     assert done.stdout.splitlines() == [f"{CLASSES[at]} {100 * shares[at]:.1f} %" for at in order]
-    (tmp_path / "deep.tif").write_bytes(b"")
+
+
+def test_what_run_cannot_answer_is_said_in_a_line(bundle: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 9), np.int32)).save(tmp_path / "deep.tif")
-    for words in ((), (tmp_path / "deep.tif",), (tmp_path / "missing.png",), (bundle / "run.py",)):
-        refused = alone(bundle / "run.py", *words, folder=tmp_path)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert "Traceback" not in refused.stderr
+    (tmp_path / "half.png").write_bytes((bundle / "golden/00.png").read_bytes()[:200])
+    refused = {
+        (): "usage: python run.py IMAGE",
+        ("deep.tif",): "error: deep.tif: its pixels are of mode I; 8 bits a channel are needed",
+        ("missing.png",): "error: missing.png does not exist; give an image file",
+        (bundle,): f"error: {bundle} is a folder; give an image file",
+        (bundle / "run.py",): f"error: {bundle / 'run.py'}: cannot be read as an image (",
+        ("half.png",): "error: half.png: cannot be read as an image (",
+    }
+    for words, says in refused.items():
+        done = alone(bundle / "run.py", *words, folder=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith(says)
+    (bundle / "labels.txt").unlink()
+    done = alone(bundle / "run.py", bundle / "golden/00.png", folder=tmp_path)
+    says = f"error: {bundle / 'labels.txt'}: is missing; unpack the bundle again\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", says)
 
 
-def test_a_runtime_that_is_missing_is_named_with_what_to_install(bundle: Path, tmp_path: Path) -> None:
-    for script, words, code in (("run.py", (bundle / "golden/00.png",), 2), ("selftest.py", (), 1)):
-        done = alone(bundle / script, *words, folder=tmp_path, without=["onnxruntime"])
+@pytest.mark.parametrize(
+    ("suffix", "package", "missing"),
+    [
+        (".onnx", "onnxruntime", "onnxruntime"),
+        (".onnx", "onnxruntime", "numpy"),
+        (".onnx", "onnxruntime", "PIL"),
+        (".tflite", "ai-edge-litert", "ai_edge_litert"),
+        (".tflite", "ai-edge-litert", "numpy"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_what_to_type(
+    bundles: dict[str, Path], tmp_path: Path, suffix: str, package: str, missing: str
+) -> None:
+    folder = unpacked(bundles[suffix], tmp_path / "elsewhere")
+    for script, words, code in (("run.py", (folder / "golden/00.png",), 2), ("selftest.py", (), 1)):
+        done = alone(folder / script, *words, folder=tmp_path, without=[missing])
         assert done.returncode == code
-        assert "onnxruntime is kept out: pip install onnxruntime" in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+        said = done.stdout + done.stderr
+        assert f"{missing} is kept out; install what is needed: pip install numpy pillow {package}\n" in said
+        assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("FAILED  nothing was run: ")
 
 
 def test_the_same_bytes_each_time_whole_and_never_over_a_file(files: dict[str, Path], tmp_path: Path) -> None:

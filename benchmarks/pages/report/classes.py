@@ -80,7 +80,10 @@ def matrix(one: Entry, view: View) -> str:
         middle = TOP + 16 + side * (at + 0.5)
         parts.append(svg.label(LEFT - 6, middle + 4, f"{svg.cut(name, LETTERS)} {at}", "tick", "end"))
         parts.append(svg.label(LEFT + side * (at + 0.5), TOP + 8, at, "tick", "middle"))
-        parts += [_cell(counts, at, column, side, max(int(rows[at]), 1)) for column in range(len(view.classes))]
+        if rows[at]:
+            parts += [_cell(counts, at, column, side, int(rows[at])) for column in range(len(view.classes))]
+        else:
+            parts.append(svg.label(LEFT + 6, middle + 4, "no images", "tick"))
     return svg.figure(
         f"Confusion matrix of {one.name}",
         f"Rows are what an image shows, columns what it is taken for. Most often mistaken: {'; '.join(named)}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.pages import conditions
+from benchmarks.pages.names import with_called
 from benchmarks.pages.report import longrun
 from benchmarks.pages.report.markup import Cell, section, table, text
 from benchmarks.pages.report.view import View
@@ -10,8 +11,9 @@ from benchmarks.pages.report.view import View
 
 def draw(view: View) -> str:
     """The section; "" where nothing more was measured."""
-    tables = [_table(told) for told in conditions.tables(view.document)]
-    lost = "".join(f"<li>{text(line)}</li>" for line in conditions.unmeasured(view.document))
+    document = with_called(view.document)
+    tables = [_table(told) for told in conditions.tables(document)]
+    lost = "".join(f"<li>{text(line)}</li>" for line in conditions.unmeasured(document))
     figure = longrun.draw(view)
     drawn = f'<div class="grid">{figure}</div>\n' if figure else ""
     inner = "".join(tables) + (f"<ul>{lost}</ul>\n" if lost else "") + drawn

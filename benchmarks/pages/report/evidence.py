@@ -11,6 +11,10 @@ from benchmarks.pages.report.view import View
 from benchmarks.pages.terminal import protocol_text
 
 PACKAGES = ("edgepress", "onnxruntime", "torch", "onnx", "numpy", "python")
+TWO_LIMITS = (
+    "It shows what this machine makes of no difference at all; what a verdict on two files would have seen is by the "
+    "spread of the sessions of these two, and so another number."
+)
 
 
 def warnings(view: View) -> str:
@@ -40,7 +44,7 @@ def _protocol(view: View) -> list[tuple[str, str]]:
         ("Ended", text(document["created"])),
         ("Runtime", text(protocol_text(document))),
         ("Latency", _latency(protocol)),
-        ("Noise floor", text(document["noise"]["words"] if document["noise"] else "not measured")),
+        ("Noise floor", text(f"{document['noise']['words']}. {TWO_LIMITS}" if document["noise"] else "not measured")),
         ("Turns", f"{protocol['turn_ms']:g} ms each, in turn; {protocol['warmup_ms']:g} ms of warm-up"),
         ("Intervals", f"{100 * protocol['level']:g} %: over sessions for times, over images for scores"),
         ("Data", named),

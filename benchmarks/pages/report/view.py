@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.document import Document, File, number, record, short_names
+from benchmarks.document import Document, File, number, record
+from benchmarks.pages.names import SEVERAL, called
 from benchmarks.raw import Counts, Raw
 from benchmarks.scored import class_name
 
@@ -20,7 +21,7 @@ class Entry:
     Attributes:
         place: In the document, from 0.
         number: In the page, from 1; the baseline is the first.
-        name: As short as it can be told from the others.
+        name: See `benchmarks.pages.names.called`.
         file: In the document.
         raw: Its raw samples, if it could be measured.
         base: Whether the others are held against it.
@@ -55,11 +56,13 @@ class View:
         document: The benchmark.
         entries: Every file, the baseline first.
         classes: The names of what images are told apart as; empty where they are not.
+        shared: What the paths of several files begin with, the baseline's apart, and their names do not say.
     """
 
     document: Document
     entries: tuple[Entry, ...]
     classes: tuple[str, ...]
+    shared: str
 
     @property
     def base(self) -> Entry | None:
@@ -81,12 +84,14 @@ class View:
 def view(document: Document, raws: Mapping[int, Raw]) -> View:
     """A benchmark and its raw samples, by the place of the file, as a page shows them."""
     files, place = document["files"], document["baseline"]
-    names = short_names(files)
+    found = called([file["name"] for file in files], place)
     order = sorted(range(len(files)), key=lambda at: at != place)
     entries = tuple(
-        Entry(at, count, names[at], files[at], raws.get(at), at == place) for count, at in enumerate(order, start=1)
+        Entry(at, count, found.names[at], files[at], raws.get(at), at == place)
+        for count, at in enumerate(order, start=1)
     )
-    return View(document, entries, _classes(document, entries))
+    shared = found.shared if len(files) >= SEVERAL else ""
+    return View(document, entries, _classes(document, entries), shared)
 
 
 def confusion(decisions: Counts, labels: Counts, classes: int) -> Counts:
