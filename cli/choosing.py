@@ -44,7 +44,8 @@ _LayerRatio = Annotated[
     options.words(
         "--layer-ratio",
         "LAYER=X",
-        help="Another ratio for some stages or layers, such as *layer4*=0.7; may be repeated.",
+        help="Another ratio for some stages or layers, such as *layer4*=0.7; may be repeated, and of two that name a "
+        "layer the later one counts.",
         group=options.METHOD,
     ),
 ]

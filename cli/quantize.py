@@ -94,7 +94,10 @@ _Sensitivity = Annotated[
 _Mixed = Annotated[
     str | None,
     options.words(
-        "--mixed", "LIST", help="Stages or layers with other schemes: map1=w8,logits=w8.", group=options.METHOD
+        "--mixed",
+        "LIST",
+        help="Stages or layers with other schemes: map1=w8,logits=w8. Of two that name a layer the later one counts.",
+        group=options.METHOD,
     ),
 ]
 _Drop = Annotated[
@@ -258,6 +261,10 @@ def _others(mixed: str | None) -> dict[str, int]:
     for name, sign, _ in pairs:
         if not name or not sign:
             raise PlanError(f"--mixed {mixed}: give LAYER=SCHEME, with commas between, such as map1=w8,logits=w8")
+    names = [name for name, _, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise PlanError(f"--mixed {name}: given twice")
     return {name: read_scheme(scheme).bits for name, _, scheme in pairs}
 
 
