@@ -22,7 +22,6 @@ SCHEMES = ("l-cls", "decay", "all")
 SCHEMES_WITH = {"a": ("l-cls",), "b": ("l-cls",), "share": ("l-cls",), "weight": ("decay", "all"), "decay": ("decay",)}
 CHANNELS = ("l1", "random")
 BY_PKT = Method(PKT)
-RECOVERING = 0.5  # of the epochs of a recovery, those of the layers
 
 
 def layer_epochs(layers: int, a: int, b: int) -> tuple[int, ...]:
@@ -203,17 +202,6 @@ def fewest_epochs(
     if scheme == "l-cls":
         own = 1 if share else sum(layer_epochs(len(student.body), a, b))
     return own + last.fewest_epochs(student)
-
-
-def for_recovery(method: Method) -> Method:
-    """A method as it teaches a pruned network: the layers of `indistill` have their share of whatever epochs there are.
-
-    Args:
-        method: Any; only of that recipe, and where its knobs do not give the layers their epochs, it changes.
-    """
-    if method.recipe is not INDISTILL or method.knobs.keys() & {"scheme", "a", "b", "share"}:
-        return method
-    return replace(method, knobs={**method.knobs, "share": RECOVERING})
 
 
 def pkt_h_cr(

@@ -63,6 +63,12 @@ def test_hints_of_stages_of_other_names(student: Staged) -> None:
     assert alike(plan, Phase("hints", (CE, term), FIT))
 
 
+def test_hints_between_the_same_channels_begin_at_the_identity(student: Staged) -> None:
+    term = Term(partial(Hint, 8, 8, same=True), (S("map2"), T("map1")), 100.0, "hint")
+    plan = _plan(student, "hints", stage="map2", teacher_stage="map1", start="identity")
+    assert alike(plan, Phase("hints", (CE, term), FIT))
+
+
 def _attention(stage: str, weight: float) -> Term:
     return Term(attention_loss, (S(stage), T(stage)), weight, f"attention {stage}")
 
@@ -103,6 +109,12 @@ def test_a_stage_that_the_teacher_lacks_is_named(student: Staged) -> None:
         ("hints", {"stage": "map4"}, "hints: unknown stage of the student 'map4'. Did you mean"),
         ("hints", {"teacher_stage": "map4"}, "hints: unknown stage of the teacher 'map4'"),
         ("hints", {"beta": "0"}, "hints: beta is 0.0; it must be above 0"),
+        ("hints", {"start": "zero"}, "hints: unknown start 'zero'. Known: identity, random"),
+        (
+            "hints",
+            {"start": "identity"},
+            "the student's map2 has 8 channels and the teacher's map2 16; take start=rand",
+        ),
         ("attention", {"beta": "nan"}, "attention: beta is nan"),
         ("at", {"beta": "-1"}, "at: beta is -1.0"),
     ],
