@@ -11,6 +11,7 @@ from compress.recipes.knobs import check_choice, check_positive
 from compress.recipes.maps import STAGE_LOSSES, stage_term, times, without_stem
 from compress.recipes.method import Recipe
 from compress.recipes.single import softened
+from compress.stages import Staged
 
 
 def simultaneous(lesson: Lesson, fit: Fit, *, loss: str = "mse", alpha: float = 1.0, tau: float = 4.0) -> list[Phase]:
@@ -66,12 +67,27 @@ def hints(
     """
     check_positive("hints", beta=beta)
     assert lesson.teacher is not None
-    stage = stage or lesson.student.body[len(lesson.student.body) // 2]
-    theirs = teacher_stage or stage
-    for side, network, name in (("student", lesson.student, stage), ("teacher", lesson.teacher, theirs)):
-        check_choice("hints", f"stage of the {side}", name, [one.name for one in network.stages])
-    term = Term(_hint(lesson, stage, theirs, start), (S(stage), T(theirs)), beta if lesson.task.terms else 1.0, "hint")
+    ours, theirs = _stages(lesson.student, lesson.teacher, stage, teacher_stage)
+    term = Term(_hint(lesson, ours, theirs, start), (S(ours), T(theirs)), beta if lesson.task.terms else 1.0, "hint")
     return [Phase("hints", (*lesson.task.terms, term), fit)]
+
+
+def _stages(student: Staged, teacher: Staged, stage: str, teacher_stage: str) -> tuple[str, str]:
+    """The student's stage and the teacher's; PlanError where one of them has none of that name."""
+    ours = stage or student.body[len(student.body) // 2]
+    check_choice("hints", "stage of the student", ours, [one.name for one in student.stages])
+    names = [one.name for one in teacher.stages]
+    if not teacher_stage and ours not in names:
+        why = "stage names" if stage else "is the student's middle one"
+        other = "" if stage else f", or another of the student's with --set stage=NAME: {', '.join(student.body)}"
+        raise PlanError(
+            f"hints: the teacher has no stage {ours!r}, which {why} (the stages of a teacher of another family are "
+            "called as the student's whose maps have their size); name one of the teacher's with --set "
+            f"teacher_stage=NAME: {', '.join(names)}{other}"
+        )
+    theirs = teacher_stage or ours
+    check_choice("hints", "stage of the teacher", theirs, names)
+    return ours, theirs
 
 
 def _hint(lesson: Lesson, stage: str, theirs: str, start: str) -> Loss:

@@ -103,6 +103,23 @@ def test_a_stage_that_the_teacher_lacks_is_named(student: Staged) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (
+            "",
+            "no stage 'map2', which is the student's middle one .* --set teacher_stage=NAME: map1, logits, or another",
+        ),
+        ("map3", "no stage 'map3', which stage names .* --set teacher_stage=NAME: map1, logits$"),
+    ],
+)
+def test_hints_say_where_the_name_of_a_stage_comes_from(student: Staged, stage: str, said: str) -> None:
+    guide = make_guide()
+    few = replace(guide, stages=(guide.stage("map1"), guide.stage("logits")))
+    with pytest.raises(PlanError, match=said):
+        read_method("hints", {"stage": stage}).phases(make_lesson(student, few), FIT)
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
         ("simultaneous", {"loss": "l1"}, "simultaneous: unknown stage loss 'l1'"),
