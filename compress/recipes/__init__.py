@@ -26,6 +26,7 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*_SINGLE, *_AUX
 RECOVERING: Mapping[str, tuple[Mapping[str, Any], Set[str]]] = {
     "hints": ({"start": "identity"}, {"start", "teacher_stage"}),
     "indistill": ({"share": 0.5}, {"scheme", "a", "b", "share"}),
+    "pkt_h_cr": ({"weight": 1.0}, {"weight"}),
 }
 
 
@@ -33,7 +34,7 @@ def for_recovery(method: Method) -> Method:
     """A method as it teaches a pruned network, see `RECOVERING`.
 
     The maps of `hints` begin as the same, channel by channel; the layers of `indistill` have their share of whatever
-    epochs there are.
+    epochs there are; the maps of `pkt_h_cr` count as much as its embedding, for the critical period is over.
 
     Args:
         method: Any; where its knobs decide this themselves, it stays as it is.

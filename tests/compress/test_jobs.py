@@ -284,11 +284,24 @@ def test_hints_begin_a_recovery_where_the_fit_ended(
     assert tops[0] == tops[1]
 
 
-def test_a_recovery_by_hints_begins_as_its_knobs_say() -> None:
-    for knobs in ({"start": "random"}, {"teacher_stage": "map1"}):
-        method = read_method("hints", knobs)
-        assert for_recovery(method) == method
-    assert for_recovery(read_method("hints", {"beta": "5"})).knobs == {"beta": 5.0, "start": "identity"}
+@pytest.mark.parametrize(
+    ("name", "settings", "added"),
+    [
+        ("hints", {"beta": "5"}, {"start": "identity"}),
+        ("hints", {"start": "random"}, {}),
+        ("hints", {"teacher_stage": "map1"}, {}),
+        ("pkt_h_cr", {"decay": "0.5"}, {"weight": 1.0}),
+        ("pkt_h_cr", {"weight": "100"}, {}),
+        ("indistill", {"follow": "paper"}, {"share": 0.5}),
+        ("indistill", {"a": "1"}, {}),
+        ("okd", {"tau": "2"}, {}),
+    ],
+)
+def test_what_a_recovery_changes_of_a_method_unless_its_knobs_say(
+    name: str, settings: dict[str, str], added: dict[str, object]
+) -> None:
+    method = read_method(name, settings)
+    assert for_recovery(method) == replace(method, knobs={**method.knobs, **added})
 
 
 def test_without_a_recovery_the_cut_network_is_saved_as_it_is(teacher: Checkpoint, digits: Dataset, job: Job) -> None:
