@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cli.effects import Yardstick
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
@@ -180,7 +182,7 @@ def quantize(
     from compress.checkpoint import blank_image
     from compress.jobs import Job, Recovery
     from compress.opening import open_pair
-    from compress.quantization import Static, plan, plan_values, read_range, read_rounding, sensitivities
+    from compress.quantization import Static, idle_layers, plan, plan_values, read_range, read_rounding, sensitivities
     from compress.recipes import read_method
     from compress.smaller import quantized
     from compress.tasks import TASKS
@@ -200,7 +202,9 @@ def quantize(
     kept = [word.strip() for word in keep_float.split(",")] if keep_float else []
     goal = TASKS[before.card.task]
     how = read_method(method or _usual(goal), parse.read_settings(knobs))
-    grids = plan(before.network, wished.bits, answer=goal.output, keep_float=kept, mixed=others)
+    idle = idle_layers(before.network, blank_image(before.card))
+    say.notes(_left(idle))
+    grids = plan(before.network, wished.bits, answer=goal.output, keep_float=kept, mixed=others, idle=idle)
     values = plan_values(before.network, wished, grids, blank_image(before.card), answer=goal.output)
     looks = sensitivity or wished.activations or rounds == "compensated"
     looked_at = calibration(before.card, images.train, calibrate) if looks else ()
@@ -221,6 +225,14 @@ def quantize(
     recovery = Recovery(how, parse.replaying(fit, replayed))
     job = Job(command, parse.read_run(goal, seed, refined, replayed), journal)
     _train(small, _teacher(teacher, before, images, seed), recovery, yardstick, job)
+
+
+def _left(idle: Sequence[str]) -> list[str]:
+    """What is said of layers that are no part of the answer, if there are any."""
+    if not idle:
+        return []
+    which = "which is" if len(idle) == 1 else "which are"
+    return [f"left float: {', '.join(idle)}, {which} never called, or called for nothing: an export leaves it out"]
 
 
 def _usual(task: Task) -> str:
