@@ -54,7 +54,7 @@ def inspect(
     else:
         facts = _checkpoint_facts(file, _opened(file, data, plain, seen))
         facts |= {"format": "plain state dict"} if plain.arch else {}
-    say.result(facts, _summary(facts), *([_stages(facts["stages"])] if "stages" in facts else []))
+    say.result(facts, _summary(facts), *([_stages(facts)] if "stages" in facts else []))
 
 
 def _opened(path: Path, data: str | None, plain: options.Plain, seen: options.Seen) -> Checkpoint:
@@ -87,6 +87,7 @@ def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
                 "name": s.name,
                 "tap": s.tap,
                 "before": s.before,
+                "channels": s.width,
                 "shape": list(shapes[s.name]),
                 "parameters": owned(network, s),
             }
@@ -120,7 +121,14 @@ def _card_alone(path: Path, card: Card) -> dict[str, Any]:
         "macs": None,
         **_card_facts(card),
         "stages": [
-            {"name": s.name, "tap": s.tap, "before": s.before, "shape": [s.width], "parameters": None}
+            {
+                "name": s.name,
+                "tap": s.tap,
+                "before": s.before,
+                "channels": s.width,
+                "shape": None,
+                "parameters": None,
+            }
             for s in card.stages
         ],
     }
@@ -300,16 +308,18 @@ def _done(step: Mapping[str, Any]) -> list[str]:
     return done
 
 
-def _stages(stages: list[dict[str, Any]]) -> Table:
+def _stages(facts: Mapping[str, Any]) -> Table:
     from cli import say
 
     rows = [
         (
             stage["name"],
             f"into {stage['tap']}" if stage["before"] else stage["tap"] or "the answer",
-            " x ".join(map(str, stage["shape"])),
-            "" if stage["parameters"] is None else f"{stage['parameters']:,}",
+            " x ".join(map(str, stage["shape"])) if stage["shape"] else f"{stage['channels']} channels",
+            "unknown" if stage["parameters"] is None else f"{stage['parameters']:,}",
         )
-        for stage in stages
+        for stage in facts["stages"]
     ]
-    return say.table(("stage", "tap", "shape", "parameters"), rows, title="stages")
+    unknown = any(stage["shape"] is None for stage in facts["stages"])
+    why = f"; their shapes and parameters are unknown without --code {facts['code']['file']}" if unknown else ""
+    return say.table(("stage", "tap", "shape", "parameters"), rows, title=f"stages{why}")

@@ -55,7 +55,11 @@ def test_inspect_tells_without_the_code_what_needs_no_network(folder: Path, succ
     result = succeeds("inspect teacher.safetensors", folder)
     assert "unknown without --code my_model.py" in result.stdout
     assert "my_model.py:build, width 4" in result.stdout
+    assert "their shapes and parameters are unknown without --code my_model.py" in " ".join(result.stdout.split())
+    rows = re.findall(r"│ (\w+) +│ [\w ]+ │ (\d+ channels) +│ unknown", result.stdout)
     facts = json.loads(succeeds("inspect teacher.safetensors --json", folder).stdout)
+    assert rows == [(stage["name"], f"{stage['channels']} channels") for stage in facts["stages"]]
+    assert [stage["shape"] for stage in facts["stages"]] == [None] * 5
     assert [stage["name"] for stage in facts["stages"]] == ["map1", "map2", "map3", "embedding", "logits"]
     assert (facts["parameters"], facts["macs"], facts["input_shape"]) == (None, None, [1, 24, 16])
 
