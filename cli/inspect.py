@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import options
+from compress.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -201,7 +202,9 @@ def _surgery(card: Card) -> dict[str, Any]:
 
 
 def _removed(surgery: Mapping[str, Any]) -> str:
-    told = [f"{surgery['channels']} channels in {surgery['cuts']} cuts"] if surgery["cuts"] else []
+    told = (
+        [f"{counted(surgery['channels'], 'channel')} in {counted(surgery['cuts'], 'cut')}"] if surgery["cuts"] else []
+    )
     return "; ".join([*told, *(f"block {name}" for name in surgery.get("blocks", ()))]) or "none"
 
 
@@ -264,7 +267,7 @@ def _provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _parameters(facts: Mapping[str, Any]) -> str:
     if "values" not in facts:
         return f"{facts['parameters']:,}"
-    stored = f"{facts['values']:,} values in the file"
+    stored = f"{counted(facts['values'], 'value')} in the file"
     return stored if facts["parameters"] is None else f"{facts['parameters']:,} before export; {stored}"
 
 
@@ -274,7 +277,7 @@ def _bits(quantized: Mapping[str, int]) -> str:
 
 def _values(activations: list[Mapping[str, Any]]) -> str:
     shown = _few([grid["places"][0] for grid in activations])
-    return f"{len(activations)} values of {activations[0]['bits']} bits: {shown}"
+    return f"{counted(len(activations), 'value')} of {activations[0]['bits']} bits: {shown}"
 
 
 def _few(names: list[str], shown: int = 12) -> str:
@@ -302,7 +305,7 @@ def _done(step: Mapping[str, Any]) -> list[str]:
         chosen = [str(step[what]) for what in ("criterion", "scope") if what in step]
         done.append(", ".join([f"{turn} by {step['ratio']:g}", *chosen]))
     if "refitted_layers" in step:
-        done.append(f"{step['refitted_layers']} layers fitted")
+        done.append(f"{counted(step['refitted_layers'], 'layer')} fitted")
     if "new_statistics" in step:
         done.append(f"new statistics of {step['new_statistics']} batch-norms")
     return done
@@ -315,7 +318,7 @@ def _stages(facts: Mapping[str, Any]) -> Table:
         (
             stage["name"],
             f"into {stage['tap']}" if stage["before"] else stage["tap"] or "the answer",
-            " x ".join(map(str, stage["shape"])) if stage["shape"] else f"{stage['channels']} channels",
+            " x ".join(map(str, stage["shape"])) if stage["shape"] else counted(stage["channels"], "channel"),
             "unknown" if stage["parameters"] is None else f"{stage['parameters']:,}",
         )
         for stage in facts["stages"]

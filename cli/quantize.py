@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cli import options
+from compress.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,9 +210,8 @@ def quantize(
     looks = sensitivity or wished.activations or rounds == "compensated"
     looked_at = calibration(before.card, images.train, calibrate) if looks else ()
     if looks and calibrate > len(images.train):
-        say.notes(
-            [f"--calibrate {calibrate:,}: there are {len(images.train):,} training images, and all are looked at"]
-        )
+        there = counted(len(images.train), "training image")
+        say.notes([f"--calibrate {calibrate:,}: there are {there}, and all are looked at"])
     if sensitivity:
         rows = sensitivities(before.network, wished, grids, looked_at, rounds)
         show_grids(rows, before, images, journal, rounding=rounding, seen=sum(map(len, looked_at)))
@@ -359,7 +359,7 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
     records = parse.stamped(replace(record, seed=seed) for record in kept)
     heading = f"{output}: {size:,} bytes, {', '.join(words for _, words in counts.values())}"
     facts = {"file": output, "data": images.name, "worst": found.worst, "records": records}
-    say.result(facts, heading, *effects.lines(found, f"{len(images.test):,} test images"), *more)
+    say.result(facts, heading, *effects.lines(found, f"{counted(len(images.test), 'test image')}"), *more)
 
 
 def _counts(small: Checkpoint) -> dict[str, tuple[int, str]]:
@@ -368,12 +368,13 @@ def _counts(small: Checkpoint) -> dict[str, tuple[int, str]]:
 
     layers = Counter(grid.bits for grid in small.card.grids)
     counts = {
-        f"layers_{bits}_bits": (count, f"{count} layers of {bits} bits") for bits, count in sorted(layers.items())
+        f"layers_{bits}_bits": (count, f"{counted(count, 'layer')} of {bits} bits")
+        for bits, count in sorted(layers.items())
     }
     if values := len(small.card.activations):
-        counts["activations_8_bits"] = values, f"{values} activations of 8 bits"
+        counts["activations_8_bits"] = values, f"{counted(values, 'activation')} of 8 bits"
     if left := plain_weights(small.network.model):
-        counts["float_weights"] = left, f"{left:,} other weights stay float32"
+        counts["float_weights"] = left, f"{counted(left, 'other weight')} {'stays' if left == 1 else 'stay'} float32"
     return counts
 
 

@@ -16,6 +16,7 @@ from compress.recipes.maps import stage_term
 from compress.recipes.method import Method, Recipe
 from compress.recipes.single import PKT, no_teacher
 from compress.stages import Staged
+from compress.text import counted
 
 FOLLOW = ("paper", "release", "targets")
 SCHEMES = ("l-cls", "decay", "all")
@@ -62,9 +63,10 @@ def l_cls_epochs(layers: int, total: int, a: int, b: int) -> tuple[int, ...]:
     epochs = layer_epochs(layers, a, b)
     left = total - sum(epochs)
     if left < 1:
+        leave = "leaves" if total == 1 else "leave"
         raise PlanError(
-            f"indistill: {total} epochs leave none for the final task: {layers} layers with a = {a}, b = {b} take "
-            f"{sum(epochs)}; give at least {sum(epochs) + 1} epochs, or a smaller a or b"
+            f"indistill: {counted(total, 'epoch')} {leave} none for the final task: {counted(layers, 'layer')} with "
+            f"a = {a}, b = {b} take {sum(epochs)}; give at least {sum(epochs) + 1} epochs, or a smaller a or b"
         )
     return (*epochs, left)
 
@@ -147,7 +149,9 @@ def indistill(
             return _l_cls(lesson, fit, [(1, count) for count in l_cls_epochs(layers, fit.epochs, a, b)[:-1]], last)
         fewest = 1 + last.fewest_epochs(lesson.student)
         if fit.epochs < fewest:
-            raise PlanError(f"indistill: {fit.epochs} epochs for its maps and {last.name}; give at least {fewest}")
+            raise PlanError(
+                f"indistill: {counted(fit.epochs, 'epoch')} for its maps and {last.name}; give at least {fewest}"
+            )
         own = max(1, min(round(share * fit.epochs), fit.epochs - fewest + 1))
         return _l_cls(lesson, fit, scaled_epochs(layers, own, a, b), last)
     factors = tuple(weight * decay**epoch for epoch in range(fit.epochs))
