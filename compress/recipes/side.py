@@ -98,8 +98,8 @@ def _hint(lesson: Lesson, stage: str, theirs: str, start: str) -> Loss:
         return partial(Hint, *widths)
     if widths[0] != widths[1]:
         raise PlanError(
-            f"hints: start=identity, but the student's {stage} has {widths[0]} channels and the teacher's {theirs} "
-            f"{widths[1]}; take start=random, or stages with equally many"
+            f"hints: start=identity, as a recovery begins, but the student's {stage} has {widths[0]} channels and the "
+            f"teacher's {theirs} {widths[1]}; take --set start=random, or stages with equally many"
         )
     return partial(Hint, *widths, same=True)
 

@@ -130,7 +130,7 @@ def test_hints_say_where_the_name_of_a_stage_comes_from(student: Staged, stage: 
         (
             "hints",
             {"start": "identity"},
-            "the student's map2 has 8 channels and the teacher's map2 16; take start=rand",
+            "the student's map2 has 8 channels and the teacher's map2 16; take --set start=",
         ),
         ("attention", {"beta": "nan"}, "attention: beta is nan"),
         ("at", {"beta": "-1"}, "at: beta is -1.0"),
