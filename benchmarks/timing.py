@@ -18,6 +18,7 @@ from benchmarks.protocol import Protocol
 from benchmarks.raw import Raw
 from compress.errors import ExportError
 from compress.evidence import Record
+from compress.text import counted
 from exports import Artefact
 
 SESSIONS_BYTES = 512_000_000
@@ -81,7 +82,9 @@ def check_batch(contender: Contender, batch: int) -> None:
     """
     fixed = contender.exported.batch
     if fixed not in (None, batch):
-        raise ExportError(f"{contender.given}: takes {fixed} images at once, asked: {batch}; give --batch {fixed}")
+        raise ExportError(
+            f"{contender.given}: takes {counted(fixed, 'image')} at once, asked: {batch}; give --batch {fixed}"
+        )
 
 
 def _further(contender: Contender, protocol: Protocol) -> list[int]:
@@ -90,7 +93,10 @@ def _further(contender: Contender, protocol: Protocol) -> list[int]:
 
 
 def _unable(contender: Contender, protocol: Protocol) -> list[Record]:
-    reason = f"takes {contender.exported.batch} images at once"
+    fixed = contender.exported.batch
+    if fixed is None:
+        return []
+    reason = f"takes {counted(fixed, 'image')} at once"
     lost = [size for size in protocol.batches[1:] if size not in _further(contender, protocol)]
     return [Record(f"latency batch {size}", None, unit="ms", reason=reason) for size in lost]
 

@@ -12,6 +12,7 @@ from cli import options
 from cli.claims import NO_CLAIM, Claimed, read_claimed
 from cli.conditions import AT_REST, Conditions, read_protocol
 from cli.explained import explanation
+from compress.text import counted
 
 if TYPE_CHECKING:
     from benchmarks.bench import Comparison
@@ -183,8 +184,8 @@ def _end(found: Comparison, verdicts: list[Verdict]) -> None:
 
     counts = {held: sum(one.held == held for one in verdicts) for held in ("broken", "not shown")}
     left_out = sum(bool(file["reason"]) for file in found.document["files"])
-    said = [f"{count} of {len(verdicts)} claims {held}" for held, count in counts.items() if count]
+    said = [f"{count} of {counted(len(verdicts), 'claim')} {held}" for held, count in counts.items() if count]
     if left_out:
-        said.append(f"{left_out} of {len(found.document['files'])} files could not be measured")
+        said.append(f"{left_out} of {counted(len(found.document['files']), 'file')} could not be measured")
     if said:
         raise GateError("; ".join(said))

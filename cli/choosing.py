@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cli import options
 from compress.errors import PlanError
+from compress.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,8 @@ _LayerRatio = Annotated[
     options.words(
         "--layer-ratio",
         "LAYER=X",
-        help="Another ratio for some stages or layers, such as *layer4*=0.7; may be repeated.",
+        help="Another ratio for some stages or layers, such as *layer4*=0.7; may be repeated, and of two that name a "
+        "layer the later one counts.",
         group=options.METHOD,
     ),
 ]
@@ -170,7 +172,7 @@ def look(checkpoint: Checkpoint, images: Dataset, chosen: Chosen) -> Calibration
     if not chosen.calibrate:
         return NOTHING
     if chosen.calibrate > len(images.train):
-        said = f"there are {len(images.train):,} training images, and all are looked at"
+        said = f"there are {counted(len(images.train), 'training image')}, and all are looked at"
         say.notes([f"--calibrate {chosen.calibrate:,}: {said}"])
     return looked_at(checkpoint, images.train, chosen.calibrate)
 

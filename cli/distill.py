@@ -146,6 +146,7 @@ def _share(student: str) -> float | None:
     from compress.errors import PlanError
 
     if not student.startswith(PRUNED):
+        _check_spelled(student)
         return None
     try:
         share = float(student.removeprefix(PRUNED))
@@ -154,6 +155,17 @@ def _share(student: str) -> float | None:
     if not 0 < share < 1:
         raise PlanError(f"--student {student}: give the share of the channels to cut, above 0 and below 1: pruned:0.75")
     return share
+
+
+def _check_spelled(student: str) -> None:
+    """Nothing, unless what stands before the colon is nearly the word for a cut teacher."""
+    from difflib import get_close_matches
+
+    from compress.errors import PlanError
+
+    word, colon, share = student.partition(":")
+    if colon and word.isalpha() and get_close_matches(f"{word.lower()}:", [PRUNED], cutoff=0.7):
+        raise PlanError(f"--student {student}: unknown network {student!r}. Did you mean '{PRUNED}{share}'?")
 
 
 def _cut_and_fitted(teacher: Checkpoint, share: float, images: Dataset, command: str) -> Checkpoint:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.text import counted
+
 if TYPE_CHECKING:
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
@@ -56,8 +58,8 @@ def lines(found: Effect, split: str) -> list[str]:
 
     change = f"{0.0 - found.drop_points:+.2f} points"
     told = [f"{found.metric} {100 * found.before:.2f} -> {100 * found.after:.2f} % ({change}) on {split}"]
-    if found.mcnemar is not None:
-        lost = f"{found.lost} {'image' if found.lost == 1 else 'images'} lost"
+    if found.mcnemar is not None and found.lost is not None:
+        lost = f"{counted(found.lost, 'image')} lost"
         told.append(
             f"{lost}, {found.won} won (McNemar's exact test: p = {found.mcnemar:.2g}); farthest off: "
             f"images {', '.join(map(str, found.worst))}"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from cli import options
+from compress.text import counted
 
 
 def evaluate(
@@ -38,5 +39,5 @@ def evaluate(
     found = metric_records(goal.evaluate(opened.network, images), len(images.test))
     records = [replace(record, sha256=opened.sha256) for record in found]
     facts = {"file": file, "data": images.name, "task": goal.name, "records": parse.stamped(records)}
-    heading = f"{file}: {goal.name} on the {len(images.test):,} test images of {images.name}"
+    heading = f"{file}: {goal.name} on the {counted(len(images.test), 'test image')} of {images.name}"
     say.result(facts, heading, *progress.told(records, images.classes))

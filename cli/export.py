@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from cli import options
+from compress.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +154,7 @@ def _write_folder(
     say.result({"files": many.facts(found, source), "data": images.name}, many.table(found))
     if lost:
         failed = MissingExtraError if all(row.missing for row in lost) else GateError
-        raise failed(f"{len(lost)} of {len(found)} files were not written; the reason of each stands above")
+        raise failed(f"{len(lost)} of {counted(len(found), 'file')} were not written; the reason of each stands above")
 
 
 def _written(artefact: Artefact, census: GraphCensus) -> str:
@@ -166,7 +167,7 @@ def _written(artefact: Artefact, census: GraphCensus) -> str:
     writer = artefact.provenance.writer if artefact.provenance else OWN_WRITER
     by = f" written by {writer}" if writer != OWN_WRITER else ""
     batch = f", batch {artefact.batch}" if artefact.batch else ""
-    return f"{name if opset is None else f'{name} opset {opset}'}, {census.nodes} nodes{by}{batch}"
+    return f"{name if opset is None else f'{name} opset {opset}'}, {counted(census.nodes, 'node')}{by}{batch}"
 
 
 def _records(shipped: Shipped, nodes: int) -> list[Record]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options
+from compress.text import counted
 
 _MaxSize = Annotated[
     float | None,
@@ -111,4 +112,4 @@ def gate(
         say.line(f"written: {markdown}")
     failed = [one for one in verdicts if one.held != "met"]
     if failed:
-        raise GateError(f"{len(failed)} of {len(verdicts)} limits are not met")
+        raise GateError(f"{len(failed)} of {counted(len(verdicts), 'limit')} are not met")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import options
+from compress.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +55,7 @@ def inspect(
     else:
         facts = _checkpoint_facts(file, _opened(file, data, plain, seen))
         facts |= {"format": "plain state dict"} if plain.arch else {}
-    say.result(facts, _summary(facts), *([_stages(facts["stages"])] if "stages" in facts else []))
+    say.result(facts, _summary(facts), *([_stages(facts)] if "stages" in facts else []))
 
 
 def _opened(path: Path, data: str | None, plain: options.Plain, seen: options.Seen) -> Checkpoint:
@@ -87,6 +88,7 @@ def _checkpoint_facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
                 "name": s.name,
                 "tap": s.tap,
                 "before": s.before,
+                "channels": s.width,
                 "shape": list(shapes[s.name]),
                 "parameters": owned(network, s),
             }
@@ -120,7 +122,14 @@ def _card_alone(path: Path, card: Card) -> dict[str, Any]:
         "macs": None,
         **_card_facts(card),
         "stages": [
-            {"name": s.name, "tap": s.tap, "before": s.before, "shape": [s.width], "parameters": None}
+            {
+                "name": s.name,
+                "tap": s.tap,
+                "before": s.before,
+                "channels": s.width,
+                "shape": None,
+                "parameters": None,
+            }
             for s in card.stages
         ],
     }
@@ -193,7 +202,9 @@ def _surgery(card: Card) -> dict[str, Any]:
 
 
 def _removed(surgery: Mapping[str, Any]) -> str:
-    told = [f"{surgery['channels']} channels in {surgery['cuts']} cuts"] if surgery["cuts"] else []
+    told = (
+        [f"{counted(surgery['channels'], 'channel')} in {counted(surgery['cuts'], 'cut')}"] if surgery["cuts"] else []
+    )
     return "; ".join([*told, *(f"block {name}" for name in surgery.get("blocks", ()))]) or "none"
 
 
@@ -256,7 +267,7 @@ def _provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _parameters(facts: Mapping[str, Any]) -> str:
     if "values" not in facts:
         return f"{facts['parameters']:,}"
-    stored = f"{facts['values']:,} values in the file"
+    stored = f"{counted(facts['values'], 'value')} in the file"
     return stored if facts["parameters"] is None else f"{facts['parameters']:,} before export; {stored}"
 
 
@@ -266,7 +277,7 @@ def _bits(quantized: Mapping[str, int]) -> str:
 
 def _values(activations: list[Mapping[str, Any]]) -> str:
     shown = _few([grid["places"][0] for grid in activations])
-    return f"{len(activations)} values of {activations[0]['bits']} bits: {shown}"
+    return f"{counted(len(activations), 'value')} of {activations[0]['bits']} bits: {shown}"
 
 
 def _few(names: list[str], shown: int = 12) -> str:
@@ -294,22 +305,24 @@ def _done(step: Mapping[str, Any]) -> list[str]:
         chosen = [str(step[what]) for what in ("criterion", "scope") if what in step]
         done.append(", ".join([f"{turn} by {step['ratio']:g}", *chosen]))
     if "refitted_layers" in step:
-        done.append(f"{step['refitted_layers']} layers fitted")
+        done.append(f"{counted(step['refitted_layers'], 'layer')} fitted")
     if "new_statistics" in step:
         done.append(f"new statistics of {step['new_statistics']} batch-norms")
     return done
 
 
-def _stages(stages: list[dict[str, Any]]) -> Table:
+def _stages(facts: Mapping[str, Any]) -> Table:
     from cli import say
 
     rows = [
         (
             stage["name"],
             f"into {stage['tap']}" if stage["before"] else stage["tap"] or "the answer",
-            " x ".join(map(str, stage["shape"])),
-            "" if stage["parameters"] is None else f"{stage['parameters']:,}",
+            " x ".join(map(str, stage["shape"])) if stage["shape"] else counted(stage["channels"], "channel"),
+            "unknown" if stage["parameters"] is None else f"{stage['parameters']:,}",
         )
-        for stage in stages
+        for stage in facts["stages"]
     ]
-    return say.table(("stage", "tap", "shape", "parameters"), rows, title="stages")
+    unknown = any(stage["shape"] is None for stage in facts["stages"])
+    why = f"; their shapes and parameters are unknown without --code {facts['code']['file']}" if unknown else ""
+    return say.table(("stage", "tap", "shape", "parameters"), rows, title=f"stages{why}")

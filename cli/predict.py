@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import options
+from compress.text import counted
 
 if TYPE_CHECKING:
     from exports.opening import Opened
@@ -98,7 +99,7 @@ def _say_masks(
         say.result({"model": model, "predictions": found}, *lines)
         say.notes(["no mask was written; pass -o FOLDER for palette PNGs"])
         return
-    written = f"written: {len(found):,} mask{'s' if len(found) > 1 else ''} into {output}"
+    written = f"written: {counted(len(found), 'mask')} into {output}"
     say.result({"model": model, "predictions": found}, *lines, masks.legend(found), written)
 
 

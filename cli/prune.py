@@ -10,6 +10,7 @@ from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
 from cli.choosing import LEAST_NORMS, Chosen
 from cli.sensitivity import TOGETHER, Alone, only_looks, show_cuts
+from compress.text import counted
 
 if TYPE_CHECKING:
     from benchmarks.budget import Budget
@@ -247,8 +248,8 @@ def _shared(epochs: int | None, method: Method | None, before: Checkpoint, steps
         return [fewest + 1] * steps
     if epochs < fewest * steps and steps > 1:
         raise PlanError(
-            f"--epochs {epochs}: {steps} steps of at least {fewest} epochs each take {fewest * steps}; give more, or "
-            "fewer --steps"
+            f"--epochs {epochs}: {steps} steps of at least {counted(fewest, 'epoch')} each take {fewest * steps}; "
+            "give more, or fewer --steps"
         )
     each = epochs // steps
     return [*[each] * (steps - 1), epochs - each * (steps - 1)]

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cli import options
+from compress.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cli.effects import Yardstick
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
@@ -94,7 +97,10 @@ _Sensitivity = Annotated[
 _Mixed = Annotated[
     str | None,
     options.words(
-        "--mixed", "LIST", help="Stages or layers with other schemes: map1=w8,logits=w8.", group=options.METHOD
+        "--mixed",
+        "LIST",
+        help="Stages or layers with other schemes: map1=w8,logits=w8. Of two that name a layer the later one counts.",
+        group=options.METHOD,
     ),
 ]
 _Drop = Annotated[
@@ -177,7 +183,7 @@ def quantize(
     from compress.checkpoint import blank_image
     from compress.jobs import Job, Recovery
     from compress.opening import open_pair
-    from compress.quantization import Static, plan, plan_values, read_range, read_rounding, sensitivities
+    from compress.quantization import Static, idle_layers, plan, plan_values, read_range, read_rounding, sensitivities
     from compress.recipes import read_method
     from compress.smaller import quantized
     from compress.tasks import TASKS
@@ -197,14 +203,15 @@ def quantize(
     kept = [word.strip() for word in keep_float.split(",")] if keep_float else []
     goal = TASKS[before.card.task]
     how = read_method(method or _usual(goal), parse.read_settings(knobs))
-    grids = plan(before.network, wished.bits, answer=goal.output, keep_float=kept, mixed=others)
+    idle = idle_layers(before.network, blank_image(before.card))
+    say.notes(_left(idle))
+    grids = plan(before.network, wished.bits, answer=goal.output, keep_float=kept, mixed=others, idle=idle)
     values = plan_values(before.network, wished, grids, blank_image(before.card), answer=goal.output)
     looks = sensitivity or wished.activations or rounds == "compensated"
     looked_at = calibration(before.card, images.train, calibrate) if looks else ()
     if looks and calibrate > len(images.train):
-        say.notes(
-            [f"--calibrate {calibrate:,}: there are {len(images.train):,} training images, and all are looked at"]
-        )
+        there = counted(len(images.train), "training image")
+        say.notes([f"--calibrate {calibrate:,}: there are {there}, and all are looked at"])
     if sensitivity:
         rows = sensitivities(before.network, wished, grids, looked_at, rounds)
         show_grids(rows, before, images, journal, rounding=rounding, seen=sum(map(len, looked_at)))
@@ -218,6 +225,14 @@ def quantize(
     recovery = Recovery(how, parse.replaying(fit, replayed))
     job = Job(command, parse.read_run(goal, seed, refined, replayed), journal)
     _train(small, _teacher(teacher, before, images, seed), recovery, yardstick, job)
+
+
+def _left(idle: Sequence[str]) -> list[str]:
+    """What is said of layers that are no part of the answer, if there are any."""
+    if not idle:
+        return []
+    which = "which is" if len(idle) == 1 else "which are"
+    return [f"left float: {', '.join(idle)}, {which} never called, or called for nothing: an export leaves it out"]
 
 
 def _usual(task: Task) -> str:
@@ -258,6 +273,10 @@ def _others(mixed: str | None) -> dict[str, int]:
     for name, sign, _ in pairs:
         if not name or not sign:
             raise PlanError(f"--mixed {mixed}: give LAYER=SCHEME, with commas between, such as map1=w8,logits=w8")
+    names = [name for name, _, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise PlanError(f"--mixed {name}: given twice")
     return {name: read_scheme(scheme).bits for name, _, scheme in pairs}
 
 
@@ -341,7 +360,7 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
     records = parse.stamped(replace(record, seed=seed) for record in kept)
     heading = f"{output}: {size:,} bytes, {', '.join(words for _, words in counts.values())}"
     facts = {"file": output, "data": images.name, "worst": found.worst, "records": records}
-    say.result(facts, heading, *effects.lines(found, f"{len(images.test):,} test images"), *more)
+    say.result(facts, heading, *effects.lines(found, f"{counted(len(images.test), 'test image')}"), *more)
 
 
 def _counts(small: Checkpoint) -> dict[str, tuple[int, str]]:
@@ -350,12 +369,13 @@ def _counts(small: Checkpoint) -> dict[str, tuple[int, str]]:
 
     layers = Counter(grid.bits for grid in small.card.grids)
     counts = {
-        f"layers_{bits}_bits": (count, f"{count} layers of {bits} bits") for bits, count in sorted(layers.items())
+        f"layers_{bits}_bits": (count, f"{counted(count, 'layer')} of {bits} bits")
+        for bits, count in sorted(layers.items())
     }
     if values := len(small.card.activations):
-        counts["activations_8_bits"] = values, f"{values} activations of 8 bits"
+        counts["activations_8_bits"] = values, f"{counted(values, 'activation')} of 8 bits"
     if left := plain_weights(small.network.model):
-        counts["float_weights"] = left, f"{left:,} other weights stay float32"
+        counts["float_weights"] = left, f"{counted(left, 'other weight')} {'stays' if left == 1 else 'stay'} float32"
     return counts
 
 

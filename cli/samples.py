@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from compress.text import counted
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -54,7 +56,7 @@ def _test_images(card: Card, data: str, count: int | None, takes: Input) -> Samp
     test = data_for(card, data, DataOptions()).test
     wanted = len(test) if count is None else min(count, len(test))
     whole = "all " if wanted == len(test) else ""
-    return Samples(samples(card, test, count, takes), f"{whole}{wanted:,} test images of {data}")
+    return Samples(samples(card, test, count, takes), f"{whole}{counted(wanted, 'test image')} of {data}")
 
 
 def _noise(card: Card, count: int | None, takes: Input, reason: str) -> Samples:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cli import options
 from cli.typed import refuse
 from compress.errors import MissingExtraError, OutputError, PlanError
+from compress.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -129,7 +130,7 @@ def show_grids(
     ]
     told = [(r.grid.module, f"{r.weights:,}", f"{_saved_bytes(r.grid, r.weights):,}", f"{r.error:.2e}") for r in rows]
     table = say.numbers(("layer", "weights", "bytes saved", "error"), told)
-    unit = f"{_UNIT.format('outputs')}, the layer alone quantized, on {seen:,} training images"
+    unit = f"{_UNIT.format('outputs')}, the layer alone quantized, on {counted(seen, 'training image')}"
     _write(head | {"rounding": rounding, "images": seen, "layers": layers}, journal, table, unit)
 
 
@@ -183,7 +184,7 @@ def show_cuts(
         whole = examine(before, found, exam, calibration)
         for row in rows(whole, sorted({*RATIOS, wished})):
             kept.append(row)
-            tell(f"{len(kept)} of {len(found.layers)} groups cut alone, {row.group} the last of them")
+            tell(f"{len(kept)} of {counted(len(found.layers), 'group')} cut alone, {row.group} the last of them")
         tell("all groups cut at once")
         even = evenly(whole, wished, command)
         other = suggest(whole, kept, even, command)
@@ -286,7 +287,7 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
 
     data, metric, even, other = document["data"], document["metric"], document["even"], document["suggestion"]
     before, count = 100 * quantities(document["whole"])[metric], data["images"]
-    fitted = f"the layers that read what is left are fitted on {document['fitted_on']:,} training images"
+    fitted = f"the layers that read what is left are fitted on {counted(document['fitted_on'], 'training image')}"
     if document["unfitted"]:
         fitted = f"nothing is fitted: {document['unfitted']}"
     elif not document["fitted_on"]:

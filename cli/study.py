@@ -16,6 +16,7 @@ from cli import distill, say
 from cli.command import parameters_of
 from cli.progress import InterruptedRunError, duration
 from compress.errors import GateError, MissingExtraError, PlanError, unknown_name
+from compress.text import counted
 
 if TYPE_CHECKING:
     from benchmarks.studies.folder import Plan
@@ -159,8 +160,8 @@ def check_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed) ->
     if found:
         name, reason = next(iter(found.items()))
         raise PlanError(
-            f"{len(found)} of {len(plan.trials)} runs cannot be run, the first of them {name}: {reason}; leave it out "
-            "(--dry-run shows all); nothing was begun"
+            f"{len(found)} of {counted(len(plan.trials), 'run')} cannot be run, the first of them {name}: {reason}; "
+            "leave it out (--dry-run shows all); nothing was begun"
         )
 
 
@@ -187,7 +188,11 @@ def list_trials(plan: Plan, grid: Grid, teacher: Checkpoint, passed: Passed, *, 
     facts = {"trials": plan.commands, "cpu_s": {name: one.cpu_s for name, one in found.items()}, **plan.facts}
     equal = f" ({controls} of them {grid.baseline} with the epochs of others)" if controls else ""
     took = f"about {duration(seconds)} of CPU time; {duration(seconds / jobs)} with --jobs {jobs} on as many idle cores"
-    runs = f"{len(known)} runs" if len(known) == len(found) else f"{len(known)} of {len(found)} runs can be run"
+    runs = (
+        counted(len(known), "run")
+        if len(known) == len(found)
+        else f"{len(known)} of {counted(len(found), 'run')} can be run"
+    )
     say.result(facts, f"{runs}{equal}, {took}; nothing was written")
 
 
@@ -261,8 +266,8 @@ def _say_study(folder: Path, document: Mapping[str, Any], *, pictures: bool) -> 
         say.warning(f"{row['name']}: {row['reason']}")
     if failed:
         raise TrialsFailedError(
-            f"{len(failed)} of {len(document['grid'])} runs failed; repeat the command to try them again, or leave "
-            "them out"
+            f"{len(failed)} of {counted(len(document['grid']), 'run')} failed; repeat the command to try them again, "
+            "or leave them out"
         )
     if missing is not None:
         raise MissingExtraError(f"{missing}; or leave them out with --no-figures") from missing

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import options
+from compress.text import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,9 +119,11 @@ def _rederive(file: Path, again: bool, data: str | None) -> None:
     say.result(facts, *(f"{one.found:<11} {one.sentence}" for one in found), _tally(found))
     failed = sum(one.found == "FAILED" for one in found)
     if failed and sound:
-        raise GateError(f"{file}: {failed} of {len(found)} findings drifted from what it says")
+        raise GateError(f"{file}: {failed} of {counted(len(found), 'finding')} drifted from what it says")
     if failed:
-        raise GateError(f"{file}: {failed} of {len(found)} findings differ from what its samples say; trust none of it")
+        raise GateError(
+            f"{file}: {failed} of {counted(len(found), 'finding')} differ from what its samples say; trust none of it"
+        )
 
 
 def _tally(found: Sequence[Finding]) -> str:
@@ -153,7 +156,7 @@ def _verified(
     found = claims.verify(file, checkpoint, images, _calibration(checkpoint.card, data))
     failed = sum(claim.verdict == "FAILED" for claim in found)
     lines = [f"compared on {origin}", *(f"{claim.verdict:<12} {claim.sentence}" for claim in found)]
-    words = f"{failed} of {len(found)} claims do not hold" if failed else ""
+    words = f"{failed} of {counted(len(found), 'claim')} do not hold" if failed else ""
     return _document(file, against, origin, found), lines, words
 
 

@@ -286,7 +286,7 @@ def guide_of(whole: Checkpoint, small: Checkpoint, method: Method) -> Staged:
         small: What was made of it.
         method: By which it teaches.
     """
-    if not method.recipe.matches:
+    if not method.matches:
         return whole.network
     cuts = small.card.cuts[len(whole.card.cuts) :]
     return show_survivors(whole.network, cuts, blank_image(whole.card))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from compress.errors import PlanError, unknown_name
+from compress.text import counted
 
 WARM_UP_FROM = 0.01  # of the rate, at the first step of a warm-up
 
@@ -92,10 +93,12 @@ class Schedule:
         if self.epochs < 1 or min(self.without) < 0 or sum(self.without) >= self.epochs:
             raise ValueError(f"schedule: {self.epochs} epochs without {self.without}; at least 1 must be left")
         if self.warm_up and self.name == ONE_CYCLE:
-            raise PlanError(f"schedule {self.name}: rises by itself; leave out the warm-up of {self.warm_up} epochs")
+            raise PlanError(
+                f"schedule {self.name}: rises by itself; leave out the warm-up of {counted(self.warm_up, 'epoch')}"
+            )
         if not 0 <= self.warm_up < self.epochs:
             raise PlanError(
-                f"schedule {self.name}: a warm-up of {self.warm_up} epochs in a course of {self.epochs}; "
+                f"schedule {self.name}: a warm-up of {counted(self.warm_up, 'epoch')} in a course of {self.epochs}; "
                 "it may take 0 or more, and fewer than the course"
             )
 

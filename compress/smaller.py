@@ -39,6 +39,7 @@ from compress.quantization import (
     Rounding,
     Scheme,
     Static,
+    idle_layers,
     plan,
     plan_values,
     quantize,
@@ -250,7 +251,7 @@ def images_digest(images: Sequence[Tensor]) -> str:
 def quantized_by(
     checkpoint: Checkpoint, scheme: Scheme, command: str, *, rounding: Rounding, images: Sequence[Tensor]
 ) -> Checkpoint:
-    """A copy of a checkpoint with all that a scheme puts on grids; nothing is trained.
+    """A copy of a checkpoint with all that a scheme puts on grids, but idle layers; nothing is trained.
 
     Args:
         checkpoint: Left as it is.
@@ -260,6 +261,6 @@ def quantized_by(
         images: Batches (B, C, H, W) of normalised images, at least one.
     """
     network, answer = checkpoint.network, TASKS[checkpoint.card.task].output
-    grids = plan(network, scheme.bits, answer=answer)
+    grids = plan(network, scheme.bits, answer=answer, idle=idle_layers(network, images[0][:1]))
     values = plan_values(network, scheme, grids, images[0][:1], answer=answer)
     return quantized(checkpoint, grids, command, activations=values, rounding=rounding, images=images)

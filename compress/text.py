@@ -1,4 +1,4 @@
-"""Text to print: what comes from files and folders made safe, and shares."""
+"""Text to print: what comes from files and folders made safe, numbers of things in words, shares."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ def _escape(letter: str) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def counted(count: int, thing: str) -> str:
+    """So many of a thing: "1 image", "1,347 images".
+
+    Args:
+        count: How many.
+        thing: What one of them is called; it has its plural in s.
+    """
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

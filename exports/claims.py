@@ -18,7 +18,7 @@ from compress.quantization import FLOAT_WEIGHTS
 from compress.repeated import Unrepeatable, quantized_again
 from compress.soundness import check_outputs
 from compress.tasks import TASKS, part
-from compress.text import share_text
+from compress.text import counted, share_text
 from exports.artefact import OWN_WRITER, Artefact, Provenance
 from exports.faithful import check_faithful
 from exports.formats import format_of
@@ -220,7 +220,7 @@ def _decisions(artefact: Artefact, checkpoint: Checkpoint, images: Iterable[Tens
             check_outputs(found, str(artefact.path))
             farthest, samples = max(farthest, float((expected - found).abs().max())), samples + len(part_of)
             counts += meaning.count(expected, found) if meaning else 0
-    words = f"max |difference| {farthest:.2g}, {samples} samples"
+    words = f"max |difference| {farthest:.2g}, {counted(samples, 'sample')}"
     held = Record("max_abs_difference", farthest, n=samples, sha256=artefact.sha256)
     if meaning is None:
         return Claim("not checked", f"float weights: {words}", held)

@@ -12,6 +12,7 @@ from torch import Tensor
 from compress.errors import GateError
 from compress.soundness import check_outputs
 from compress.tasks import Agreement, part
+from compress.text import counted
 from exports.answers import task_of
 from exports.artefact import Artefact
 from exports.parity import ROUNDING, agreed, chunks
@@ -39,7 +40,7 @@ class Closeness:
 
     def __str__(self) -> str:
         told = f"rms difference {self.rms_difference:.2g} (allowed {self.allowed_difference:.2g})"
-        return f"{told}, {agreed(self.meaning, self.agreement)}{self.samples} samples"
+        return f"{told}, {agreed(self.meaning, self.agreement)}{counted(self.samples, 'sample')}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from compress.errors import GateError
 from compress.soundness import check_outputs
 from compress.stages import evaluating
 from compress.tasks import Agreement, part
-from compress.text import share_text
+from compress.text import counted, share_text
 from exports.answers import task_of
 from exports.artefact import Artefact
 from exports.source import few
@@ -42,7 +42,7 @@ class Parity:
 
     def __str__(self) -> str:
         difference = f"max |difference| {self.max_abs_difference:.2g} (allowed {self.allowed_difference:.2g})"
-        return f"{difference}, {agreed(self.meaning, self.agreement)}{self.samples} samples"
+        return f"{difference}, {agreed(self.meaning, self.agreement)}{counted(self.samples, 'sample')}"
 
 
 def agreed(meaning: Agreement | None, share: float | None) -> str:

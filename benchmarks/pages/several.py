@@ -20,7 +20,7 @@ from benchmarks.pages.names import SEVERAL, called, said_once, told_of, with_cal
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.scored import CALIBRATION
 from benchmarks.verdict import interval_text, times
-from compress.text import printable, share_text
+from compress.text import counted, printable, share_text
 
 METRICS = {"top1": "top-1 %", "miou": "mIoU %", "map_e_exact": "mAP %"}
 AGREEMENTS = ("top1_agreement", "pixel_agreement")
@@ -100,7 +100,7 @@ def _shared(document: Document) -> Iterator[str]:
     shared = called([one["name"] for one in files], document["baseline"]).shared
     held = f", held against {printable(with_called(document)['files'][document['baseline']]['name'])}" if base else ""
     count = len(files) - 1 if base else len(files)
-    yield f"{count} files{f', {printable(shared)}' if shared else ''}{held}"
+    yield f"{counted(count, 'file')}{f', {printable(shared)}' if shared else ''}{held}"
     alike = [f"{texts[0]} {head}" for head, texts in _counts(files).items() if _is_alike(texts)]
     if alike:
         yield f"all files: {', '.join(alike)}"

@@ -15,7 +15,7 @@ from benchmarks.pages.names import with_called
 from benchmarks.pages.several import METRICS
 from benchmarks.pages.words import amount, milliseconds
 from benchmarks.verdict import interval_text, times
-from compress.text import printable, share_text
+from compress.text import counted, printable, share_text
 
 HEAD = ("file", "params", "MACs", "size", "{}\n[95 %]", "median ms", "p95 ms", "p99 ms")
 RATIO = "ratio"
@@ -63,10 +63,10 @@ def cells(document: Document) -> list[list[str]]:
 def protocol_text(document: Document) -> str:
     """How it was measured, in a few words."""
     protocol = document["protocol"]
-    threads = "1 thread" if protocol["threads"] == 1 else f"{protocol['threads']} threads"
-    sessions = f"{protocol['sessions']} sessions"
+    threads = counted(protocol["threads"], "thread")
+    sessions = counted(protocol["sessions"], "session")
     pinned = f", on CPU {' and '.join(map(str, protocol['pin']))}" if protocol["pin"] else ""
-    counts = f"{sessions}, {protocol['rounds']} rounds"
+    counts = f"{sessions}, {counted(protocol['rounds'], 'round')}"
     return f"{protocol['runtime']}, {threads}{pinned}, batch {protocol['batch']}, {counts}"
 
 
@@ -136,7 +136,7 @@ def _agreements(document: Document) -> Iterator[str]:
             found = record(file, quantity)
             if base is not None and found is not None:
                 share = share_text(found["value"])
-                yield f"{words} with {printable(base['name'])}: {share} ({found['n']:,} images)"
+                yield f"{words} with {printable(base['name'])}: {share} ({counted(found['n'], 'image')})"
 
 
 def _noise(document: Document) -> list[str]:

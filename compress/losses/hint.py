@@ -17,15 +17,26 @@ class Hint(nn.Module):
     Args:
         width: Channels of the student's map.
         wide: Channels of the teacher's.
+        same: Whether the channels of the two maps are the same ones: the regressor begins as the identity, and asks
+            nothing of a student that has the teacher's map already. Both maps then have as many. Otherwise it begins at
+            random, and the student's map has to follow wherever that leads.
+
+    Raises:
+        ValueError: The channels are to be the same, but one map has more.
 
     Reference: Romero, Ballas, Kahou, Chassang, Gatta and Bengio, "FitNets: Hints for Thin Deep Nets", ICLR 2015, Eq. 3.
     Deviates: the paper's regressor has a kernel that brings the student's map to the teacher's size, and writes half
         the squared norm; this one has a kernel of 1, and is a mean over elements.
     """
 
-    def __init__(self, width: int, wide: int) -> None:
+    def __init__(self, width: int, wide: int, *, same: bool = False) -> None:
         super().__init__()
         self.regressor = nn.Conv2d(width, wide, 1)
+        if same:
+            if width != wide:
+                raise ValueError(f"hint: {width} and {wide} channels cannot be the same ones; expected equally many")
+            nn.init.dirac_(self.regressor.weight)
+            nn.init.zeros_(self.regressor.bias)  # type: ignore[arg-type]
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """(B, width, H, W) and (B, wide, H', W') to a scalar.

@@ -22,6 +22,7 @@ from compress.graph import Trace, Uncuttable, trace
 from compress.pruning.calibration import Calibration
 from compress.pruning.choice import matching
 from compress.stages import Staged, evaluating
+from compress.text import counted
 
 ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
 RELUS = (functional.relu, torch.relu, "relu", "relu_")
@@ -67,8 +68,8 @@ def least_blocks(
             rest = [name for name in free if name not in gone and _spares_stages(network, [*gone, name])]
             if not rest:
                 raise PlanError(
-                    f"{type(network.model).__name__} has {len(gone)} residual blocks that could go, where {count} were "
-                    "to; each stage keeps something that learns"
+                    f"{type(network.model).__name__} has {counted(len(gone), 'residual block')} that could go, "
+                    f"where {count} were to; each stage keeps something that learns"
                 )
             saved = {name: saving(name, prices) for name in rest} if prices else _macs_saved(whole.model, rest, image)
             gone.append(_cheapest(whole.model, saved, calibration))

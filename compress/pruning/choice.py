@@ -29,7 +29,8 @@ class Choice:
         criterion: How channels are scored, a name in `compress.pruning.CRITERIA`.
         scope: "local" takes the same share of every layer; "global" ranks the channels of all layers together.
         multiple: What the widths that are left are multiples of, see `compress.pruning.widths`; 1 rounds none.
-        layer_ratios: Layers to the share of their channels to cut, in [0, 1), whatever is cut of the others.
+        layer_ratios: Layers to the share of their channels to cut, in [0, 1), whatever is cut of the others; of two
+            entries that name a layer, or layers that lose their channels together, the later one counts.
         leave: Layers that keep all of their output channels.
         blocks: How many residual blocks go, before channels are looked at. A number of its own, for what a block is
             worth is known by the loss without it, in which the scores of channels are not measured.

@@ -203,13 +203,9 @@ def _free(network: Staged, found: Sequence[Coupling], choice: Choice) -> list[Co
 
 
 def _own_ratio(network: Staged, layer: Coupling, choice: Choice) -> float | None:
-    own = {pattern: ratio for pattern, ratio in choice.layer_ratios.items() if matching(network, pattern, layer.makers)}
-    if len(set(own.values())) > 1:
-        told = ", ".join(f"{pattern} {ratio:g}" for pattern, ratio in own.items())
-        one = len(layer.makers) == 1
-        said = "has several ratios" if one else "lose their channels together but have several ratios"
-        raise PlanError(f"{', '.join(layer.makers)} {said} ({told}); give {'it' if one else 'them'} one")
-    return next(iter(own.values()), None)
+    """The ratio of the last pattern that names one of the layers; None where none does."""
+    own = (ratio for name, ratio in choice.layer_ratios.items() if matching(network, name, layer.makers))
+    return next(reversed([*own]), None)
 
 
 def _ranked(layers: Sequence[tuple[Coupling, Tensor]], ratio: float) -> list[int]:

@@ -15,6 +15,7 @@ from compress.quantization.grids import (
     plain_weights,
     whole_steps,
 )
+from compress.quantization.idle import idle_layers
 from compress.quantization.places import plan_activations
 from compress.quantization.quantize import quantize
 from compress.quantization.scheme import (
@@ -52,6 +53,7 @@ __all__ = [
     "Static",
     "apply",
     "codes_of",
+    "idle_layers",
     "learned_steps",
     "parameters_of",
     "plain",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -83,6 +83,7 @@ def plan(
     answer: str = "logits",
     keep_float: Iterable[str] = (),
     mixed: Mapping[str, int] = MappingProxyType({}),
+    idle: Collection[str] = (),
 ) -> tuple[Grid, ...]:
     """A grid for every convolution and linear layer of the network that its answer needs, in its order.
 
@@ -94,6 +95,7 @@ def plan(
         answer: The stage that the network answers with; what only later stages own is left as it is.
         keep_float: Layers to leave as they are.
         mixed: Layers to the bits of their weights; of two entries that match a layer the later one counts.
+        idle: Layers that no export writes, see `compress.quantization.idle_layers`; they stay as they are.
 
     Raises:
         PlanError: A name matches nothing, or nothing is left to quantize.
@@ -105,7 +107,7 @@ def plan(
     width = dict.fromkeys(layers, bits)
     for pattern, other in mixed.items():
         width |= dict.fromkeys(_matching(network, pattern, layers), other)
-    left = {name for pattern in keep_float for name in _matching(network, pattern, layers)}
+    left = {*idle, *(name for pattern in keep_float for name in _matching(network, pattern, layers))}
     grids = tuple(Grid(name, width[name]) for name in layers if name not in left)
     if not grids:
         raise PlanError("no layer is left to quantize; keep fewer as they are, or take a network with such layers")

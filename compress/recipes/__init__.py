@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
+from typing import Any
 
 from compress.recipes import method as methods
-from compress.recipes.indistill import INDISTILL, PKT_H_CR, for_recovery
+from compress.recipes.indistill import INDISTILL, PKT_H_CR
 from compress.recipes.method import Method, Recipe
 from compress.recipes.side import AT, ATTENTION, HINTS, SIMULTANEOUS
 from compress.recipes.single import CONTRASTIVE, DIST, DKD, MKT, NO_TEACHER, OKD, PKT
@@ -19,6 +21,26 @@ _STAGES = (STAGEWISE, TRADITIONAL, SIMULTANEOUS, FSP, AT)
 _LATER = (DKD, DIST)
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*_SINGLE, *_AUXILIARY, *_STAGES, *_LATER)}
+
+# What a recipe's knobs are in a recovery where nobody set any of some: the network was trained, and knows its teacher.
+RECOVERING: Mapping[str, tuple[Mapping[str, Any], Set[str]]] = {
+    "hints": ({"start": "identity"}, {"start", "teacher_stage"}),
+    "indistill": ({"share": 0.5}, {"scheme", "a", "b", "share"}),
+    "pkt_h_cr": ({"weight": 1.0}, {"weight"}),
+}
+
+
+def for_recovery(method: Method) -> Method:
+    """A method as it teaches a pruned network, see `RECOVERING`.
+
+    The maps of `hints` begin as the same, channel by channel; the layers of `indistill` have their share of whatever
+    epochs there are; the maps of `pkt_h_cr` count as much as its embedding, for the critical period is over.
+
+    Args:
+        method: Any; where its knobs decide this themselves, it stays as it is.
+    """
+    given, unless = RECOVERING.get(method.name, ({}, frozenset()))
+    return method if method.knobs.keys() & unless else replace(method, knobs={**given, **method.knobs})
 
 
 def usual_recovery(settings: Mapping[str, str] | None = None, *, task: str = "classification") -> Method:

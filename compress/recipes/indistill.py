@@ -16,13 +16,13 @@ from compress.recipes.maps import stage_term
 from compress.recipes.method import Method, Recipe
 from compress.recipes.single import PKT, no_teacher
 from compress.stages import Staged
+from compress.text import counted
 
 FOLLOW = ("paper", "release", "targets")
 SCHEMES = ("l-cls", "decay", "all")
 SCHEMES_WITH = {"a": ("l-cls",), "b": ("l-cls",), "share": ("l-cls",), "weight": ("decay", "all"), "decay": ("decay",)}
 CHANNELS = ("l1", "random")
 BY_PKT = Method(PKT)
-RECOVERING = 0.5  # of the epochs of a recovery, those of the layers
 
 
 def layer_epochs(layers: int, a: int, b: int) -> tuple[int, ...]:
@@ -63,9 +63,10 @@ def l_cls_epochs(layers: int, total: int, a: int, b: int) -> tuple[int, ...]:
     epochs = layer_epochs(layers, a, b)
     left = total - sum(epochs)
     if left < 1:
+        leave = "leaves" if total == 1 else "leave"
         raise PlanError(
-            f"indistill: {total} epochs leave none for the final task: {layers} layers with a = {a}, b = {b} take "
-            f"{sum(epochs)}; give at least {sum(epochs) + 1} epochs, or a smaller a or b"
+            f"indistill: {counted(total, 'epoch')} {leave} none for the final task: {counted(layers, 'layer')} with "
+            f"a = {a}, b = {b} take {sum(epochs)}; give at least {sum(epochs) + 1} epochs, or a smaller a or b"
         )
     return (*epochs, left)
 
@@ -148,7 +149,9 @@ def indistill(
             return _l_cls(lesson, fit, [(1, count) for count in l_cls_epochs(layers, fit.epochs, a, b)[:-1]], last)
         fewest = 1 + last.fewest_epochs(lesson.student)
         if fit.epochs < fewest:
-            raise PlanError(f"indistill: {fit.epochs} epochs for its maps and {last.name}; give at least {fewest}")
+            raise PlanError(
+                f"indistill: {counted(fit.epochs, 'epoch')} for its maps and {last.name}; give at least {fewest}"
+            )
         own = max(1, min(round(share * fit.epochs), fit.epochs - fewest + 1))
         return _l_cls(lesson, fit, scaled_epochs(layers, own, a, b), last)
     factors = tuple(weight * decay**epoch for epoch in range(fit.epochs))
@@ -203,17 +206,6 @@ def fewest_epochs(
     if scheme == "l-cls":
         own = 1 if share else sum(layer_epochs(len(student.body), a, b))
     return own + last.fewest_epochs(student)
-
-
-def for_recovery(method: Method) -> Method:
-    """A method as it teaches a pruned network: the layers of `indistill` have their share of whatever epochs there are.
-
-    Args:
-        method: Any; only of that recipe, and where its knobs do not give the layers their epochs, it changes.
-    """
-    if method.recipe is not INDISTILL or method.knobs.keys() & {"scheme", "a", "b", "share"}:
-        return method
-    return replace(method, knobs={**method.knobs, "share": RECOVERING})
 
 
 def pkt_h_cr(

@@ -84,6 +84,11 @@ class Method:
         """The name of the recipe."""
         return self.recipe.name
 
+    @property
+    def matches(self) -> bool:
+        """Whether its recipe likens features channel by channel, or begins as if they were alike."""
+        return self.recipe.matches or self.knobs.get("start") == "identity"
+
     def phases(self, lesson: Lesson, fit: Fit) -> list[Phase]:
         """The plan of the recipe; PlanError for a knob out of its range or a lesson it cannot give."""
         if self.recipe.guide != "nobody" and lesson.teacher is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from compress.errors import PlanError
 from compress.losses import Hint
-from compress.phase import Fit, Lesson, Phase, S, T, Term
+from compress.phase import Fit, Lesson, Loss, Phase, S, T, Term
 from compress.recipes.knobs import check_choice, check_positive
 from compress.recipes.maps import STAGE_LOSSES, stage_term, times, without_stem
 from compress.recipes.method import Recipe
 from compress.recipes.single import softened
+from compress.stages import Staged
 
 
 def simultaneous(lesson: Lesson, fit: Fit, *, loss: str = "mse", alpha: float = 1.0, tau: float = 4.0) -> list[Phase]:
@@ -36,7 +38,18 @@ def _mean(own: tuple[Term, ...], stages: list[Term]) -> tuple[Term, ...]:
     return tuple(times(term, 1 / (len(stages) + bool(own))) for term in (*own, *stages))
 
 
-def hints(lesson: Lesson, fit: Fit, *, stage: str = "", teacher_stage: str = "", beta: float = 100.0) -> list[Phase]:
+STARTS = ("random", "identity")
+
+
+def hints(
+    lesson: Lesson,
+    fit: Fit,
+    *,
+    stage: str = "",
+    teacher_stage: str = "",
+    beta: float = 100.0,
+    start: str = "random",
+) -> list[Phase]:
     """One phase: the task plus beta * the error of one map, through a regressor that is learnt along.
 
     Args:
@@ -45,6 +58,8 @@ def hints(lesson: Lesson, fit: Fit, *, stage: str = "", teacher_stage: str = "",
         stage: Of the student; "" is the middle body stage.
         teacher_stage: Of the teacher; "" is the one of the same name.
         beta: Weight beside the task's terms, above 0; the default is that of Tian et al., 2020.
+        start: How the regressor begins: "random"; or "identity", where channel by channel the two maps mean the same,
+            as those of a pruned network and of what it was cut from.
 
     Reference: Romero et al., FitNets: Hints for Thin Deep Nets, 2015.
     Deviates: FitNets trains the map first and the task then (see `traditional`); here, as in the comparisons of later
@@ -52,13 +67,41 @@ def hints(lesson: Lesson, fit: Fit, *, stage: str = "", teacher_stage: str = "",
     """
     check_positive("hints", beta=beta)
     assert lesson.teacher is not None
-    stage = stage or lesson.student.body[len(lesson.student.body) // 2]
-    theirs = teacher_stage or stage
-    for side, network, name in (("student", lesson.student, stage), ("teacher", lesson.teacher, theirs)):
-        check_choice("hints", f"stage of the {side}", name, [one.name for one in network.stages])
-    loss = partial(Hint, lesson.student.width(stage), lesson.teacher.width(theirs))
-    term = Term(loss, (S(stage), T(theirs)), beta if lesson.task.terms else 1.0, "hint")
+    ours, theirs = _stages(lesson.student, lesson.teacher, stage, teacher_stage)
+    term = Term(_hint(lesson, ours, theirs, start), (S(ours), T(theirs)), beta if lesson.task.terms else 1.0, "hint")
     return [Phase("hints", (*lesson.task.terms, term), fit)]
+
+
+def _stages(student: Staged, teacher: Staged, stage: str, teacher_stage: str) -> tuple[str, str]:
+    """The student's stage and the teacher's; PlanError where one of them has none of that name."""
+    ours = stage or student.body[len(student.body) // 2]
+    check_choice("hints", "stage of the student", ours, [one.name for one in student.stages])
+    names = [one.name for one in teacher.stages]
+    if not teacher_stage and ours not in names:
+        why = "stage names" if stage else "is the student's middle one"
+        other = "" if stage else f", or another of the student's with --set stage=NAME: {', '.join(student.body)}"
+        raise PlanError(
+            f"hints: the teacher has no stage {ours!r}, which {why} (the stages of a teacher of another family are "
+            "called as the student's whose maps have their size); name one of the teacher's with --set "
+            f"teacher_stage=NAME: {', '.join(names)}{other}"
+        )
+    theirs = teacher_stage or ours
+    check_choice("hints", "stage of the teacher", theirs, names)
+    return ours, theirs
+
+
+def _hint(lesson: Lesson, stage: str, theirs: str, start: str) -> Loss:
+    assert lesson.teacher is not None
+    check_choice("hints", "start", start, STARTS)
+    widths = lesson.student.width(stage), lesson.teacher.width(theirs)
+    if start == "random":
+        return partial(Hint, *widths)
+    if widths[0] != widths[1]:
+        raise PlanError(
+            f"hints: start=identity, as a recovery begins, but the student's {stage} has {widths[0]} channels and the "
+            f"teacher's {theirs} {widths[1]}; take --set start=random, or stages with equally many"
+        )
+    return partial(Hint, *widths, same=True)
 
 
 def attention(lesson: Lesson, fit: Fit, *, beta: float = 1_000.0) -> list[Phase]:

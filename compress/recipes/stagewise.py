@@ -12,6 +12,7 @@ from compress.recipes.knobs import check_choice
 from compress.recipes.maps import STAGE_LOSSES, by_loss, check_teachers, shared_out, stage_term, without_stem
 from compress.recipes.method import Recipe
 from compress.stages import Staged
+from compress.text import counted
 
 FOLLOW = ("paper", "release")
 TRADITIONAL_FOLLOW = ("paper", "release", "fitnets")
@@ -133,7 +134,7 @@ def _parts(
     """A phase for each (stages that learn, terms, name), then one on the task for the stages that have not learnt."""
     phases = len(parts) + 1
     if fit.epochs < phases:
-        raise PlanError(f"{method}: {fit.epochs} epochs for {phases} phases; give at least {phases}")
+        raise PlanError(f"{method}: {counted(fit.epochs, 'epoch')} for {phases} phases; give at least {phases}")
     counts = shared_out(fit.epochs, phases)
     plan = [
         Phase(name, terms, by_loss(fit.over(count)), stages, norms)

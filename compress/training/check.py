@@ -13,6 +13,7 @@ from compress.data import Batch, Dataset
 from compress.errors import PlanError
 from compress.phase import INDEX, LABELS, Loss, Phase, Ref, S, T, Term, describe, learned
 from compress.stages import Staged, evaluating, tapped
+from compress.text import counted
 
 BEYOND_NUMBERS = (
     "before anything is trained: what it is made of is too large or too small for 32-bit numbers; give the method's "
@@ -80,7 +81,8 @@ def _check_phase(phase: Phase, student: Staged, teacher: Staged | None, data: Da
     for term in phase.terms:
         if isinstance(term.weight, tuple) and len(term.weight) != phase.fit.epochs:
             raise PlanError(
-                f"term {term.name!r} has weights for {len(term.weight)} epochs; the phase has {phase.fit.epochs}"
+                f"term {term.name!r} has weights for {counted(len(term.weight), 'epoch')}; the phase has "
+                f"{phase.fit.epochs}"
             )
     if phase.stages("teacher") and teacher is None:
         raise PlanError(f"it refers to the teacher's {', '.join(phase.stages('teacher'))}, but there is no teacher")
@@ -97,7 +99,9 @@ def _check_phase(phase: Phase, student: Staged, teacher: Staged | None, data: Da
 
 def _two_images(data: Dataset) -> Batch:
     if len(data.train) < 2:
-        raise PlanError(f"data set {data.name!r} has {len(data.train)} training images; at least 2 are needed")
+        raise PlanError(
+            f"data set {data.name!r} has {counted(len(data.train), 'training image')}; at least 2 are needed"
+        )
     return next(data.train.batches(2))
 
 

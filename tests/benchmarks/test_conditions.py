@@ -127,12 +127,12 @@ def test_a_batch_that_a_file_does_not_take_is_a_reason(tmp_path: Path) -> None:
     found = compare([free, fixed], baseline=0, protocol=replace(QUICK, batches=(1, 4))).document
     lost = record(found["files"][1], "latency batch 4")
     assert lost is not None
-    assert (lost["value"], lost["reason"]) == (None, "takes 1 images at once")
-    assert "fixed.onnx: latency batch 4: not measured: takes 1 images at once" in shown(found)
+    assert (lost["value"], lost["reason"]) == (None, "takes 1 image at once")
+    assert "fixed.onnx: latency batch 4: not measured: takes 1 image at once" in shown(found)
     asked = replace(QUICK, batches=(4,))
     row = compare([free, fixed], baseline=0, protocol=asked).document["files"][1]
-    assert (row["records"], row["reason"]) == ([], "takes 1 images at once, asked: 4; give --batch 1")
-    with pytest.raises(ExportError, match=r"fixed\.onnx: takes 1 images at once, asked: 4; give --batch 1"):
+    assert (row["records"], row["reason"]) == ([], "takes 1 image at once, asked: 4; give --batch 1")
+    with pytest.raises(ExportError, match=r"fixed\.onnx: takes 1 image at once, asked: 4; give --batch 1"):
         compare([fixed], protocol=asked)
 
 

@@ -55,7 +55,11 @@ def test_inspect_tells_without_the_code_what_needs_no_network(folder: Path, succ
     result = succeeds("inspect teacher.safetensors", folder)
     assert "unknown without --code my_model.py" in result.stdout
     assert "my_model.py:build, width 4" in result.stdout
+    assert "their shapes and parameters are unknown without --code my_model.py" in " ".join(result.stdout.split())
+    rows = re.findall(r"│ (\w+) +│ [\w ]+ │ (\d+ channels) +│ unknown", result.stdout)
     facts = json.loads(succeeds("inspect teacher.safetensors --json", folder).stdout)
+    assert rows == [(stage["name"], f"{stage['channels']} channels") for stage in facts["stages"]]
+    assert [stage["shape"] for stage in facts["stages"]] == [None] * 5
     assert [stage["name"] for stage in facts["stages"]] == ["map1", "map2", "map3", "embedding", "logits"]
     assert (facts["parameters"], facts["macs"], facts["input_shape"]) == (None, None, [1, 24, 16])
 
@@ -144,3 +148,40 @@ def test_a_name_that_is_none_is_refused(folder: Path, edgepress: Run, network: s
     assert result.exit_code in (2, 4)
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+SPARE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.spare, self.vain = nn.Conv2d(8, 4, 1), nn.Conv2d(16, 4, 1)
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, image):
+        last = self.body(self.stem(image))
+        self.vain(last)
+        return self.head(last.mean((2, 3)))
+
+def build(classes, channels=1):
+    return Net(classes, channels)
+"""
+
+
+def test_layers_that_make_no_answer_stay_float_and_the_rest_is_exported(
+    tmp_path: Path, succeeds: Run, edgepress: Run
+) -> None:
+    (tmp_path / "spare.py").write_text(SPARE)
+    succeeds("train spare.py:build --data digits --fraction 0.1 --epochs 1 -o spare.safetensors", tmp_path)
+    for scheme, bits in (("w8", 8), ("static", 7)):
+        line = f"quantize spare.safetensors --code spare.py --scheme {scheme} --data digits -o {scheme}"
+        result = succeeds(f"{line}.onnx", tmp_path)
+        assert "left float: spare, vain, which are never called" in result.stderr
+        assert f"3 layers of {bits} bits" in result.stdout
+        assert "top-1 agreement 100.00%" in result.stdout
+        succeeds(f"{line}.safetensors", tmp_path)
+        kept = edgepress(f"export {scheme}.safetensors --code spare.py --data digits -o again.{scheme}.onnx", tmp_path)
+        assert (kept.exit_code, "parity: " in kept.stdout) == (0, True), kept.stderr

@@ -280,7 +280,7 @@ def test_the_least_cut_that_keeps_to_a_budget(
         ("--max-macs ten", 2, "got 'ten'; give a number above 0 such as 500k or 10M"),
         ("--max-params 3", 3, "parameters, at a ratio of 0.98; nothing was written"),
         ("--min-speedup 2 --no-timing", 2, "--no-timing: --min-speedup cannot be kept without measuring time"),
-        ("--ratio 0.5 --recover indistill --epochs 1", 2, "1 epochs for its maps and pkt; give at least 2"),
+        ("--ratio 0.5 --recover indistill --epochs 1", 2, "1 epoch for its maps and pkt; give at least 2"),
         ("--max-latency 5", 2, "got '5'; give a number above 0 such as 1ms or 500us"),
         ("--min-speedup 1", 2, "got '1'; give a number above 1"),
     ],

@@ -64,7 +64,7 @@ def test_steps_that_would_cut_nothing_are_left_out_and_that_is_said(folder: Path
 
 def test_steps_that_cannot_be(folder: Path, refused: Callable[..., str]) -> None:
     said = refused(f"{CUT} --steps 3 --epochs 2 -o none.safetensors", folder)
-    assert "--epochs 2: 3 steps of at least 1 epochs each take 3; give more, or fewer --steps" in said
+    assert "--epochs 2: 3 steps of at least 1 epoch each take 3; give more, or fewer --steps" in said
     (folder / "none.step1.safetensors").write_bytes(b"mine")
     assert "none.step1.safetensors" in refused(f"{CUT} --steps 2 --epochs 2 -o none.safetensors", folder)
     assert (folder / "none.step1.safetensors").read_bytes() == b"mine"

@@ -152,6 +152,7 @@ def test_more_loss_than_is_allowed_leaves_no_file(teacher_path: Path, tmp_path: 
         (("--scheme", "w8", "--epochs", 3), "--epochs: nothing is trained with --scheme"),
         (("--scheme", "w8", "--rounding", "nearest", "--calibrate", 3), "--calibrate: nothing is looked at"),
         (("--scheme", "w8", "--keep-float", "nowhere"), "'nowhere': no layer with weights matches"),
+        (("--scheme", "w4", "--mixed", "map1=w8,map1=w2"), "--mixed map1: given twice"),
         (("--scheme", "w2", "--mixed", "map1"), "--mixed map1: give LAYER=SCHEME"),
         (("--scheme", "w2", "--mixed", "map1=8"), "unknown scheme '8'"),
         (("--scheme", "w8", "--sensitivity"), "--sensitivity writes a .json file"),

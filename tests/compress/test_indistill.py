@@ -197,7 +197,7 @@ def test_the_epochs_of_layers_are_scaled(
     ("layers", "total", "a", "b", "message"),
     [
         (3, 12, 2, 1, r"12 epochs leave none.*take 12; give at least 13 epochs, or a smaller a or b"),
-        (3, 1, 2, 1, "1 epochs leave none"),
+        (3, 1, 2, 1, "1 epoch leaves none"),
         (3, 70, -1, 2, "a = -1"),
         (3, 70, 2, -1, "b = -1"),
         (3, 70, 0, 0, "a = 0, b = 0"),

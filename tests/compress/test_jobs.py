@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from watch import finished, same, state_of
 
 from compress.checkpoint import Checkpoint, load
@@ -14,13 +15,15 @@ from compress.data import DataOptions, Dataset
 from compress.data import load as load_data
 from compress.errors import DataError, PlanError
 from compress.evidence import weights_digest
-from compress.jobs import Auxiliary, Distillation, Job, Recovery, auxiliary_architecture, distil, recovered
+from compress.jobs import Auxiliary, Distillation, Job, Recovery, auxiliary_architecture, distil, guide_of, recovered
+from compress.losses import feature_loss
 from compress.models import Architecture
 from compress.named import Named
 from compress.opening import new_network
 from compress.phase import Fit
-from compress.recipes import Method, read_method
-from compress.smaller import cut
+from compress.recipes import Method, for_recovery, read_method
+from compress.smaller import cut, looked_at, mended
+from compress.stages import evaluating, tapped
 from compress.tasks import CLASSIFICATION, RETRIEVAL
 from compress.training.engine import Run
 from compress.training.journal import Journal
@@ -259,6 +262,47 @@ def test_a_pruned_network_learns_from_the_whole_one(
     again = load(job.journal.output)
     assert same(state_of(again.network), state_of(result.network))
     assert again.card.edits == small.card.edits != ()
+
+
+@pytest.mark.parametrize("stage", ["map1", "map3"])
+def test_hints_begin_a_recovery_where_the_fit_ended(
+    teacher: Checkpoint, digits: Dataset, job: Job, make_fit: MakeFit, stage: str
+) -> None:
+    seen = looked_at(teacher, digits.train, 64)
+    small, _ = mended(cut(teacher, 0.5, "edgepress prune"), teacher, seen, "edgepress prune")
+    method, fit = for_recovery(read_method("hints", {"stage": stage})), make_fit(1, rate=1e-9)
+    (report,), result = finished(
+        recovered(small, teacher, Recovery(method, replace(fit, fixed_statistics=True)), digits, job)
+    )
+    guide = guide_of(teacher, small, method)
+    features = []
+    for network in (small.network, guide):
+        with evaluating(network.model), tapped(network, [stage]) as taps, torch.no_grad():
+            taps.read(network.model, teacher.card.scale(next(digits.train.batches(len(digits.train))).image))
+            features.append(taps[stage])
+    assert report.losses["hint"] == pytest.approx(feature_loss(*features).item(), rel=1e-3)
+    tops = [CLASSIFICATION.evaluate(one.network, digits)["top1"] for one in (small, result)]
+    assert tops[0] == tops[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "added"),
+    [
+        ("hints", {"beta": "5"}, {"start": "identity"}),
+        ("hints", {"start": "random"}, {}),
+        ("hints", {"teacher_stage": "map1"}, {}),
+        ("pkt_h_cr", {"decay": "0.5"}, {"weight": 1.0}),
+        ("pkt_h_cr", {"weight": "100"}, {}),
+        ("indistill", {"follow": "paper"}, {"share": 0.5}),
+        ("indistill", {"a": "1"}, {}),
+        ("okd", {"tau": "2"}, {}),
+    ],
+)
+def test_what_a_recovery_changes_of_a_method_unless_its_knobs_say(
+    name: str, settings: dict[str, str], added: dict[str, object]
+) -> None:
+    method = read_method(name, settings)
+    assert for_recovery(method) == replace(method, knobs={**method.knobs, **added})
 
 
 def test_without_a_recovery_the_cut_network_is_saved_as_it_is(teacher: Checkpoint, digits: Dataset, job: Job) -> None:

@@ -176,3 +176,10 @@ def test_hint_wrong_shapes() -> None:
     for student, teacher in (((2, 4, 2, 2), (2, 5, 2, 2)), ((2, 3, 2, 2), (3, 5, 2, 2)), ((2, 3, 2), (2, 5, 2, 2))):
         with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\) and \(B, 5, H, W\)"):
             Hint(3, 5)(torch.zeros(student), torch.zeros(teacher))
+
+
+def test_hint_of_the_same_channels_begins_with_their_difference() -> None:
+    hint, student, teacher = Hint(3, 3, same=True).double(), _features(2, 3, 4, 4), _features(2, 3, 4, 4, seed=1)
+    assert hint(student, teacher).item() == pytest.approx((student - teacher).square().mean().item(), rel=1e-12)
+    with pytest.raises(ValueError, match="3 and 5 channels cannot be the same ones"):
+        Hint(3, 5, same=True)

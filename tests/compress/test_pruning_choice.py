@@ -167,13 +167,21 @@ def test_a_layer_that_is_left_alone_keeps_what_is_coupled_to_it() -> None:
     assert kept == {"encoder.layer2.0.conv2", "encoder.layer2.0.downsample.0"}
 
 
-def test_layers_that_are_cut_together_have_one_ratio() -> None:
-    choice = Choice(layer_ratios={"*.layer2.0.conv2": 0.5, "layer2": 0.25})
-    with pytest.raises(PlanError, match=r"lose their channels together but have several ratios"):
-        score(_resnet(), IMAGE, choice)
-    alone = Choice(layer_ratios={"*.layer2.0.conv1": 0.5, "*layer2*": 0.25})
-    with pytest.raises(PlanError, match=r"^encoder.layer2.0.conv1 has several ratios"):
-        score(_resnet(), IMAGE, alone)
+@pytest.mark.parametrize(
+    ("ratios", "left"),
+    [
+        ({"*.layer2.0.conv1": 0.5, "*layer2*": 0.25}, (0.75, 0.75)),
+        ({"*layer2*": 0.25, "*.layer2.0.conv1": 0.5}, (0.5, 0.75)),
+        ({"*.layer2.0.conv2": 0.5, "layer2": 0.25}, (0.75, 0.75)),
+        ({"layer2": 0.25, "*.layer2.0.conv2": 0.5}, (0.75, 0.5)),
+    ],
+)
+def test_of_two_ratios_the_later_one_counts(ratios: dict[str, float], left: tuple[float, float]) -> None:
+    network = _resnet()
+    found = _left(network, score(network, IMAGE, Choice(multiple=1, layer_ratios=ratios)), 0)
+    whole = {name: share.channels[0] for name, share in shares_left(network, network).layers.items()}
+    ways = [f"encoder.layer2.0.{name}" for name in ("conv1", "conv2", "downsample.0")]
+    assert [found[name] / whole[name] for name in ways] == [left[0], left[1], left[1]]
 
 
 @pytest.mark.parametrize("choice", [Choice(leave=("bloks.1",)), Choice(layer_ratios={"bloks.1": 0.5})])

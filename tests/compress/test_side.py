@@ -63,6 +63,12 @@ def test_hints_of_stages_of_other_names(student: Staged) -> None:
     assert alike(plan, Phase("hints", (CE, term), FIT))
 
 
+def test_hints_between_the_same_channels_begin_at_the_identity(student: Staged) -> None:
+    term = Term(partial(Hint, 8, 8, same=True), (S("map2"), T("map1")), 100.0, "hint")
+    plan = _plan(student, "hints", stage="map2", teacher_stage="map1", start="identity")
+    assert alike(plan, Phase("hints", (CE, term), FIT))
+
+
 def _attention(stage: str, weight: float) -> Term:
     return Term(attention_loss, (S(stage), T(stage)), weight, f"attention {stage}")
 
@@ -97,12 +103,35 @@ def test_a_stage_that_the_teacher_lacks_is_named(student: Staged) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (
+            "",
+            "no stage 'map2', which is the student's middle one .* --set teacher_stage=NAME: map1, logits, or another",
+        ),
+        ("map3", "no stage 'map3', which stage names .* --set teacher_stage=NAME: map1, logits$"),
+    ],
+)
+def test_hints_say_where_the_name_of_a_stage_comes_from(student: Staged, stage: str, said: str) -> None:
+    guide = make_guide()
+    few = replace(guide, stages=(guide.stage("map1"), guide.stage("logits")))
+    with pytest.raises(PlanError, match=said):
+        read_method("hints", {"stage": stage}).phases(make_lesson(student, few), FIT)
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
         ("simultaneous", {"loss": "l1"}, "simultaneous: unknown stage loss 'l1'"),
         ("hints", {"stage": "map4"}, "hints: unknown stage of the student 'map4'. Did you mean"),
         ("hints", {"teacher_stage": "map4"}, "hints: unknown stage of the teacher 'map4'"),
         ("hints", {"beta": "0"}, "hints: beta is 0.0; it must be above 0"),
+        ("hints", {"start": "zero"}, "hints: unknown start 'zero'. Known: identity, random"),
+        (
+            "hints",
+            {"start": "identity"},
+            "the student's map2 has 8 channels and the teacher's map2 16; take --set start=",
+        ),
         ("attention", {"beta": "nan"}, "attention: beta is nan"),
         ("at", {"beta": "-1"}, "at: beta is -1.0"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compress.text import printable
+from compress.text import counted, printable
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ from compress.text import printable
 def test_only_what_cannot_be_seen_is_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 images"), (1, "1 image"), (2, "2 images"), (12_345, "12,345 images"), (-1, "-1 images")]
+)
+def test_only_one_thing_is_called_as_one(count: int, said: str) -> None:
+    assert counted(count, "image") == said
