@@ -64,7 +64,8 @@ def path(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Pa
     [
         pytest.param("resnet18", "", marks=pytest.mark.slow),
         pytest.param("mobilenet_v2", "", marks=pytest.mark.slow),
-        ("unet-resnet10", ""),
+        ("resnet10", ""),
+        pytest.param("unet-resnet10", "", marks=pytest.mark.slow),
         ("cnn-s", "static"),
         ("cnn-s", "w8"),
         pytest.param("resnet10", "static", marks=pytest.mark.slow),

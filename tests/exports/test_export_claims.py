@@ -138,7 +138,7 @@ def test_the_settings_of_the_export_are_those_of_the_second(
     assert set(verdicts(path, checkpoint, images).values()) == {"ok"}
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".tflite", marks=pytest.mark.slow)])
 def test_the_lineage_of_a_file_ends_with_its_export_once_and_is_exported_so_again(
     checkpoint: Checkpoint, images: Tensor, tmp_path: Path, suffix: str
 ) -> None:
