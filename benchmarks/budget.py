@@ -220,7 +220,8 @@ def _price(budget: Budget, whole: Checkpoint, folder: Path) -> _Price:
         case "latency":
             return _Price(lambda one: _latency(one, folder) / budget.limit, counted("macs"))
         case "speedup":
-            return _Price(lambda one: budget.limit / _speedup(one, whole, folder), counted("macs"))
+            reference = file_of(whole, folder, "whole")
+            return _Price(lambda one: budget.limit / _speedup(one, reference, folder), counted("macs"))
 
 
 def _shown(budget: Budget, cost: float) -> str:
@@ -248,9 +249,8 @@ def _latency(checkpoint: Checkpoint, folder: Path) -> float:
     return latencies({"own": file_of(checkpoint, folder, "own")}, sessions=SESSIONS, rounds=ROUNDS)["own"].median_ms
 
 
-def _speedup(checkpoint: Checkpoint, whole: Checkpoint, folder: Path) -> float:
-    """How many times as fast it is as the whole network, by the lower end of the interval."""
-    networks = {"own": checkpoint, "whole": whole}
-    files = {name: file_of(one, folder, name) for name, one in networks.items()}
+def _speedup(checkpoint: Checkpoint, whole: Path, folder: Path) -> float:
+    """How many times as fast it is as the file of the whole network, by the lower end of the interval."""
+    files = {"own": file_of(checkpoint, folder, "own"), "whole": whole}
     taken = latencies(files, sessions=SESSIONS, rounds=ROUNDS)
     return ratio_of(taken["whole"].wall_medians_ms, taken["own"].wall_medians_ms).low

@@ -25,7 +25,7 @@ def test_epochs_document() -> None:
 
 
 def test_stages_document() -> None:
-    fit = Fit(2, OPTIMIZERS["adam"](1e-3), (1.0, 1.0), batch_size=32, views=1)
+    fit = Fit(1, OPTIMIZERS["adam"](1e-3), (1.0,), batch_size=32, views=1)
     result = stages.compare("digits", fit, fraction=0.06, side=32, rounds=2)
     assert result["schema"] == "edgepress-speed-stages/1"
     assert list(result["phases"]) == ["stem", "layer1", "layer2", "layer3", "layer4", "task"]
@@ -79,6 +79,7 @@ def test_an_existing_result_is_kept(tmp_path: Path, main) -> None:
 
 def test_verdicts_document_and_a_journal_that_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdicts, "CLASSES", {"cnn-s": (10, 20)})
+    monkeypatch.setattr(verdicts, "BARE_CALLS_MS", 1.0)
     monkeypatch.setattr("compress.evidence.usable_cores", lambda: 1)
     plan = verdicts.Plan(alike=1, unlike=1, bare=1, sessions=2, rounds=2, turn_ms=0.5)
     journal = tmp_path / "verdicts.jsonl"

@@ -32,9 +32,15 @@ def _size(checkpoint: Checkpoint, folder: Path) -> int:
     return file_of(checkpoint, folder, "weighed").stat().st_size
 
 
-def test_several_budgets_are_all_kept(teacher: Checkpoint, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole_bytes(teacher: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Of the teacher's file."""
+    return _size(teacher, tmp_path_factory.mktemp("whole"))
+
+
+def test_several_budgets_are_all_kept(teacher: Checkpoint, whole_bytes: int, tmp_path: Path) -> None:
     said: list[str] = []
-    size, macs = _size(teacher, tmp_path), _macs(teacher)
+    size, macs = whole_bytes, _macs(teacher)
     budgets = [Budget("bytes", size / 2), Budget("macs", macs / 4)]
     ratio = fit_budgets(_cut(teacher), teacher, budgets, said.append)  # type: ignore[arg-type]
     small = cut(teacher, ratio, "edgepress prune")
@@ -44,9 +50,11 @@ def test_several_budgets_are_all_kept(teacher: Checkpoint, tmp_path: Path) -> No
     assert any("MACs" in line for line in said)
 
 
-def test_what_is_measured_comes_close_to_its_bound_in_few_tries(teacher: Checkpoint, tmp_path: Path) -> None:
+def test_what_is_measured_comes_close_to_its_bound_in_few_tries(
+    teacher: Checkpoint, whole_bytes: int, tmp_path: Path
+) -> None:
     said: list[str] = []
-    limit = _size(teacher, tmp_path) / 2
+    limit = whole_bytes / 2
     ratio = fit_budgets(_cut(teacher), teacher, [Budget("bytes", limit)], said.append)  # type: ignore[arg-type]
     size = _size(cut(teacher, ratio, "edgepress prune"), tmp_path)
     assert 0.6 * limit < size <= limit, "layers of 8 to 32 channels lose several at a time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,20 @@ from compress.checkpoint import Checkpoint, save
 from compress.errors import DataError
 from compress.quantization import plan
 from compress.smaller import quantized
+from exports import CORE
 
 
+@pytest.mark.parametrize("suffixes", [CORE[:1], pytest.param(CORE, marks=pytest.mark.slow)], ids=["one", "all"])
 def test_every_file_has_a_row_and_what_cannot_be_had_a_reason(
-    teacher: Checkpoint, teacher_path: Path, tmp_path: Path
+    teacher: Checkpoint, teacher_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffixes: Sequence[str]
 ) -> None:
+    monkeypatch.setattr("benchmarks.studies.precisions.CORE", suffixes)
     small = quantized(teacher, plan(teacher.network, 4), "edgepress quantize", rounding="nearest")
     trained = {"w4": [save(small, tmp_path / "w4.safetensors")]}
     protocol = Protocol(sessions=2, rounds=2, turn_ms=1, warmup_ms=1)
     found = study([teacher_path], trained, "digits", against=teacher_path, schemes=["w8"], protocol=protocol)
     rows = {row["name"]: row for row in found["rows"]}
-    names = ["fp32.onnx", "fp32.tflite", "w8.onnx", "w8.tflite", "w4 trained.onnx", "w4 trained.tflite"]
+    names = [f"{made}{suffix}" for made in ("fp32", "w8", "w4 trained") for suffix in suffixes]
     assert [row["name"] for row in found["rows"]] == names
     assert found["refused"] == {}
     assert rows["fp32.onnx"]["ratio"]["value"] == 1

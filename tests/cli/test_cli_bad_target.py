@@ -200,10 +200,20 @@ def test_a_full_disk_leaves_no_half_of_a_report(workshop: Path, edgepress: Run, 
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
-        ("train cnn-s --data digits --fraction 0.1 --epochs 2 -o new.safetensors", 2, "new.resume.pt: not written"),
-        ("train cnn-s --data digits --lr 1e30 --batch-size 32 -o new.safetensors", 3, "phase 'task', epoch 1"),
+        pytest.param(
+            "train cnn-s --data digits --fraction 0.1 --epochs 2 -o new.safetensors",
+            2,
+            "new.resume.pt: not written",
+            id="full disk",
+        ),
+        pytest.param(
+            "train cnn-s --data digits --lr 1e30 --batch-size 32 -o new.safetensors",
+            3,
+            "phase 'task', epoch 1",
+            id="diverged",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["full disk", "diverged"],
 )
 def test_the_shell_sees_exit_code_and_message(
     tmp_path: Path, process: Callable[..., subprocess.Popen[str]], line: str, code: int, message: str

@@ -16,6 +16,7 @@ from benchmarks.blame import Blamed
 from benchmarks.verdict import Verdict
 from cli.blamed import drawn
 from compress.checkpoint import load
+from compress.code import naming
 from compress.edits import Drop
 from compress.evidence import weights_digest
 
@@ -23,6 +24,24 @@ Run = Callable[[str, Path], Result]
 
 DIGITS = "--data digits --fraction 0.05"
 FEW = f"{DIGITS} --batch-size 32"
+BLOCKS = '''"""A small network with blocks that can go."""
+
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, 1, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return nn.functional.relu(maps + self.body(maps))
+
+
+def build(classes: int, channels: int) -> nn.Module:
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+    return nn.Sequential(nn.Conv2d(channels, 4, 3, 2, 1), nn.ReLU(), Block(), Block(), Block(), *head)
+'''
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +146,13 @@ def test_blocks_go_and_are_said(folder: Path, deep: str, succeeds: Run) -> None:
 
 
 @pytest.mark.usefixtures("soon_timed")
-def test_blocks_are_chosen_by_the_time_they_take(folder: Path, deep: str, succeeds: Run) -> None:
-    line = f"prune {deep} --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o faster.safetensors"
+def test_blocks_are_chosen_by_the_time_they_take(folder: Path, succeeds: Run) -> None:
+    (folder / "blocks.py").write_text(BLOCKS)
+    succeeds(f"train blocks.py:build --epochs 1 {FEW} -o own.safetensors", folder)
+    line = f"prune own.safetensors --code blocks.py --ratio 0 --blocks 1 --calibrate 16 {DIGITS} -o faster.safetensors"
     said = succeeds(line, folder).stdout
-    (drop,) = load(folder / "faster.safetensors").card.edits
+    with naming([folder / "blocks.py"]):
+        (drop,) = load(folder / "faster.safetensors").card.edits
     assert isinstance(drop, Drop)
     found = re.match(rf"block removed: {re.escape(drop.module)} \(([\d.]+) of ([\d.]+) ms\)\n", said)
     assert found is not None

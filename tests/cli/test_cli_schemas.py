@@ -158,7 +158,7 @@ FEW = "--data digits --size 24 --fraction 0.2 --epochs 1"
         "quantize student.safetensors --scheme w8 --data digits -o new.onnx",
         "quantize student.safetensors --qat w8 --epochs 1 --fraction 0.2 --data digits -o new.safetensors",
         "export student.safetensors -o new.onnx",
-        "export student.safetensors --precision fp32,w8 --data digits -o dist",
+        "export student.safetensors --to onnx --precision fp32,w8 --data digits -o dist",
         "evaluate student.onnx --data digits",
         "evaluate teacher.safetensors --data digits --task retrieval",
     ],

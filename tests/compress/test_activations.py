@@ -100,7 +100,10 @@ def test_a_module_that_runs_twice_has_a_grid_for_each_call() -> None:
     assert not any(place.module.startswith("fc") and not place.before for place in places)
 
 
-@pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "torchvision:densenet121", "resnet10"])
+@pytest.mark.parametrize(
+    "name",
+    ["torchvision:mobilenet_v3_small", pytest.param("torchvision:densenet121", marks=pytest.mark.slow), "resnet10"],
+)
 def test_convolutions_take_and_give_values_on_grids(name: str) -> None:
     network = build(Architecture(name, 4, 3, (32, 32)), seed=0)
     image = torch.rand(2, 3, 32, 32)

@@ -29,7 +29,6 @@ from compress.training.precision import check_precision
 MakeFit = Callable[..., Fit]
 
 MEMORY, FILES, NONE = 10**9, 3 * 10**5, 0  # bytes; a table that the second has no room for goes to a file
-METHODS = ("stagewise", "traditional", "fsp", "at", "simultaneous")
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +69,21 @@ def _guide() -> Staged:
     return replace(build(Architecture("cnn-s", 10, 1, (24, 24), {"width": 4}), seed=9), scale=SEEN)
 
 
-@pytest.mark.parametrize("keep", ["last", "best loss"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "keep"),
+    [
+        ("stagewise", "last"),
+        ("stagewise", "best loss"),
+        ("traditional", "last"),
+        ("fsp", "best loss"),
+        ("at", "last"),
+        ("simultaneous", "best loss"),
+        pytest.param("traditional", "best loss", marks=pytest.mark.slow),
+        pytest.param("fsp", "last", marks=pytest.mark.slow),
+        pytest.param("at", "best loss", marks=pytest.mark.slow),
+        pytest.param("simultaneous", "last", marks=pytest.mark.slow),
+    ],
+)
 def test_cached_and_plain_agree(plans: Callable[..., list[Phase]], flipped: Dataset, method: str, keep: str) -> None:
     data = flipped if keep == "last" else load("digits", _with_val("flip"))
     (cached, by_table), (plain, by_image) = (_trained(plans(method, keep), data, bytes_) for bytes_ in (MEMORY, NONE))

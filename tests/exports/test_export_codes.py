@@ -69,7 +69,11 @@ def test_a_bare_file_is_little_more_than_its_weights(
 
 @pytest.mark.parametrize(
     ("name", "size", "grown"),
-    [("torchvision:mobilenet_v3_small", (32, 32), 0.5), ("unet-resnet10", (32, 64), 0.1), ("resnet10", (32, 32), 0.1)],
+    [
+        pytest.param("torchvision:mobilenet_v3_small", (32, 32), 0.5, marks=pytest.mark.slow),
+        ("unet-resnet10", (32, 64), 0.1),
+        pytest.param("resnet10", (32, 32), 0.1, marks=pytest.mark.slow),
+    ],
 )
 def test_any_network_ships_with_weights_of_eight_bits(
     tmp_path: Path, name: str, size: tuple[int, int], grown: float

@@ -89,8 +89,14 @@ def varied(see: Preprocessing, images: torch.Tensor) -> Checkpoint:
     return checkpoint
 
 
-@pytest.mark.parametrize("takes", INPUTS)
-@pytest.mark.parametrize("see", SEES.values(), ids=SEES.keys())
+@pytest.mark.parametrize(
+    ("see", "takes"),
+    [
+        pytest.param(see, takes, id=f"{name}-{takes}", marks=() if row % 2 == column % 2 else pytest.mark.slow)
+        for row, (name, see) in enumerate(SEES.items())
+        for column, takes in enumerate(INPUTS)
+    ],
+)
 def test_the_lines_of_the_readme_predict_what_the_checkpoint_does(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, see: Preprocessing, takes: Input
 ) -> None:

@@ -56,7 +56,7 @@ def trained(name: str, task: str) -> Checkpoint:
         ("cnn-s", "classification", ["Cast", "Conv"]),
         ("cnn-s", "retrieval", ["Cast", "Conv"]),
         ("resnet10", "classification", ["Cast", "Sub", "Conv"]),
-        ("unet-resnet10", "segmentation", ["Cast", "Sub", "Conv"]),
+        pytest.param("unet-resnet10", "segmentation", ["Cast", "Sub", "Conv"], marks=pytest.mark.slow),
     ],
 )
 def test_a_network_is_exported_for_pixels(name: str, task: str, first: list[str], tmp_path: Path) -> None:

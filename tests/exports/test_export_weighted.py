@@ -29,7 +29,7 @@ def _checkpoint(name: str) -> Checkpoint:
     return Checkpoint(network, Card(architecture, Preprocessing(SIZE, 3, (0.5,) * 3, (0.5,) * 3), tuple("abcd")))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "unet-resnet10"])
+@pytest.mark.parametrize("name", ["cnn-a", "unet-resnet10", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_each_node_with_weights_is_the_layer_that_has_them(name: str, tmp_path: Path) -> None:
     """A batch-norm that has seen nothing changes weights by its epsilon alone, so that they can be told by value."""
     checkpoint, path = _checkpoint(name), tmp_path / "own.onnx"
