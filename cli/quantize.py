@@ -184,7 +184,7 @@ def quantize(
     from compress.jobs import Job, Recovery
     from compress.opening import open_pair
     from compress.quantization import Static, idle_layers, plan, plan_values, read_range, read_rounding, sensitivities
-    from compress.recipes import read_method
+    from compress.recipes import for_recovery, read_method
     from compress.smaller import quantized
     from compress.tasks import TASKS
     from compress.training.journal import Journal
@@ -222,7 +222,7 @@ def quantize(
     if qat is None:
         _keep(small, yardstick, force=force)
         return
-    recovery = Recovery(how, parse.replaying(fit, replayed))
+    recovery = Recovery(how if teacher else for_recovery(how), parse.replaying(fit, replayed))
     job = Job(command, parse.read_run(goal, seed, refined, replayed), journal)
     _train(small, _teacher(teacher, before, images, seed), recovery, yardstick, job)
 

@@ -31,7 +31,7 @@ RECOVERING: Mapping[str, tuple[Mapping[str, Any], Set[str]]] = {
 
 
 def for_recovery(method: Method) -> Method:
-    """A method as it teaches a pruned network, see `RECOVERING`.
+    """A method as a network teaches what was cut from it, or rounded; see `RECOVERING`.
 
     The maps of `hints` begin as the same, channel by channel; the layers of `indistill` have their share of whatever
     epochs there are; the maps of `pkt_h_cr` count as much as its embedding, for the critical period is over.

@@ -133,6 +133,18 @@ def test_training_through_the_rounding_wins_back_what_two_bits_lost(teacher_path
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.parametrize(("method", "phases"), [("hints", 1), ("indistill", 2)])
+def test_maps_teach_a_network_of_their_own_channels(
+    teacher_path: Path, tmp_path: Path, method: str, phases: int
+) -> None:
+    output = tmp_path / "trained.safetensors"
+    result = quantize(teacher_path, "--qat", "w8", "--method", method, "--epochs", 2, "--json", "-o", output)
+    assert result.exit_code == 0, result.output
+    found = {record["quantity"]: record["value"] for record in json.loads(result.stdout)["records"]}
+    assert found["top1"] > found["top1_before"] - 0.02
+    assert len(load(output).card.lineage[-1]["phases"]) == phases
+
+
 def test_more_loss_than_is_allowed_leaves_no_file(teacher_path: Path, tmp_path: Path) -> None:
     for name in ("small.onnx", "small.safetensors"):
         words = ("--scheme", "w2", "--rounding", "nearest", "--max-drop", 0, "-o", tmp_path / name)
