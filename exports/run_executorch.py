@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -90,7 +89,7 @@ class ExecuTorchRunner:
 
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """(B, C, H, W) scaled images to (B, ...) outputs; ExportError for any other shape or type."""
-        return np.array(self._answered(self._bound(image)))
+        return self._answered(self._bound(image)).numpy().copy()
 
     def bind(self, image: NDArray[Any]) -> BoundRun:
         """A call that runs the method on `image` alone, which is copied into its input each time."""

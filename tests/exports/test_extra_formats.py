@@ -144,7 +144,7 @@ def test_it_says_what_it_is_and_no_path_of_the_machine(checkpoint: Checkpoint, m
 
 def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Checkpoint, made: Shipped, tmp_path: Path) -> None:
     again = tmp_path / made.artefact.path.name
-    form_of(made).write(checkpoint, again, Settings())
+    form_of(made).write(checkpoint, again, Settings(command=TYPED))
     assert form_of(made).differences(made.artefact.path, again) == []
     assert form_of(made).read(again).sha256 == made.artefact.sha256
 
