@@ -19,6 +19,7 @@ from benchmarks.document import Document, File, record
 from compress import amounts
 from compress.amounts import Amount
 from compress.errors import DataError, unknown_name
+from compress.text import counted
 
 Held = Literal["met", "broken", "not shown"]
 
@@ -183,10 +184,7 @@ def judged(document: Document) -> tuple[list[Mapping[str, Any]], list[tuple[str,
     """
     left_out = {file["name"] for file in document["files"] if file["reason"]}
     often = Counter(one["file"] for one in document["claims"] if one["file"] in left_out)
-    said = [
-        (name, f"{count} claim{'s' if count > 1 else ''}, for it could not be measured")
-        for name, count in often.items()
-    ]
+    said = [(name, f"{counted(count, 'claim')}, for it could not be measured") for name, count in often.items()]
     return [one for one in document["claims"] if one["file"] not in left_out], said
 
 

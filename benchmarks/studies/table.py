@@ -32,6 +32,7 @@ from benchmarks import script
 from benchmarks.studies.published import check_published, published_for, sources
 from compress.errors import DataError
 from compress.files import write_text
+from compress.text import counted
 
 SCHEMA = "edgepress-study/2"
 RESULTS = "results"
@@ -271,7 +272,7 @@ def _input(teacher: Mapping[str, Any]) -> str:
     if not teacher.get("input"):
         return ""
     channels, height, width = teacher["input"]
-    return f"images of {height}x{width} pixels, {channels} channel{'s' if channels > 1 else ''}"
+    return f"images of {height}x{width} pixels, {counted(channels, 'channel')}"
 
 
 def _images(document: Document) -> Iterable[str]:
