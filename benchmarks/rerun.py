@@ -37,7 +37,7 @@ from benchmarks.protocol import INSIDE, Protocol
 from benchmarks.verdict import Reading, agree
 from benchmarks.verify import OF_THE_FILE, TOLERANCE, Finding, group_of
 from compress import evidence
-from compress.code import is_own
+from compress.code import is_own, named_files, parts
 from compress.data import DataOptions
 from compress.data.remembered import recall
 from compress.errors import CompressError, DataError, GateError, PlanError
@@ -146,17 +146,25 @@ def _network(file: File) -> dict[str, Any]:
     """The network of a plain state dict, as `Named` takes it.
 
     Raises:
-        PlanError: It is code of a file, which runs only where a command names it.
+        PlanError: It is code of a file that this command does not name.
     """
     told = file["network"]
     if told is None:
         return {}
-    if is_own(told["arch"]):
+    arch = _own(file["name"], told["arch"]) if is_own(told["arch"]) else told["arch"]
+    return {"arch": arch, "options": told["options"], "told": told["stages"]}
+
+
+def _own(name: str, arch: str) -> str:
+    """FILE.py:FACTORY of the network of a plain state dict, where the file of code was named."""
+    wanted, factory = Path(parts(arch)[0]).name, parts(arch)[1]
+    there = next((one.path for one in named_files() if one.path.name == wanted), None)
+    if there is None:
         raise PlanError(
-            f"{file['name']}: its network is code, {told['arch']}, which is only run where it is typed; measure again "
-            "with `edgepress benchmark`"
+            f"{name}: its network is {arch}, and a file of code is only run when this command names it; add "
+            f"--code {wanted}"
         )
-    return {"arch": told["arch"], "options": told["options"], "told": told["stages"]}
+    return f"{there}:{factory}"
 
 
 def _data(document: Document, asked: str | None) -> str | None:

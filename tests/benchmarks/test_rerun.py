@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import numpy as np
@@ -366,3 +367,22 @@ def test_files_that_say_nothing_of_themselves_are_asked_as_they_were(tmp_path: P
     done = _run("verify", without, "--rerun", "--data", "digits")
     assert done.exit_code == 2
     assert "was measured without any" in " ".join(done.output.split())
+
+
+def test_a_network_that_is_code_is_run_where_its_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef build(classes, channels=1):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
+        "                         nn.Linear(8, classes))\n"
+    )
+    torch.save(run_path(str(tmp_path / "net.py"))["build"](10).state_dict(), tmp_path / "plain.pt")
+    asked = ("--arch", f"{tmp_path / 'net.py'}:build", "--size", "32", "--data", "digits", *QUICK)
+    done = _run("benchmark", tmp_path / "plain.pt", *asked, "-o", tmp_path / "bench.json")
+    assert done.exit_code == 0, done.output
+    _rewritten(tmp_path, _busy)
+    done = _run("verify", tmp_path / "bench.json", "--rerun")
+    assert done.exit_code == 2
+    assert "only run when this command names it; add --code net.py" in " ".join(done.output.split())
+    done = _run("verify", tmp_path / "bench.json", "--rerun", "--code", tmp_path / "net.py", "--json")
+    assert done.exit_code == 0, done.output
+    assert any("plain.pt: accuracy: the same" in one for one in _found(done)["re-measured"])
