@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from compress.checkpoint import Checkpoint
 from compress.data import DataOptions, Dataset
-from compress.errors import DataError, PlanError
+from compress.errors import PlanError, UnfitDataError
 from compress.named import Named
 from compress.opening import open_network, open_pair
 from compress.tasks import TASKS, check_task
@@ -46,7 +46,7 @@ def check_data(contender: Contender, data: Dataset) -> None:
     """Nothing, once a file can be asked about a data set.
 
     Raises:
-        DataError, PlanError: It cannot.
+        UnfitDataError, PlanError: It cannot.
     """
     task, classes = TASKS[contender.task], contender.classes
     try:
@@ -54,7 +54,7 @@ def check_data(contender: Contender, data: Dataset) -> None:
     except PlanError as error:
         raise PlanError(f"{contender.given}: {error}") from error
     if task.agreement is not None and classes != len(data.classes):
-        raise DataError(f"{contender.given}: tells {classes} classes apart; {data.name} has {len(data.classes)}")
+        raise UnfitDataError(f"{contender.given}: tells {classes} classes apart; {data.name} has {len(data.classes)}")
 
 
 def _export(source: Checkpoint, folder: Path, dataset: Dataset | None, threads: int) -> Artefact:

@@ -22,7 +22,7 @@ from benchmarks.contender import (
 from benchmarks.costs import cost_records
 from benchmarks.derive import derive, told_noise, told_verdicts
 from benchmarks.document import SCHEMA
-from benchmarks.measure.pinned import check_pin
+from benchmarks.measure.pinned import check_pin, check_threads
 from benchmarks.protocol import USUAL, Protocol
 from benchmarks.raw import Raw, Said, Segmented
 from benchmarks.timing import Timed, check_batch, sessions_of, timed
@@ -95,12 +95,13 @@ def compare(
 
     Raises:
         DataError, PlanError: A file or the data set is missing, the data do not fit the only file or the baseline, or
-            the CPUs cannot be chosen.
+            the CPUs cannot be chosen, or are fewer than the threads.
         CheckpointError, ExportError, GateError: The only file or the baseline is of the wrong kind, is damaged, cannot
             be exported, or takes another number of images at once.
         MissingExtraError: Its runtime is not installed.
     """
     where = evidence.describe()
+    check_threads(protocol.threads)
     check_pin(protocol.pin)
     needed = {0} if baseline is None else {baseline}
     given = [(check_file if at in needed else check_there)(named(one)) for at, one in enumerate(files)]
@@ -154,6 +155,8 @@ def _opened(
         try:
             contenders[at] = opened(one)
         except UNMEASURED as error:
+            if at in needed and len(given) > 1:
+                raise type(error)(f"{error}; the others are held against it: name another with --against") from error
             if at in needed:
                 raise
             reasons[at] = str(error).removeprefix(f"{one.name}: ")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.data import DataOptions
-from compress.errors import DataError, ExportError
+from compress.errors import DataError, ExportError, UnfitDataError
 from compress.named import Named
 from compress.preprocessing import Scale
 from exports import FORMATS, Artefact, format_of
@@ -37,6 +37,7 @@ class Contender:
         made: How `exported` came to be.
         pixels: (1, C, H, W) uint8, what its latency is measured on.
         scale: From pixels to what it takes; None where it takes pixels as they are.
+        classes: How many outputs it gives, for an image or for each pixel: one a class, but where they are features.
         data: What its quality is measured on, in the size and channels that it wants; or None.
         foreign: It says nothing of how it sees an image; the options had to.
     """
@@ -46,18 +47,14 @@ class Contender:
     made: str
     pixels: NDArray[np.uint8]
     scale: Scale | None
+    classes: int
     data: Dataset | None = None
     foreign: bool = False
 
     @property
-    def classes(self) -> int:
-        """How many outputs it gives, for an image or for each pixel: one a class, but where they are features."""
-        return int(self.exported.answer(self.images(self.exported.batch or 1)).shape[1])
-
-    @property
     def image(self) -> NDArray[Any]:
         """(1, C, H, W), of the type that it takes."""
-        return self.pixels if self.scale is None else self.scale.array(self.pixels)
+        return _scaled(self.pixels, self.scale)
 
     def images(self, count: int) -> NDArray[Any]:
         """(count, C, H, W), so many times the same image, of the type that it takes."""
@@ -173,8 +170,9 @@ def open_contender(
         from exports.answers import images_for
 
         dataset = images_for(exported, data, options if foreign else AS_THE_DATA_SAY)
-    scale = scale_of(exported, dataset.scale if dataset else Scale())
-    contender = Contender(path, exported, made, _pixels(exported, dataset), scale, dataset, foreign)
+    pixels, scale = _pixels(exported, dataset), scale_of(exported, dataset.scale if dataset else Scale())
+    classes = _classes(exported, np.repeat(_scaled(pixels, scale), exported.batch or 1, axis=0))
+    contender = Contender(path, exported, made, pixels, scale, classes, dataset, foreign)
     if dataset is not None:
         from benchmarks.asked import check_data
 
@@ -190,8 +188,22 @@ def _pixels(exported: Artefact, dataset: Dataset | None) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (1, *_sides(exported)), dtype=np.uint8)
 
 
+def _classes(exported: Artefact, images: NDArray[Any]) -> int:
+    """How many outputs a file gives, which answers here for the first time."""
+    shape: tuple[int, ...] = exported.answer(images).shape
+    if len(shape) < 2:
+        raise ExportError(f"{exported.path}: answers with shape {shape}; edgepress needs (images, outputs, ...)")
+    return shape[1]
+
+
+def _scaled(pixels: NDArray[np.uint8], scale: Scale | None) -> NDArray[Any]:
+    return pixels if scale is None else scale.array(pixels)
+
+
 def _sides(exported: Artefact) -> tuple[int, ...]:
     sides = tuple(side for side in image_shape(exported) if side is not None)
     if len(sides) != 3:
-        raise DataError(f"{exported.path}: leaves the size of its input open; pass --data to run it on real images")
+        raise UnfitDataError(
+            f"{exported.path}: leaves the size of its input open; pass --data to run it on real images"
+        )
     return sides

@@ -44,7 +44,8 @@ The document of schema "edgepress-benchmark/5":
                         made, over some 100,000 at even distances
             drift       the median of the last fifth of these calls over that of the first, and its interval over ten
                         blocks of each; above 1: it became slower
-            longest_stall   ms, the longest time from one answer of that run to the next; n calls or frames
+            longest_stall   ms, the longest time from one answer of that run to the next, less that from frame to
+                            frame where they come by the clock; n calls or frames
             deadline_misses, deadline_miss_share   frames of protocol.fps that had no answer when the next one was due,
                         of n; the share with Wilson's interval, as if they were independent
             frames_dropped  those of them that were not looked at, because a newer one had come
@@ -87,6 +88,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from compress.errors import DataError, GateError
+from compress.evidence import file_digest
 from compress.files import write_text
 
 SCHEMA = "edgepress-benchmark/5"
@@ -112,15 +114,23 @@ def baseline(document: Document) -> File | None:
     return None if place is None else document["files"][place]
 
 
-def short_names(files: Sequence[File]) -> list[str]:
-    """What to call each file: its name without its folder, or with it where another has the same.
+def short_names(paths: Sequence[str]) -> list[str]:
+    """What to call each file: its name, with as many of its folders as tell it from the others.
 
     Args:
-        files: Of a document, all of them.
+        paths: Of a document's files, all of them.
     """
-    short = [PurePath(file["name"]).name for file in files]
-    often = Counter(short)
-    return [name if often[name] == 1 else file["name"] for name, file in zip(short, files, strict=True)]
+    return [_end(path, paths) for path in paths]
+
+
+def _end(path: str, paths: Sequence[str]) -> str:
+    """The fewest last parts of a path that no other has."""
+    often = Counter(paths)
+    for count in range(1, len(PurePath(path).parts)):
+        tail = PurePath(path).parts[-count:]
+        if sum(PurePath(one).parts[-count:] == tail for one in paths) == often[path] == 1:
+            return str(PurePath(*tail))
+    return path
 
 
 def save(document: Document, path: Path, *, force: bool = False) -> Path:
@@ -170,12 +180,23 @@ def read_unaltered(path: Path) -> dict[str, Any]:
 
     Raises:
         DataError: There is none.
-        GateError: It was altered.
+        GateError: It was altered, or the raw samples beside it were.
     """
     found = read(path)
     if found.get("digest") != digest(found):
         raise GateError(f"{path}: is not as `edgepress benchmark` wrote it; measure it anew")
+    _check_samples(path, found)
     return found
+
+
+def _check_samples(path: Path, document: Document) -> None:
+    """Nothing, where no raw samples lie beside a benchmark, or those that it names; GateError otherwise."""
+    named = document.get("samples")
+    if not named:
+        return
+    samples = path.parent / Path(named["file"]).name
+    if samples.is_file() and file_digest(samples) != named["sha256"]:
+        raise GateError(f"{samples}: is not what `edgepress benchmark` wrote beside {path.name}; measure it anew")
 
 
 def is_benchmark(path: Path) -> bool:

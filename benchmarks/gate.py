@@ -1,7 +1,7 @@
 """A benchmark held against an earlier one of the same files: what grew, slowed down or lost more than it may.
 
-A file is known by its name, without its folder unless several have the same. Sizes are counted, so they are met or
-broken. Time is compared by the speed-up over the same baseline file, where both benchmarks have one, or else on the
+A file is known by its name, with as many of its folders as tell it from the others. Sizes are counted, so they are met
+or broken. Time is compared by the speed-up over the same baseline file, where both benchmarks have one, or else on the
 same processor; the two intervals are combined as those of independent measurements. What was lost of the score is
 compared on the same data, with Newcombe's interval for the difference of two shares, which does not know that the
 images are the same and is the wider for it.
@@ -141,15 +141,19 @@ def markdown(verdicts: Sequence[Verdict], new: Document, found: Sequence[Apart] 
 def _by_name(document: Document) -> dict[str, File]:
     """What to call each file but the baseline, and the file."""
     base, files = baseline(document), document["files"]
-    return {name: file for name, file in zip(short_names(files), files, strict=True) if file is not base}
+    return {name: file for name, file in zip(_names(document), files, strict=True) if file is not base}
+
+
+def _names(document: Document) -> list[str]:
+    return short_names([file["name"] for file in document["files"]])
 
 
 def _place(name: str, document: Document, which: str) -> str:
     """Why a file is not among those that a benchmark holds against its baseline."""
     place = document["baseline"]
-    if place is not None and short_names(document["files"])[place] == name:
+    if place is not None and _names(document)[place] == name:
         return f"is the baseline of the {which} benchmark"
-    there = name in short_names(document["files"])
+    there = name in _names(document)
     return f"was not measured in the {which} benchmark" if there else f"is not in the {which} benchmark"
 
 

@@ -112,7 +112,7 @@ def _located(files: Sequence[File], folder: Path) -> list[Path]:
             errors.append(error)
     if errors:
         told = GateError if any(isinstance(one, GateError) for one in errors) else DataError
-        raise told("\n".join(dict.fromkeys(map(str, errors))))
+        raise told("; ".join(dict.fromkeys(map(str, errors))))
     return paths
 
 

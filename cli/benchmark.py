@@ -135,13 +135,16 @@ def benchmark(
 
 
 def _given(files: list[Path], plain: options.Plain, against: Path | None, against_arch: str | None) -> list[Named]:
-    """Every file that was named, and those of a folder; the baseline the last where it was named apart."""
+    """Every file that was named, and those of a folder but the baseline; that is the last where it was named apart."""
     from cli import parse
     from cli.many import shipped_files
     from cli.typed import refuse
     from compress.named import Named
 
-    found = [parse.read_file(one, plain) for path in files for one in shipped_files(path)]
+    base = against or files[0]
+    there = base.exists()
+    paths = [one for path in files for one in shipped_files(path) if one == path or not (there and one.samefile(base))]
+    found = [parse.read_file(one, plain) for one in paths]
     if against is not None:
         return [*found, Named(str(against), against_arch or "")]
     refuse(["--against-arch"], "there is no --against whose network it names; that of FILE is --arch")

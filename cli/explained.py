@@ -27,7 +27,10 @@ def explanation(document: Mapping[str, Any], console: Console) -> Iterator[Rende
     files = [file for file in with_called(document)["files"] if file.get("explained")]
     profiled = [file for file in files if not file["explained"]["reason"]]
     if profiled:
-        yield Text("Where the time goes, in ms and as a share of the sum, by ONNX Runtime's profile.")
+        yield Text(
+            "Where the time goes, in ms and as a share of the sum, by ONNX Runtime's profile; to take it costs time of "
+            "its own at each layer, so that the sum is above the latency."
+        )
         yield from _tables(profiled, console)
     found = [(file["name"], file["explained"]) for file in files]
     said = ((name, one) for name, told in found for one in ([told["reason"]] if told["reason"] else told["advice"]))

@@ -154,7 +154,7 @@ def _write_folder(
     say.result({"files": many.facts(found, source), "data": images.name}, many.table(found))
     if lost:
         failed = MissingExtraError if all(row.missing for row in lost) else GateError
-        raise failed(f"{len(lost)} of {counted(len(found), 'file')} were not written; the reason of each stands above")
+        raise failed(f"{len(lost)} of {counted(len(found), 'file')} could not be written; the reason of each stands above")
 
 
 def _written(artefact: Artefact, census: GraphCensus) -> str:

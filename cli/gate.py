@@ -112,4 +112,4 @@ def gate(
         say.line(f"written: {markdown}")
     failed = [one for one in verdicts if one.held != "met"]
     if failed:
-        raise GateError(f"{len(failed)} of {counted(len(verdicts), 'limit')} are not met")
+        raise GateError(f"{len(failed)} of {counted(len(verdicts), 'limit')} not met")

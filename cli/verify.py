@@ -69,11 +69,12 @@ def verify(
     from cli.typed import refuse
     from compress.data import DataOptions
     from compress.errors import ExportError, GateError, MissingExtraError, PlanError
-    from compress.opening import open_network
 
     if file.suffix in EVIDENCE:
         _rederive(file, again, data)
         return
+    from compress.opening import open_network
+
     refuse(("--rerun",), f"{file} is no report; give a page of `edgepress report`, or a .json of `edgepress benchmark`")
     files = shipped_files(file)
     if against is None:
@@ -156,7 +157,7 @@ def _verified(
     found = claims.verify(file, checkpoint, images, _calibration(checkpoint.card, data))
     failed = sum(claim.verdict == "FAILED" for claim in found)
     lines = [f"compared on {origin}", *(f"{claim.verdict:<12} {claim.sentence}" for claim in found)]
-    words = f"{failed} of {counted(len(found), 'claim')} do not hold" if failed else ""
+    words = f"{failed} of {counted(len(found), 'claim')} failed" if failed else ""
     return _document(file, against, origin, found), lines, words
 
 

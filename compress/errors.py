@@ -17,7 +17,7 @@ class DataError(CompressError):
 
 
 class UnfitDataError(DataError):
-    """A data set is whole, but of other classes, or seen otherwise, than a network."""
+    """A data set, or images at all, are not what a network takes: of other classes, or seen otherwise."""
 
 
 class CheckpointError(CompressError):

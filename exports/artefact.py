@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from compress.card import Card
-from compress.errors import DataError, ExportError
+from compress.errors import ExportError, UnfitDataError
 from compress.preprocessing import Scale
 
 if TYPE_CHECKING:
@@ -157,9 +157,11 @@ def scale_of(artefact: Artefact, given: Scale) -> Scale | None:
 
 
 def image_shape(artefact: Artefact) -> tuple[int | None, int | None, int | None]:
-    """(C, H, W) of what the file takes, None where it leaves a side open; DataError where it takes no images."""
+    """(C, H, W) of what the file takes, None where it leaves a side open; UnfitDataError where it takes no images."""
     if len(artefact.image_shape) != 3:
-        raise DataError(f"{artefact.path}: takes input of {len(artefact.image_shape) + 1} dimensions; images have 4")
+        raise UnfitDataError(
+            f"{artefact.path}: takes input of {len(artefact.image_shape) + 1} dimensions; images have 4"
+        )
     channels, height, width = artefact.image_shape
     return channels, height, width
 

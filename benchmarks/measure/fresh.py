@@ -53,14 +53,22 @@ def _in_litert(file: str, images: Any, threads: int) -> Answer:
 
     def answer() -> object:
         interpreter = Interpreter(model_path=file, num_threads=threads)
-        taken, given = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-        interpreter.resize_tensor_input(taken, list(laid.shape))
+        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+        interpreter.resize_tensor_input(taken["index"], list(laid.shape))
         interpreter.allocate_tensors()
-        interpreter.set_tensor(taken, laid)
+        interpreter.set_tensor(taken["index"], _codes(laid, taken))
         interpreter.invoke()
         return interpreter.get_tensor(given)
 
     return answer
+
+
+def _codes(images: Any, taken: Mapping[str, Any]) -> Any:
+    """The images on the steps of an input of whole numbers; as they are where that is what it takes."""
+    if images.dtype == taken["dtype"]:
+        return images
+    (scale, zero), ends = taken["quantization"], np.iinfo(taken["dtype"])
+    return np.clip(np.rint(images / scale) + zero, ends.min, ends.max).astype(taken["dtype"])
 
 
 def _forget_peak() -> int | None:

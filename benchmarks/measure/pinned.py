@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from compress.errors import DataError
+from compress.evidence import usable_cores
+from compress.text import counted
 
 
 @contextmanager
@@ -29,6 +31,15 @@ def pinned(cpus: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def check_threads(threads: int) -> None:
+    """Nothing, once this process has a CPU for each thread; DataError otherwise: threads that share one wait for it."""
+    usable = usable_cores()
+    if threads > usable:
+        raise DataError(
+            f"threads: {threads}, where this process may use {counted(usable, 'CPU')}; give at most {usable}"
+        )
 
 
 def check_pin(cpus: Sequence[int]) -> None:

@@ -97,7 +97,7 @@ def _long_run(document: Document) -> Told | None:
         "drift": ("drift", _ratio),
         "longest\nstall ms": ("longest_stall", _ms),
         "frames\nlate": ("deadline_misses", _frames),
-        "share": ("deadline_miss_share", _share),
+        "share\nlate": ("deadline_miss_share", _share),
     }
     pace = f"at {protocol['fps']:g} frames a second" if protocol["fps"] else "back to back"
     said = f"Each file on and on for {protocol['minutes']:g} minutes, {pace}; drift: the last fifth over the first."

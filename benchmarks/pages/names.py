@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from benchmarks.document import Document
+from benchmarks.document import Document, short_names
 from compress.text import printable
 
 SEVERAL = 3  # files from which on what they share is said once
@@ -36,7 +35,7 @@ def called(paths: Sequence[str], baseline: int | None) -> Called:
         paths: Of the files, as they were given.
         baseline: The place of the one that the others are held against.
     """
-    names = [_end(path, paths) for path in paths]
+    names = short_names(paths)
     others = [at for at in range(len(paths)) if at != baseline]
     folder = _shared([PurePath(paths[at]).parent.parts for at in others])
     begin = "".join(_shared([names[at] for at in others]))
@@ -91,16 +90,6 @@ def _renamed(claim: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What became of a claim, its file called so."""
     sentence = str(claim["sentence"]).removeprefix(f"{claim['file']}: ")
     return {**claim, "file": name, "sentence": f"{name}: {sentence}"}
-
-
-def _end(path: str, paths: Sequence[str]) -> str:
-    """The fewest last parts of a path that no other has."""
-    often = Counter(paths)
-    for count in range(1, len(PurePath(path).parts)):
-        tail = PurePath(path).parts[-count:]
-        if sum(PurePath(one).parts[-count:] == tail for one in paths) == often[path] == 1:
-            return str(PurePath(*tail))
-    return path
 
 
 def _shared(paths: Sequence[Sequence[str]]) -> list[str]:

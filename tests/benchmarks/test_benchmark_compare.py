@@ -37,7 +37,7 @@ from compress.intervals import mcnemar
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
 from compress.tasks import RETRIEVAL
-from exports import format_of, noise, ship
+from exports import Settings, format_of, noise, ship
 from exports.answers import as_network
 from exports.graph.seal import seal
 
@@ -424,8 +424,39 @@ def test_many_files_against_the_first(folder: Path, tmp_path: Path) -> None:
     assert re.search(r"^ broken\.onnx .*not measured", text, re.MULTILINE)
     assert "broken.onnx: not measured: is not an ONNX model" in text
     assert "notes.txt: not measured: .txt cannot be benchmarked; known are" in text
-    with pytest.raises(ExportError, match=r"broken\.onnx"):
+    with pytest.raises(ExportError, match=r"broken\.onnx.*held against it: name another with --against"):
         compare(files, baseline=2, protocol=QUICK)
+
+
+def _of_half_floats(path: Path) -> Path:
+    """A foreign file that takes float16, as no images are given."""
+    kind = TensorProto.FLOAT16
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", kind, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("y", kind, ["n", 64])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("data", [None, "digits"])
+def test_files_that_cannot_be_asked_are_rows_with_their_reasons(tmp_path: Path, data: str | None) -> None:
+    plain, half = _foreign(tmp_path / "plain.onnx", ["n", 1, 8, 8]), _of_half_floats(tmp_path / "half.onnx")
+    odd = _foreign(tmp_path / "open.onnx", ["n", 1, "h", "w"]) if data is None else _seven(tmp_path / "seven.onnx")
+    files = compare([plain, half, odd], baseline=0, data=data, protocol=QUICK).document["files"]
+    said = "pass --data to run it on real images" if data is None else "tells 7 classes apart; digits has 10"
+    assert files[0]["reason"] == ""
+    assert "takes float16 of shape" in files[1]["reason"]
+    assert said in files[2]["reason"]
+
+
+def _seven(path: Path) -> Path:
+    other = _checkpoint("cnn-s", tuple("abcdefg"))
+    bare = replace(other, card=replace(other.card, lineage=()))
+    ship(bare, path, [noise(bare.card)], settings=Settings(label=False))
+    return path
 
 
 def test_a_file_of_other_classes_than_the_data_is_a_row_with_its_reason(folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def test_files_of_one_name_in_two_folders_are_told_apart() -> None:
     first, second = check(new, old, {"max-size": 0.0})
     assert (first.file, first.held) == ("dist/a.onnx", "met")
     assert (second.file, second.held) == ("small/a.onnx", "broken")
+    moved = {**new, "files": [{**file, "name": f"/elsewhere/{file['name']}"} for file in new["files"]]}
+    assert [one.held for one in check(moved, old, {"max-size": 0.0})] == ["met", "broken"]
 
 
 def test_a_file_that_could_not_be_measured_again_says_why() -> None:
@@ -143,6 +146,14 @@ def _gate(*words: object) -> Any:
     return CliRunner().invoke(app, ["gate", *map(str, words)])
 
 
+def _sampled(path: Path, content: bytes) -> None:
+    """The benchmark in a file, with raw samples beside it."""
+    path.with_suffix(".npz").write_bytes(content)
+    samples = {"file": f"{path.stem}.npz", "sha256": sha256(content).hexdigest()}
+    document = {**json.loads(path.read_text("utf-8")), "samples": samples}
+    path.write_text(json.dumps({**document, "digest": digest(document)}), encoding="utf-8")
+
+
 def test_the_command(tmp_path: Path) -> None:
     new, old, summary = tmp_path / "new.json", tmp_path / "main.json", tmp_path / "summary.md"
     for path, size in ((new, 1011), (old, 1000)):
@@ -151,9 +162,16 @@ def test_the_command(tmp_path: Path) -> None:
     done = _gate(new, "--baseline", old, "--max-size", "+1%", "--markdown", summary)
     assert done.exit_code == 3
     assert done.stdout.startswith("broken     a.onnx: size 1,000 -> 1,011 bytes (+1.10 %), allowed: +1 %\n")
-    assert "1 of 1 limits are not met" in done.stderr
+    assert "1 of 1 limit not met" in done.stderr
     assert "❌ broken" in summary.read_text("utf-8")
     assert _gate(new, "--baseline", old, "--max-size", "+2%").exit_code == 0
+    _sampled(old, b"samples")
+    assert _gate(new, "--baseline", old, "--max-size", "+2%").exit_code == 0
+    (tmp_path / "main.npz").write_bytes(b"sampled")
+    altered = _gate(new, "--baseline", old, "--max-size", "+2%")
+    assert altered.exit_code == 3
+    assert "main.npz: is not what `edgepress benchmark` wrote beside main.json" in altered.stderr
+    (tmp_path / "main.npz").unlink()
     page = tmp_path / "report.html"
     page.write_text("<!doctype html>", encoding="utf-8")
     refused = {

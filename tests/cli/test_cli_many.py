@@ -66,11 +66,20 @@ def test_a_foreign_file_in_a_folder_is_a_row_and_the_others_are_verified(
     assert "ok           parity: " in result.stdout
 
 
+def test_a_baseline_that_lies_in_the_folder_is_measured_once(folder: Path) -> None:
+    words = ("--sessions", 2, "--rounds", 10, "--json")
+    result = edgepress("benchmark", folder / "teacher.onnx", folder, *words)
+    assert result.exit_code == 0, result.output
+    names = [file["name"] for file in json.loads(result.stdout)["files"]]
+    assert names[0] == str(folder / "teacher.onnx")
+    assert sorted(names) == sorted(str(one) for one in folder.iterdir())
+
+
 def test_what_a_format_cannot_hold_is_a_row_with_its_reason(teacher_path: Path, tmp_path: Path) -> None:
     words = ("--to", "litert,onnx,onnx", "--precision", "w4,w4", "--input", "uint8", "--data", "digits", "--json")
     result = edgepress("export", teacher_path, *words, "-o", tmp_path / "dist")
     assert result.exit_code == 3
-    assert "1 of 2 files were not written" in result.stderr
+    assert "1 of 2 files could not be written" in result.stderr
     lost, kept = json.loads(result.stdout)["files"]
     assert "a .tflite file takes float32 images" in lost["records"][0]["reason"]
     assert lost["records"][0]["value"] is None

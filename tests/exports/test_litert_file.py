@@ -15,6 +15,7 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor
 
+from benchmarks.measure.start import Opened, starts
 from compress.checkpoint import Card, Checkpoint, blank_image
 from compress.cost import network_census
 from compress.errors import ExportError
@@ -274,6 +275,8 @@ def test_a_foreign_file_that_takes_and_gives_codes_is_asked_in_floats(
     assert codes.dtype == np.int8
     scale, zero = call.interpreter.get_output_details()[0]["quantization"]
     assert torch.equal(torch.from_numpy(scale * (codes.astype(np.float32) - zero)), floats(images[2:4]))
+    seen, reasons = starts({0: Opened(coded.path, images[:1].numpy())}, tmp_path, threads=1)
+    assert (list(seen), reasons) == ([0], {})
 
 
 def test_a_foreign_file_that_takes_pixels_is_given_them_as_they_are(whole_numbers: Path, tmp_path: Path) -> None:

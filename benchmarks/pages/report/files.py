@@ -35,13 +35,18 @@ def _verdicts(view: View) -> str:
 
 
 def _glance(view: View) -> str:
-    """The smallest, the fastest and the best of the files that are held against the baseline, a tile each."""
+    """The smallest, the fastest and the best of the files that are held against the baseline, a tile each.
+
+    There is no tile of what no file is: smaller or faster than the baseline.
+    """
     held = [one for one in view.measured if not one.base]
     if view.base is None or not held:
         return ""
+    smaller = [one for one in held if (one.value("size") or 0.0) < (view.base.value("size") or 0.0)]
+    faster = [one for one in held if one.file["verdict"]["kind"] == "faster"]
     tiles = [
-        _tile("smallest", _least(held, "size"), _smaller(view.base)),
-        _tile("fastest", _least(held, "latency"), _faster),
+        _tile("smallest", _least(smaller, "size"), _smaller(view.base)),
+        _tile("fastest", _least(faster, "latency"), _faster),
         _tile("least drop", _least(held, "drop"), _kept),
     ]
     return f'<ul class="tiles">{"".join(tiles)}</ul>\n'
@@ -62,20 +67,16 @@ def _tile(what: str, one: Entry | None, said: Callable[[Entry], tuple[str, str]]
 def _smaller(base: Entry) -> Callable[[Entry], tuple[str, str]]:
     def said(one: Entry) -> tuple[str, str]:
         own, its = one.value("size") or 1.0, base.value("size") or 1.0
-        return (
-            f"{times(its / own)} {'smaller' if own <= its else 'larger'}",
-            f"{amount(own, 'B')}, was {amount(its, 'B')}",
-        )
+        return f"{times(its / own)} smaller", f"{amount(own, 'B')}, was {amount(its, 'B')}"
 
     return said
 
 
 def _faster(one: Entry) -> tuple[str, str]:
-    verdict, found = one.file["verdict"], record(one.file, "speedup")
-    latency = f"{milliseconds(one.value('latency'))} ms"
-    if found is None or verdict["kind"] not in ("faster", "slower"):
-        return latency, verdict["words"] if verdict else ""
-    return f"{times(found['value'])} {verdict['kind']}", f"{interval_text(found['low'], found['high'])}, {latency}"
+    found = record(one.file, "speedup")
+    assert found is not None
+    ends = interval_text(found["low"], found["high"])
+    return f"{times(found['value'])} faster", f"{ends}, {milliseconds(one.value('latency'))} ms"
 
 
 def _kept(one: Entry) -> tuple[str, str]:
