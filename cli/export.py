@@ -154,7 +154,8 @@ def _write_folder(
     say.result({"files": many.facts(found, source), "data": images.name}, many.table(found))
     if lost:
         failed = MissingExtraError if all(row.missing for row in lost) else GateError
-        raise failed(f"{len(lost)} of {counted(len(found), 'file')} could not be written; the reason of each stands above")
+        said = f"{len(lost)} of {counted(len(found), 'file')} could not be written"
+        raise failed(f"{said}; the reason of each stands above")
 
 
 def _written(artefact: Artefact, census: GraphCensus) -> str:
