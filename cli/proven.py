@@ -49,7 +49,7 @@ def shown(
         records[last] += proof.after()
         blame, lines = blamed.facts(proof.blamed), [won(proof, records[first], records[last])]
         lines += blamed.drawn(proof.blamed)
-    _warn_of_loss(records)
+    _warn_of_loss(records, networks, images)
     facts = {name: parse.stamped(_about(networks[name], found, seed)) for name, found in records.items()}
     return {"networks": facts, "blamed": blame}, [_table(records), *lines]
 
@@ -103,19 +103,34 @@ def _cell(value: float | str | None, form: str, factor: int) -> str:
     return "" if value is None else form.format(factor * value)
 
 
-def _warn_of_loss(told: Told) -> None:
+def _warn_of_loss(told: Told, networks: Mapping[str, Checkpoint], images: Dataset) -> None:
     """Say where a step has undone what the one before it had left or won, by more than chance explains."""
     from cli import say
 
-    for name, records in told.items():
+    scores = {name: next(one for one in records if one.unit == "share") for name, records in told.items()}
+    for name, left in scores.items():
         for done, before, advice in UNDONE:
-            earlier = told.get(name.replace(done, before), records)
-            was, left = (next(one for one in found if one.unit == "share") for found in (earlier, records))
-            if was.low is not None and left.high is not None and left.high < was.low:
-                say.warning(
-                    f"{name}: {left.quantity} is at most {100 * left.high:.2f} %, but was at least "
-                    f"{100 * was.low:.2f} % as {before}; {advice}"
-                )
+            earlier = name.replace(done, before)
+            if earlier == name or earlier not in scores:
+                continue
+            if lost := _lost((scores[earlier], networks[earlier]), (left, networks[name]), images):
+                say.warning(f"{name}: {left.quantity} is {lost} less than as {before}; {advice}")
+
+
+def _lost(before: tuple[Record, Checkpoint], after: tuple[Record, Checkpoint], images: Dataset) -> str:
+    """How many points the second network has less than the first on the same images; "" where that may be chance."""
+    from compress.tasks import TASKS
+    from exports.effect import effect
+
+    (was, one), (left, other) = before, after
+    points = 100 * (float(was.value or 0) - float(left.value or 0))
+    if points <= 0:
+        return ""
+    ends = effect(one.network, other.network, TASKS[other.card.task], images).drop_interval
+    if ends is None:
+        apart = left.high is not None and was.low is not None and left.high < was.low
+        return f"{points:.2f} points" if apart else ""
+    return f"{points:.2f} points [{ends[0]:.2f}, {ends[1]:.2f}]" if ends[0] > 0 else ""
 
 
 def _warn_of_time(proof: Proof, budgets: Budgets) -> None:

@@ -24,8 +24,10 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*_SINGLE, *_AUX
 
 # What a recipe's knobs are in a recovery where nobody set any of some: the network was trained, and knows its teacher.
 RECOVERING: Mapping[str, tuple[Mapping[str, Any], Set[str]]] = {
+    "attention": ({"beta": 10.0}, {"beta"}),
     "hints": ({"start": "identity"}, {"start", "teacher_stage"}),
     "indistill": ({"share": 0.5}, {"scheme", "a", "b", "share"}),
+    "mkt": ({"beta": 0.1}, {"beta"}),
     "pkt_h_cr": ({"weight": 1.0}, {"weight"}),
 }
 
@@ -34,7 +36,8 @@ def for_recovery(method: Method) -> Method:
     """A method as a network teaches what was cut from it, or rounded; see `RECOVERING`.
 
     The maps of `hints` begin as the same, channel by channel; the layers of `indistill` have their share of whatever
-    epochs there are; the maps of `pkt_h_cr` count as much as its embedding, for the critical period is over.
+    epochs there are; the maps of `pkt_h_cr` count as much as its embedding, for the critical period is over; what
+    `attention` and `mkt` liken is alike by then, and weighs less beside the task, or it undoes what was fitted.
 
     Args:
         method: Any; where its knobs decide this themselves, it stays as it is.

@@ -295,6 +295,9 @@ def test_hints_begin_a_recovery_where_the_fit_ended(
         ("pkt_h_cr", {"weight": "100"}, {}),
         ("indistill", {"follow": "paper"}, {"share": 0.5}),
         ("indistill", {"a": "1"}, {}),
+        ("attention", {}, {"beta": 10.0}),
+        ("mkt", {}, {"beta": 0.1}),
+        ("mkt", {"beta": "1"}, {}),
         ("okd", {"tau": "2"}, {}),
     ],
 )
