@@ -22,7 +22,7 @@ from benchmarks.contender import (
 from benchmarks.costs import cost_records
 from benchmarks.derive import derive, told_noise, told_verdicts
 from benchmarks.document import SCHEMA
-from benchmarks.measure.pinned import check_pin, check_threads
+from benchmarks.measure.pinned import check_cpus
 from benchmarks.protocol import USUAL, Protocol
 from benchmarks.raw import Raw, Said, Segmented
 from benchmarks.timing import Timed, check_batch, sessions_of, timed
@@ -101,8 +101,7 @@ def compare(
         MissingExtraError: Its runtime is not installed.
     """
     where = evidence.describe()
-    check_threads(protocol.threads)
-    check_pin(protocol.pin)
+    check_cpus(protocol.threads, protocol.pin)
     needed = {0} if baseline is None else {baseline}
     given = [(check_file if at in needed else check_there)(named(one)) for at, one in enumerate(files)]
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:

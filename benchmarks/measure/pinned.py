@@ -33,13 +33,16 @@ def pinned(cpus: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def check_threads(threads: int) -> None:
-    """Nothing, once this process has a CPU for each thread; DataError otherwise: threads that share one wait for it."""
+def check_cpus(threads: int, cpus: Sequence[int]) -> None:
+    """Nothing, once this process may choose these CPUs, and there is one for each thread.
+
+    Raises:
+        DataError: See `check_pin`; or there are more threads, which would wait for each other.
+    """
+    check_pin(cpus)
     usable = usable_cores()
     if threads > usable:
-        raise DataError(
-            f"threads: {threads}, where this process may use {counted(usable, 'CPU')}; give at most {usable}"
-        )
+        raise DataError(f"threads: {threads}, but this process may use {counted(usable, 'CPU')}; give no more")
 
 
 def check_pin(cpus: Sequence[int]) -> None:

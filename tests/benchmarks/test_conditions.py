@@ -190,6 +190,13 @@ def test_all_is_timed_on_the_chosen_cpus_and_none_is_left_chosen(folder: Path) -
     assert "2 threads shared the one CPU that they were pinned to" in found.document["warnings"]
 
 
+def test_more_threads_than_cpus_are_refused_before_anything_is_done(folder: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(DataError, match=r"threads: 4096, but this process may use \d+ CPUs?; give no more"):
+        compare([folder / "student.onnx"], protocol=replace(QUICK, threads=4096), say=said.append)
+    assert said == []
+
+
 @needs_affinity
 def test_a_cpu_that_is_not_usable_is_refused_before_anything_is_done(folder: Path) -> None:
     said: list[str] = []
