@@ -43,6 +43,22 @@ def build(classes: int, channels: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(channels, 4, 3, 2, 1), nn.ReLU(), Block(), Block(), Block(), *head)
 '''
 
+IDLE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU())
+        self.spare, self.head = nn.Conv2d(8, 64, 1), nn.Linear(8, classes)
+
+    def forward(self, image):
+        return self.head(self.stem(image).mean((2, 3)))
+
+def build(classes, channels=1):
+    return Net(classes, channels)
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,6 +94,20 @@ def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
     ).stdout.splitlines()
     assert said[0].startswith("33.3 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
     assert said[0].endswith("(farthest off: blocks.0.conv, 1 of 3 left)")
+    assert "layers lose whole channels" in said[0]
+
+
+def test_layers_that_the_criterion_does_not_rank_are_the_reason(folder: Path, succeeds: Run) -> None:
+    line = f"prune --no-timing small.safetensors --ratio 0.5 --criterion bn-scale {DIGITS} -o unranked.safetensors"
+    (said,) = (line for line in succeeds(line, folder).stdout.splitlines() if "farthest off" in line)
+    assert "asks for 50.0 %: criterion bn-scale does not rank embedding.1 (farthest off: embedding.1, 16 of" in said
+
+
+def test_layers_that_are_never_called_are_no_part_of_the_share(folder: Path, succeeds: Run) -> None:
+    (folder / "idle.py").write_text(IDLE)
+    succeeds(f"train idle.py:build --epochs 1 {FEW} -o idle.safetensors", folder)
+    line = f"prune --no-timing idle.safetensors --code idle.py --ratio 0.5 {DIGITS} -o half.idle.safetensors"
+    assert "channels are left" not in succeeds(line, folder).stdout
 
 
 def test_what_is_left_of_each_layer_is_said_at_length(folder: Path, succeeds: Run) -> None:
@@ -87,7 +117,7 @@ def test_what_is_left_of_each_layer_is_said_at_length(folder: Path, succeeds: Ru
         ["blocks.0.conv", "4", "3", "75.0"],
         ["blocks.1.conv", "8", "8", "100.0"],
     ]
-    assert "some layers are left alone or have ratios of their own" in said
+    assert "farthest off" not in said, "each layer has what was asked of it"
     layers = json.loads(succeeds(f"{line} --json -o shares.safetensors --force", folder).stdout)["layers"]
     assert layers == {"blocks.0.conv": [4, 3], "blocks.1.conv": [8, 8], "embedding.1": [16, 8]}
     step = load(folder / "shares.safetensors").card.lineage[1]
