@@ -112,6 +112,8 @@ def read_choice(chosen: Chosen, ratio: float | None, budgets: Sequence[object], 
     from compress.pruning import SCOPES as KNOWN
     from compress.pruning import Choice
 
+    if ratio is None and not budgets and chosen.layer_ratio:
+        raise PlanError("--layer-ratio: how much to cut of the other layers? give --ratio, 0 to leave them whole")
     if (ratio is None) == (not budgets):
         raise PlanError(
             "how much to cut: give either --ratio, or what may be left: --max-params, --max-macs, --max-size, "

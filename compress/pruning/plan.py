@@ -212,11 +212,22 @@ def prune(
 
 
 def _free(network: Staged, found: Sequence[Coupling], choice: Choice) -> list[Coupling]:
-    """What may be cut: all but what is to be left alone, once every pattern names something."""
+    """What may be cut: all but what is to be left alone, once every pattern names something.
+
+    Raises:
+        PlanError: A pattern names no layer; or one with a ratio only layers that are left alone.
+    """
     makers = _makers(found)
     check_named(network, choice, makers)
     left = {name for pattern in choice.leave for name in matching(network, pattern, makers)}
-    return [layer for layer in found if not left.intersection(layer.makers)]
+    free = [layer for layer in found if not left.intersection(layer.makers)]
+    for pattern in choice.layer_ratios:
+        if not matching(network, pattern, _makers(free)):
+            raise PlanError(
+                f"{pattern!r} has a ratio, but --leave {','.join(choice.leave)} keeps every channel that it names; "
+                "leave one of the two out"
+            )
+    return free
 
 
 def _makers(layers: Iterable[Coupling]) -> tuple[str, ...]:
