@@ -34,14 +34,19 @@ def say_cut(before: Checkpoint, found: Scored, ratio: float) -> Shares:
     stay = sum(share.channels[1] for share in layers.values()) / whole
     wanted = sum(share.channels[0] * asked[name] for name, share in layers.items()) / whole
     if abs(stay - wanted) > SAID_BEYOND:
-        name, share = max(layers.items(), key=lambda layer: abs(layer[1].channels_left - asked[layer[0]]))
         own = ", with what single layers are to keep," if found.choice.leave or found.choice.layer_ratios else ""
         say.line(
             f"{100 * stay:.1f} % of the channels are left, where a ratio of {ratio:g}{own} asks for "
-            f"{100 * wanted:.1f} %: {'; '.join(_reasons(before, found, ratio, layers))} "
-            f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
+            f"{100 * wanted:.1f} %: {'; '.join(_reasons(before, found, ratio, layers))}"
+            f"{_farthest(layers, asked) if found.choice.scope == 'local' else ''}"
         )
     return left
+
+
+def _farthest(layers: Mapping[str, Share], asked: Mapping[str, float]) -> str:
+    """The layer that is farthest from what was asked of it; of layers that are ranked together nothing is."""
+    name, share = max(layers.items(), key=lambda layer: abs(layer[1].channels_left - asked[layer[0]]))
+    return f" (farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
 
 
 def _called(before: Checkpoint, found: Scored, left: Shares) -> Mapping[str, Share]:
@@ -75,6 +80,8 @@ def _reasons(before: Checkpoint, found: Scored, ratio: float, layers: Mapping[st
 
 def _of_widths(found: Scored, ratio: float, *, alone: bool) -> list[str]:
     """Whether widths that are rounded are a reason, and channels that are whole; these, where nothing else is one."""
+    from compress.pruning.plan import MOST
+
     exact = replace(found, choice=replace(found.choice, multiple=1))
     wished = found.asked(ratio)
     asked = {layer.root: layer.width * wished[layer.makers[0]] for layer, _ in found.layers}
@@ -83,7 +90,9 @@ def _of_widths(found: Scored, ratio: float, *, alone: bool) -> list[str]:
     if abs(rounded - unrounded) > SAID_BEYOND / 2 * whole:
         multiple = found.choice.multiple
         reasons.append(f"widths are rounded to multiples of {multiple}, or less where layers are narrow")
-    if abs(unrounded - sum(asked.values())) > SAID_BEYOND / 2 * whole or (alone and not reasons):
+    if found.choice.scope == "global" and ratio > MOST:
+        reasons.append(f"of one layer at most {100 * MOST:g} % go")
+    elif abs(unrounded - sum(asked.values())) > SAID_BEYOND / 2 * whole or (alone and not reasons):
         reasons.append("layers lose whole channels, as many in each of their groups")
     return reasons
 

@@ -103,6 +103,12 @@ def test_layers_that_the_criterion_does_not_rank_are_the_reason(folder: Path, su
     assert "asks for 50.0 %: criterion bn-scale does not rank embedding.1 (farthest off: embedding.1, 16 of" in said
 
 
+def test_a_ranking_of_all_layers_takes_no_more_than_most_of_one(folder: Path, succeeds: Run) -> None:
+    line = f"prune --no-timing small.safetensors --ratio 0.98 --scope global --round 1 {DIGITS} -o most.safetensors"
+    said = succeeds(line, folder).stdout
+    assert "asks for 2.0 %: of one layer at most 90 % go\n" in said
+
+
 def test_layers_that_are_never_called_are_no_part_of_the_share(folder: Path, succeeds: Run) -> None:
     (folder / "idle.py").write_text(IDLE)
     succeeds(f"train idle.py:build --epochs 1 {FEW} -o idle.safetensors", folder)
