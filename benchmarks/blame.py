@@ -106,7 +106,10 @@ def _reason(name: str, was: _Side, now: _Side) -> str:
 
 
 def _reason_of_operator(name: str, was: int, now: int) -> str:
-    what = "changes between layouts" if name.startswith("Reorder") else "operations of their own"
+    one, more = "change between layouts", "changes between layouts"
+    if not name.startswith("Reorder"):
+        one, more = "operation of its own", "operations of their own"
+    what = one if now == 1 else more
     return f"{now} {what} where there {'was' if was == 1 else 'were'} {was or 'none'}" if now > was else ""
 
 

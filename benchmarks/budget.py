@@ -164,6 +164,8 @@ def _fit(tried: _Tried, budget: Budget, price: _Price, least: float, say: Callab
 
 def _missed(budget: Budget, ratio: float, cost: float) -> BudgetError:
     said = f"{budget.words} cannot be met: the closest is {_shown(budget, cost)}, {_at(ratio)}; nothing was written"
+    if ratio:
+        said += f". To take it: --ratio {ratio:g}"
     closest = {"ratio": ratio, "value": _value(budget, cost)}
     return BudgetError(said, {**budget.to_dict(), "closest": closest})
 

@@ -48,7 +48,7 @@ class Bound:
 
 
 BOUNDS: Mapping[str, Bound] = {
-    "max-size": Bound("size", True, "size", amounts.SIZE, "bytes"),
+    "max-size": Bound("size", True, "size", amounts.FILE_SIZE, "bytes"),
     "max-params": Bound("parameters", True, "parameters", amounts.PARAMETERS),
     "max-macs": Bound("macs", True, "MACs", amounts.MACS),
     "max-latency": Bound("latency", True, "latency", amounts.LATENCY, "ms"),

@@ -11,16 +11,13 @@ from compress.errors import PlanError
 from compress.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
-    from compress.pruning import Calibration, Choice, Scored, Shares
+    from compress.pruning import Calibration, Choice
 
 # Names that the shell completes and the help shows; the tables themselves would import torch.
 CRITERIA = ("l1", "l2", "bn-scale", "fpgm", "lamp", "taylor", "reconstruction", "random")
 SCOPES = ("local", "global")
-SAID_BEYOND = 0.02  # between the share of the channels that was asked for and the one that is left
 
 _Criterion = Annotated[
     str,
@@ -115,6 +112,8 @@ def read_choice(chosen: Chosen, ratio: float | None, budgets: Sequence[object], 
     from compress.pruning import SCOPES as KNOWN
     from compress.pruning import Choice
 
+    if ratio is None and not budgets and chosen.layer_ratio:
+        raise PlanError("--layer-ratio: how much to cut of the other layers? give --ratio, 0 to leave them whole")
     if (ratio is None) == (not budgets):
         raise PlanError(
             "how much to cut: give either --ratio, or what may be left: --max-params, --max-macs, --max-size, "
@@ -185,51 +184,3 @@ def fitted(small: Checkpoint, before: Checkpoint, seen: Calibration, command: st
     made, unfitted = mended(small, before, seen, command)
     say.notes([f"layers are not fitted, but have new statistics: {unfitted}"] if unfitted else [])
     return made
-
-
-def say_cut(before: Checkpoint, found: Scored, ratio: float) -> Shares:
-    """What a cut leaves of each layer, having printed what is worth a word."""
-    from compress.checkpoint import blank_image
-    from compress.pruning import apply, followed, shares_left
-
-    left = shares_left(before.network, apply(before.network, found.at(ratio), blank_image(before.card)))
-    _say_shares(left, ratio, found.choice, whole=followed(before.network.model))
-    return left
-
-
-def _say_shares(left: Shares, ratio: float, choice: Choice, *, whole: bool) -> None:
-    """Print what is left: layer by layer where much is wanted, and in all where it is far from what was asked."""
-    from cli import say
-
-    if say.at_length():
-        say.aside(_table(left))
-    if abs(left.channels_left - (1 - ratio)) <= SAID_BEYOND:
-        return
-    name, share = max(left.layers.items(), key=lambda layer: abs(layer[1].channels_left - (1 - ratio)))
-    say.line(
-        f"{100 * left.channels_left:.1f} % of the channels are left, where a ratio of {ratio:g} asks for "
-        f"{100 * (1 - ratio):.1f} %: {_reason(choice, whole)} "
-        f"(farthest off: {name}, {share.channels[1]} of {share.channels[0]} left)"
-    )
-
-
-def _reason(choice: Choice, whole: bool) -> str:
-    """Why more or less may be left than was asked for."""
-    reasons = [] if whole else ["only the inner widths of some parts of this network can be cut"]
-    if choice.blocks:
-        reasons.append("whole blocks are gone")
-    if choice.leave or choice.layer_ratios:
-        reasons.append("some layers are left alone or have ratios of their own")
-    if choice.multiple > 1:
-        reasons.append(f"widths are rounded to multiples of {choice.multiple}, or less where layers are narrow")
-    return "; ".join([*reasons, "layers lose whole channels, as many in each of their groups"])
-
-
-def _table(left: Shares) -> Table:
-    from cli import say
-
-    rows = [
-        (name, f"{share.channels[0]:,}", f"{share.channels[1]:,}", f"{100 * share.channels_left:.1f} %")
-        for name, share in left.layers.items()
-    ]
-    return say.table(("layer", "channels", "left", "share"), rows)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import options
+from cli.options import PRUNED
 
 if TYPE_CHECKING:
     from compress.checkpoint import Checkpoint
     from compress.data import Dataset
     from compress.recipes import Method
-
-PRUNED = "pruned:"
 
 _Student = Annotated[
     str,
@@ -158,14 +158,18 @@ def _share(student: str) -> float | None:
 
 
 def _check_spelled(student: str) -> None:
-    """Nothing, unless what stands before the colon is nearly the word for a cut teacher."""
+    """Nothing, unless it is nearly the word for a cut teacher, with or without a share."""
     from difflib import get_close_matches
 
     from compress.errors import PlanError
 
-    word, colon, share = student.partition(":")
-    if colon and word.isalpha() and get_close_matches(f"{word.lower()}:", [PRUNED], cutoff=0.7):
-        raise PlanError(f"--student {student}: unknown network {student!r}. Did you mean '{PRUNED}{share}'?")
+    found = re.fullmatch(r"([a-z]+)(?::(.*)|=?([\d.]*))", student, re.IGNORECASE)
+    if found is None or not get_close_matches(found[1].lower(), [PRUNED.rstrip(":")], cutoff=0.7):
+        return
+    share = found[2] or found[3]
+    if ":" in student or not Path(student).exists():
+        hint = f"Did you mean '{PRUNED}{share}'?" if share else f"Give {PRUNED}RATIO, such as {PRUNED}0.5"
+        raise PlanError(f"--student {student}: unknown network {student!r}. {hint}")
 
 
 def _cut_and_fitted(teacher: Checkpoint, share: float, images: Dataset, command: str) -> Checkpoint:

@@ -92,11 +92,15 @@ def growth(flag: str, *, help: str, group: str) -> Any:
 
 
 def size(flag: str, usual: str, *, help: str, group: str | None = None) -> Any:
-    """An option that takes a number of bytes, such as 500MB or 2GB, and else says what came and what is allowed."""
+    """An option that takes a number of bytes, such as 500MB or 2GB, and else says what came and what is allowed.
+
+    Of a budget, which has no usual value, 0 is not.
+    """
 
     def parse(text: str) -> int:
-        return int(_read(amounts.SIZE, text))
+        return int(_read(kind, text))
 
+    kind = amounts.SIZE if usual else amounts.FILE_SIZE
     told = f"{help} [default: {usual}]" if usual else help
     return typer.Option(flag, metavar="SIZE", parser=parse, help=told, rich_help_panel=group, show_default=False)
 

@@ -79,6 +79,7 @@ AUGMENTATIONS = (
     "stagewise",
 )
 RESIZES = ("crop", "stretch")
+PRUNED = "pruned:"  # before the share of the channels that a student lacks
 INPUTS = ("float32", "uint8")
 PRECISIONS = ("fp32", "bf16")
 KEEPS = ("last", "best", "best-loss")

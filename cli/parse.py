@@ -95,9 +95,12 @@ def read_network(name: str, arch: str | None, plain: Plain) -> Named:
         arch: The network of a plain state dict.
         plain: What was said of it: width, depth, its other arguments, its stages.
     """
+    from cli.options import PRUNED
     from compress.code import is_own, name_file, parts
     from compress.models import known_name
 
+    if name.startswith(PRUNED):
+        raise PlanError(f"{name}: the teacher with fewer channels is only for --student of distill; name a network")
     named = _named(name, arch, plain)
     if is_own(name):
         name_file(parts(name)[0])

@@ -154,7 +154,8 @@ def prune(
     """
     from cli import parse, progress, say
     from cli.blocks import prices_of, say_blocks
-    from cli.choosing import look, read_choice, say_cut
+    from cli.choosing import look, read_choice
+    from cli.left import say_cut
     from cli.measured import Measured
     from cli.proven import shown
     from cli.steps import Cutting, check_targets, cut_in_steps, say_steps

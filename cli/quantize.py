@@ -231,8 +231,8 @@ def _left(idle: Sequence[str]) -> list[str]:
     """What is said of layers that are no part of the answer, if there are any."""
     if not idle:
         return []
-    which = "which is" if len(idle) == 1 else "which are"
-    return [f"left float: {', '.join(idle)}, {which} never called, or called for nothing: an export leaves it out"]
+    which, them = ("which is", "it") if len(idle) == 1 else ("which are", "them")
+    return [f"left float: {', '.join(idle)}, {which} never called, or called for nothing: an export leaves {them} out"]
 
 
 def _usual(task: Task) -> str:
@@ -352,7 +352,7 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
 
     output, images = yardstick.output, yardstick.images
     size, sha256 = _weighed(output)
-    counts = _counts(small)
+    counts = _counts(small, exported=output.suffix != _CHECKPOINT)
     kept = [Record("size", size, unit="bytes"), *(Record(name, count) for name, (count, _) in counts.items())]
     kept = [replace(record, sha256=sha256) for record in kept]
     kept += effects.records(found, sha256, yardstick.before)
@@ -363,9 +363,13 @@ def _say(small: Checkpoint, yardstick: Yardstick, found: Effect, *more: str) -> 
     say.result(facts, heading, *effects.lines(found, f"{counted(len(images.test), 'test image')}"), *more)
 
 
-def _counts(small: Checkpoint) -> dict[str, tuple[int, str]]:
-    """What is quantized and what is not: quantity to how many there are, and the same in words."""
-    from compress.quantization import plain_weights
+def _counts(small: Checkpoint, *, exported: bool) -> dict[str, tuple[int, str]]:
+    """What is quantized and what is not: quantity to how many there are, and the same in words.
+
+    Layers that are no part of the answer are not in a file that is exported.
+    """
+    from compress.checkpoint import blank_image
+    from compress.quantization import idle_layers, plain_weights
 
     layers = Counter(grid.bits for grid in small.card.grids)
     counts = {
@@ -374,7 +378,8 @@ def _counts(small: Checkpoint) -> dict[str, tuple[int, str]]:
     }
     if values := len(small.card.activations):
         counts["activations_8_bits"] = values, f"{counted(values, 'activation')} of 8 bits"
-    if left := plain_weights(small.network.model):
+    absent = idle_layers(small.network, blank_image(small.card)) if exported else ()
+    if left := plain_weights(small.network.model, absent):
         counts["float_weights"] = left, f"{counted(left, 'other weight')} {'stays' if left == 1 else 'stay'} float32"
     return counts
 

@@ -69,7 +69,8 @@ def measured(units: Mapping[str, float], example: str) -> Amount:
         unit = found[2].lower() if found else ""
         return float(found[1]) * units[unit] if found and unit in units and float(found[1]) else None
 
-    return Amount(f"a number above 0 such as {example}", value)
+    unit = " such as" if "" in units else " and its unit, such as"
+    return Amount(f"a number above 0{unit} {example}", value)
 
 
 def _bytes(text: str) -> int | None:
@@ -79,6 +80,7 @@ def _bytes(text: str) -> int | None:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
 
 
+FILE_SIZE = Amount("a size above 0 such as 500KB, 2MB or 1.5MiB", lambda text: _bytes(text) or None)
 SIZE = Amount("a size such as 500MB, 2GB or 1.5GiB, or 0", _bytes)
 PARAMETERS = measured(COUNTS, "50k or 1.5M")
 MACS = measured(COUNTS, "500k or 10M")

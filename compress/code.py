@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from compress.errors import CheckpointError, CompressError, unknown_name
+from compress.text import with_article
 
 SUFFIX = ".py"
 SHOWN = 12  # digits of a digest
@@ -154,7 +155,8 @@ def factory_in(file: CodeFile, name: str) -> Callable[..., Any]:
         raise CompressError(f"{file.path}: {unknown_name('function', name, {key for key in own if key[0] != '_'})}")
     if not callable(made) or (hasattr(made, "state_dict") and not isinstance(made, type)):
         raise CompressError(
-            f"{file.path}: {name} is a {type(made).__name__}, not a function; give one that returns the network"
+            f"{file.path}: {name} is {with_article(type(made).__name__)}, not a function; "
+            "give one that returns the network"
         )
     function: Callable[..., Any] = made
     return function

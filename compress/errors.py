@@ -61,7 +61,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
         known: Every allowed name.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = _nearest(name, names)
+    hint = f" Did you mean {near!r}?" if near else ""
     shown = ", ".join(names) if len(names) <= 20 else ", ".join(names[:20]) + f" and {len(names) - 20} more"
     return f"unknown {kind} {name!r}.{hint} Known: {shown}"
+
+
+def _nearest(name: str, names: list[str]) -> str | None:
+    """The name that is most like another, if any is; where both begin alike up to a colon, by what follows."""
+    prefix = name[: name.find(":") + 1]
+    if not any(each.startswith(prefix) for each in names):
+        prefix = ""
+    ends = {each.removeprefix(prefix): each for each in names if each.startswith(prefix)}
+    near = difflib.get_close_matches(name.removeprefix(prefix), ends, n=1, cutoff=0.5)
+    return ends[near[0]] if near else None

@@ -121,7 +121,7 @@ def _tap(network: Staged, name: str, taps: Taps, *, ends: bool) -> RemovableHand
 
     def show(_module: nn.Module, feature: object) -> Tensor:
         if not isinstance(feature, Tensor):
-            raise PlanError(f"stage {name!r}: its tap gives a {type(feature).__name__}, not a tensor")
+            raise PlanError(f"stage {name!r}: its tap gives {type(feature).__name__}, not a tensor")
         shown = feature.permute(0, 3, 1, 2) if stage.channels_last else feature
         taps.put(name, shown if keep is None else shown.index_select(1, keep.to(shown.device)))
         if ends:

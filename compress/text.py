@@ -39,3 +39,8 @@ def counted(count: int, thing: str) -> str:
         thing: What one of them is called; it has its plural in s.
     """
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def with_article(noun: str) -> str:
+    """A noun with "a" or "an" before it, by its first letter: "a dict", "an int"."""
+    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"

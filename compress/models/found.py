@@ -12,6 +12,7 @@ from compress.errors import PlanError
 from compress.models.passed import Call, Pass, Value, follow
 from compress.preprocessing import Size
 from compress.stages import Stage, Staged
+from compress.text import with_article
 
 LAYERS = ("convolution", "addmm", "mm", "bmm", "baddbmm", "matmul", "linear", "_unsafe_mm")  # a head is one of these
 GLOBAL = ("mean", "adaptive")  # what ends the maps of a network that gives one answer an image
@@ -129,7 +130,7 @@ def answer_of(passed: Pass) -> Value:
             f"{kind} gives {len(passed.answer)} outputs; give back its logits alone: wrap it in a module that does"
         )
     if not isinstance(passed.answer, Tensor):
-        raise PlanError(f"{kind} gives a {type(passed.answer).__name__}; it has to give a tensor of logits")
+        raise PlanError(f"{kind} gives {with_article(type(passed.answer).__name__)}; it has to give a tensor of logits")
     left = passed.calls[-1].left
     if left is None:
         raise PlanError(f"what {kind} gives does not depend on the image")
@@ -194,8 +195,8 @@ def _named_place(passed: Pass, name: str, path: str) -> _Place:
         raise PlanError(f"--stage {name}={path}: {type(passed.model).__name__} has no module {path!r}{hint}")
     calls = passed.calls_of(path)
     if len(calls) != 1:
-        times = f"{len(calls)} times in one forward pass; name one that is called once"
-        raise PlanError(f"--stage {name}={path}: that module is called {times}")
+        times = f"called {len(calls)} times in one forward pass" if calls else "never called"
+        raise PlanError(f"--stage {name}={path}: that module is {times}; name one that is called once")
     if calls[0].left is None:
         raise PlanError(f"--stage {name}={path}: that module gives no single tensor; name one that does")
     return _Place(path, False, calls[0].left)

@@ -111,5 +111,5 @@ def _timm() -> Any:
     try:
         import timm
     except ImportError as error:
-        raise MissingExtraError("networks of timm need it: pip install 'edgepress[timm]'") from error
+        raise MissingExtraError("networks of timm need the package timm: pip install 'edgepress[timm]'") from error
     return timm

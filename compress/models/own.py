@@ -12,6 +12,7 @@ from compress.code import CodeFile, factory_in, file_of, parts, said, where
 from compress.errors import CompressError
 from compress.models.source import Architecture
 from compress.stages import Staged
+from compress.text import with_article
 
 KNOWN = ("classes", "channels", "size")  # what edgepress knows of a network, and a factory may ask for by name
 
@@ -69,14 +70,15 @@ def _arguments(
 
 def _check(model: object, what: str) -> None:
     """Nothing, once it is a network that can be trained and kept."""
+    kind = with_article(type(model).__name__)
     if not isinstance(model, nn.Module):
-        raise CompressError(f"{what} gives a {type(model).__name__}; it has to return the network, an nn.Module")
+        raise CompressError(f"{what} gives {kind}; it has to return the network, an nn.Module")
     if not any(True for _ in model.parameters()):
-        raise CompressError(f"{what} gives a {type(model).__name__} without parameters; there is nothing to train")
+        raise CompressError(f"{what} gives {kind} without parameters; there is nothing to train")
     seen: dict[int, str] = {}
     for key, value in (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)):
         if seen.setdefault(id(value), key) != key:
             raise CompressError(
-                f"{what} gives a {type(model).__name__} whose {seen[id(value)]} and {key} are one tensor, which no "
+                f"{what} gives {kind} whose {seen[id(value)]} and {key} are one tensor, which no "
                 "checkpoint can keep; register the module once and call it twice"
             )

@@ -67,9 +67,10 @@ def least_blocks(
         while len(gone) < count:
             rest = [name for name in free if name not in gone and _spares_stages(network, [*gone, name])]
             if not rest:
+                there = counted(len(gone), "residual block") if gone else "no residual block"
                 raise PlanError(
-                    f"{type(network.model).__name__} has {counted(len(gone), 'residual block')} that could go, "
-                    f"where {count} were to; each stage keeps something that learns"
+                    f"{type(network.model).__name__} has {there} that could go, where {count} "
+                    f"{'was' if count == 1 else 'were'} to; each stage keeps something that learns"
                 )
             saved = {name: saving(name, prices) for name in rest} if prices else _macs_saved(whole.model, rest, image)
             gone.append(_cheapest(whole.model, saved, calibration))

@@ -103,4 +103,6 @@ def check_named(network: Staged, choice: Choice, free: Sequence[str]) -> None:
             )
     for pattern in choice.layer_ratios:
         if not matching(network, pattern, free):
-            raise PlanError(f"{pattern!r} has a ratio, but no layer of that name may be cut: they make the outputs")
+            raise PlanError(
+                f"{pattern!r} has a ratio, but no layer of that name may be cut: its channels are the network's outputs"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,8 @@ class Scored:
         layers: What may be cut: coupled channels, and the score of each of them.
         ratios: For each of these the share that is its own, or None where it is the one that is asked for.
         drops: The blocks that go whatever the ratio.
+        unranked: Layers of which the criterion says nothing, so that they keep their channels.
+        spared: Layers that are left alone, by the choice.
     """
 
     kind: str
@@ -47,6 +49,8 @@ class Scored:
     layers: tuple[tuple[Coupling, Tensor], ...]
     ratios: tuple[float | None, ...]
     drops: tuple[Drop, ...] = ()
+    unranked: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
 
     def at(self, ratio: float) -> tuple[Surgery, ...]:
         """The cuts that take this share of the channels, as near as the widths allow; `apply` replays them.
@@ -77,6 +81,17 @@ class Scored:
             raise ValueError(f"ratio {ratio}: the share of channels to cut must be between 0 and 1")
         stays = zip(self.layers, self._stay(ratio, part), strict=True)
         return {layer.root: layer.groups * _places(layer, stay, self.choice.multiple) for (layer, _), stay in stays}
+
+    def asked(self, ratio: float) -> dict[str, float]:
+        """Layer to the share of its channels that is to stay, of the layers that may be cut or are left alone.
+
+        Args:
+            ratio: As for `at`.
+        """
+        wished = dict.fromkeys(self.spared, 1.0) | dict.fromkeys(self.unranked, 1 - ratio)
+        for (layer, _), own in zip(self.layers, self.ratios, strict=True):
+            wished |= dict.fromkeys(layer.makers, 1 - (ratio if own is None else own))
+        return wished
 
     def to(self, widths: Mapping[str, int]) -> tuple[Surgery, ...]:
         """The cuts that leave so many channels of each coupling, and take the blocks; none where nothing is to go.
@@ -166,7 +181,9 @@ def score(
     ratings = scores(network, layers, choice, calibration)
     scored = [(layer, rating) for layer, rating in zip(layers, ratings, strict=True) if rating is not None]
     ratios = tuple(_own_ratio(network, layer, choice) for layer, _ in scored)
-    return Scored(type(network.model).__name__, choice, tuple(scored), ratios, drops)
+    mute = _makers(layer for layer, rating in zip(layers, ratings, strict=True) if rating is None)
+    alone = tuple(name for name in _makers(found) if name not in {*_makers(layers)})
+    return Scored(type(network.model).__name__, choice, tuple(scored), ratios, drops, mute, alone)
 
 
 def prune(
@@ -195,11 +212,26 @@ def prune(
 
 
 def _free(network: Staged, found: Sequence[Coupling], choice: Choice) -> list[Coupling]:
-    """What may be cut: all but what is to be left alone, once every pattern names something."""
-    makers = [name for layer in found for name in layer.makers]
+    """What may be cut: all but what is to be left alone, once every pattern names something.
+
+    Raises:
+        PlanError: A pattern names no layer; or one with a ratio only layers that are left alone.
+    """
+    makers = _makers(found)
     check_named(network, choice, makers)
     left = {name for pattern in choice.leave for name in matching(network, pattern, makers)}
-    return [layer for layer in found if not left.intersection(layer.makers)]
+    free = [layer for layer in found if not left.intersection(layer.makers)]
+    for pattern in choice.layer_ratios:
+        if not matching(network, pattern, _makers(free)):
+            raise PlanError(
+                f"{pattern!r} has a ratio, but --leave {','.join(choice.leave)} keeps every channel that it names; "
+                "leave one of the two out"
+            )
+    return free
+
+
+def _makers(layers: Iterable[Coupling]) -> tuple[str, ...]:
+    return tuple(name for layer in layers for name in layer.makers)
 
 
 def _own_ratio(network: Staged, layer: Coupling, choice: Choice) -> float | None:

@@ -155,9 +155,15 @@ def parameters_of(model: nn.Module) -> int:
     return sum(value.numel() for value in model.parameters() if id(value) not in steps)
 
 
-def plain_weights(model: nn.Module) -> int:
-    """How many weights of matrices and filters are on no grid."""
+def plain_weights(model: nn.Module, without: Iterable[str] = ()) -> int:
+    """How many weights of matrices and filters are on no grid.
+
+    Args:
+        model: With some on grids.
+        without: Layers that do not count, by name.
+    """
     layers = [layer for layer in model.modules() if parametrize.is_parametrized(layer, WEIGHT)]
+    layers += map(model.get_submodule, without)
     stored = {id(value) for layer in layers for value in layer.parameters()}
     return sum(value.numel() for value in model.parameters() if value.ndim > 1 and id(value) not in stored)
 

@@ -79,6 +79,15 @@ def test_the_layers_that_did_not_fall_as_their_macs_did_are_blamed_and_why() -> 
     assert [one.excess_ms for one in found[1:]] == pytest.approx([0.85 - 800 / 2048, 0.4, 0.8 - 240 / 512, 0.3])
 
 
+@pytest.mark.parametrize(
+    ("operator", "reason"),
+    [("ReorderInput", "1 change between layouts where there were none"), ("Add", "1 operation of its own where")],
+)
+def test_one_operation_is_counted_as_one(operator: str, reason: str) -> None:
+    found = blame(BEFORE, Spent((*BEFORE.operations, _ran("", 0.5, 0, operator)), BEFORE.products))
+    assert [(one.name, one.reason[: len(reason)]) for one in found] == [(operator, reason)]
+
+
 def test_nobody_is_blamed_for_what_explains_nothing() -> None:
     assert blame(BEFORE, BEFORE) == []
     assert len(blame(BEFORE, Spent((*AFTER.operations, _ran("", 9.0, 0, "Add")), AFTER.products))) == MOST_BLAMED

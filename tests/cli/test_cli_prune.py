@@ -43,6 +43,22 @@ def build(classes: int, channels: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(channels, 4, 3, 2, 1), nn.ReLU(), Block(), Block(), Block(), *head)
 '''
 
+IDLE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU())
+        self.spare, self.head = nn.Conv2d(8, 64, 1), nn.Linear(8, classes)
+
+    def forward(self, image):
+        return self.head(self.stem(image).mean((2, 3)))
+
+def build(classes, channels=1):
+    return Net(classes, channels)
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(succeeds: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,6 +94,26 @@ def test_a_cut_far_from_the_ratio_is_said(folder: Path, succeeds: Run) -> None:
     ).stdout.splitlines()
     assert said[0].startswith("33.3 % of the channels are left, where a ratio of 0.95 asks for 5.0 %: ")
     assert said[0].endswith("(farthest off: blocks.0.conv, 1 of 3 left)")
+    assert "layers lose whole channels" in said[0]
+
+
+def test_layers_that_the_criterion_does_not_rank_are_the_reason(folder: Path, succeeds: Run) -> None:
+    line = f"prune --no-timing small.safetensors --ratio 0.5 --criterion bn-scale {DIGITS} -o unranked.safetensors"
+    (said,) = (line for line in succeeds(line, folder).stdout.splitlines() if "farthest off" in line)
+    assert "asks for 50.0 %: criterion bn-scale does not rank embedding.1 (farthest off: embedding.1, 16 of" in said
+
+
+def test_a_ranking_of_all_layers_takes_no_more_than_most_of_one(folder: Path, succeeds: Run) -> None:
+    line = f"prune --no-timing small.safetensors --ratio 0.98 --scope global --round 1 {DIGITS} -o most.safetensors"
+    said = succeeds(line, folder).stdout
+    assert "asks for 2.0 %: of one layer at most 90 % go\n" in said
+
+
+def test_layers_that_are_never_called_are_no_part_of_the_share(folder: Path, succeeds: Run) -> None:
+    (folder / "idle.py").write_text(IDLE)
+    succeeds(f"train idle.py:build --epochs 1 {FEW} -o idle.safetensors", folder)
+    line = f"prune --no-timing idle.safetensors --code idle.py --ratio 0.5 {DIGITS} -o half.idle.safetensors"
+    assert "channels are left" not in succeeds(line, folder).stdout
 
 
 def test_what_is_left_of_each_layer_is_said_at_length(folder: Path, succeeds: Run) -> None:
@@ -87,7 +123,7 @@ def test_what_is_left_of_each_layer_is_said_at_length(folder: Path, succeeds: Ru
         ["blocks.0.conv", "4", "3", "75.0"],
         ["blocks.1.conv", "8", "8", "100.0"],
     ]
-    assert "some layers are left alone or have ratios of their own" in said
+    assert "farthest off" not in said, "each layer has what was asked of it"
     layers = json.loads(succeeds(f"{line} --json -o shares.safetensors --force", folder).stdout)["layers"]
     assert layers == {"blocks.0.conv": [4, 3], "blocks.1.conv": [8, 8], "embedding.1": [16, 8]}
     step = load(folder / "shares.safetensors").card.lineage[1]
@@ -114,10 +150,14 @@ def test_a_criterion_looks_at_images(folder: Path, succeeds: Run, criterion: str
         ("--layer-ratio map1=1", "--layer-ratio map1=1: give it as LAYER=X"),
         ("--layer-ratio map1=0.1 --layer-ratio map1=0.2", "--layer-ratio map1: given twice"),
         ("--layer-ratio logits=0.5", "no layer of that name may be cut"),
-        ("--blocks 1", "has 0 residual blocks that could go, where 1 were to"),
+        ("--blocks 1", "has no residual block that could go, where 1 was to;"),
         (
             "--criterion taylor --calibrate 0",
             "--calibrate 0: criterion taylor has to look at images; give a number above 0",
+        ),
+        (
+            "--leave map2 --layer-ratio map2=0.5",
+            "'map2' has a ratio, but --leave map2 keeps every channel that it names; leave one of the two out",
         ),
         ("--round 0", "a whole number, at least 1"),
         ("--leave *", "no layer that could lose a channel"),
@@ -300,10 +340,13 @@ def test_the_least_cut_that_keeps_to_a_budget(
         ("--max-params 1G --ratio 0.5", 2, "how much to cut: give either --ratio, or what may be left: --max-params"),
         ("", 2, "how much to cut: give either --ratio"),
         ("--max-macs ten", 2, "got 'ten'; give a number above 0 such as 500k or 10M"),
-        ("--max-params 3", 3, "parameters, at a ratio of 0.98; nothing was written"),
+        ("--max-params 3", 3, "parameters, at a ratio of 0.98; nothing was written. To take it: --ratio 0.98"),
         ("--min-speedup 2 --no-timing", 2, "--no-timing: --min-speedup cannot be kept without measuring time"),
         ("--ratio 0.5 --recover indistill --epochs 1", 2, "1 epoch for its maps and pkt; give at least 2"),
-        ("--max-latency 5", 2, "got '5'; give a number above 0 such as 1ms or 500us"),
+        ("--max-latency 5", 2, "got '5'; give a number above 0 and its unit, such as 1ms or 500us"),
+        ("--max-size abc", 2, "got 'abc'; give a size above 0 such as 500KB, 2MB or 1.5MiB"),
+        ("--max-size 0", 2, "got '0'; give a size above 0"),
+        ("--layer-ratio map2=0.5", 2, "give --ratio, 0 to leave them whole"),
         ("--min-speedup 1", 2, "got '1'; give a number above 1"),
     ],
 )

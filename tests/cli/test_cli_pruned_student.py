@@ -39,6 +39,8 @@ def test_the_teacher_teaches_what_was_cut_out_of_it(folder: Path, succeeds: Run,
         ("pruned:75", "--student pruned:75: give the share of the channels to cut, above 0 and below 1: pruned:0.75"),
         ("pruned:half", "--student pruned:half: give the share"),
         ("prunned:0.5", "--student prunned:0.5: unknown network 'prunned:0.5'. Did you mean 'pruned:0.5'?"),
+        ("pruned", "--student pruned: unknown network 'pruned'. Give pruned:RATIO, such as pruned:0.5"),
+        ("pruned0.75", "--student pruned0.75: unknown network 'pruned0.75'. Did you mean 'pruned:0.75'?"),
         ("Prune:0.5", "Did you mean 'pruned:0.5'?"),
         ("pruned.py:build", "pruned.py does not exist"),
         ("pruned:0.5 --width 4", "--width: the student is the teacher with fewer channels; leave it out"),
@@ -49,3 +51,11 @@ def test_what_no_pruned_student_has_is_refused(folder: Path, edgepress: Run, stu
     result = edgepress(f"distill whole.safetensors --student {student} {FEW} -o none.safetensors", folder)
     assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
     assert not (folder / "none.safetensors").exists()
+
+
+def test_a_cut_teacher_is_no_network_to_train(folder: Path, edgepress: Run) -> None:
+    result = edgepress(f"train pruned:0.5 {FEW} -o none.safetensors", folder)
+    assert (result.exit_code, "pruned:0.5: the teacher with fewer channels is only for --student" in result.stderr) == (
+        2,
+        True,
+    )

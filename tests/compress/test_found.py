@@ -192,6 +192,11 @@ def test_a_stage_at_a_module_that_is_called_twice_is_refused() -> None:
         _own("Shared", {"map1": "twice"})
 
 
+def test_a_stage_at_a_module_that_is_never_called_is_refused() -> None:
+    with pytest.raises(CompressError, match=r"that module is never called; name one that is called once"):
+        _own("Spare", {"map1": "spare"})
+
+
 def test_networks_of_ours_take_other_stages_too_and_keep_them(digits: Dataset, tmp_path: Path) -> None:
     made = new_network(Named("resnet10", told={"middle": "encoder.layer3"}), digits, seed=1)
     assert [stage.name for stage in made.network.stages] == ["middle", "embedding", "logits"]

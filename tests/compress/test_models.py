@@ -258,6 +258,12 @@ def test_an_unknown_name_is_refused_with_the_nearest_of_its_kind(name: str, mess
         known_name(name)
 
 
+@pytest.mark.parametrize("name", ["torchvision:nope", "torchvision:zzzz"])
+def test_a_name_that_is_like_none_behind_its_colon_gets_no_suggestion(name: str) -> None:
+    with pytest.raises(CompressError, match=rf"unknown network '{name}'\. Known: "):
+        known_name(name)
+
+
 def test_the_two_networks_of_one_name_differ() -> None:
     ours, theirs = (outline(Architecture(name, 10, 3, (32, 32))) for name in ("resnet18", "torchvision:resnet18"))
     assert (_parameters(ours), _parameters(theirs)) == (11_441_482, 11_181_642)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compress.text import counted, printable
+from compress.text import counted, printable, with_article
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_only_what_cannot_be_seen_is_escaped(text: str, shown: str) -> None:
 )
 def test_only_one_thing_is_called_as_one(count: int, said: str) -> None:
     assert counted(count, "image") == said
+
+
+@pytest.mark.parametrize(("noun", "said"), [("dict", "a dict"), ("int", "an int"), ("OrderedDict", "an OrderedDict")])
+def test_a_noun_has_the_article_of_its_first_letter(noun: str, said: str) -> None:
+    assert with_article(noun) == said
