@@ -113,7 +113,10 @@ def read_choice(chosen: Chosen, ratio: float | None, budgets: Sequence[object], 
     from compress.pruning import Choice
 
     if ratio is None and not budgets and chosen.layer_ratio:
-        raise PlanError("--layer-ratio: how much to cut of the other layers? give --ratio, 0 to leave them whole")
+        raise PlanError(
+            "--layer-ratio: how much to cut of the other layers? give --ratio, 0 to leave them whole, or a budget such "
+            "as --max-params"
+        )
     if (ratio is None) == (not budgets):
         raise PlanError(
             "how much to cut: give either --ratio, or what may be left: --max-params, --max-macs, --max-size, "
