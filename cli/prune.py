@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from cli import options
 from cli.budgets import NO_BUDGET, Budgets, read_budgets
@@ -23,6 +26,27 @@ if TYPE_CHECKING:
 
 
 STATISTICS = ("fixed", "batch")
+WRITTEN, LOOKED = "pruned.safetensors", "sensitivity.json"  # what stands behind the name of the network
+_Data = Annotated[
+    str | None,
+    options.choice(
+        "--data",
+        options.DATA_SETS,
+        help="A data set by name (see `edgepress data`) or a folder. [default: the one it was trained on]",
+        group=options.DATA,
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        parser=options.file_name,
+        help="The file to write. [default: NAME.pruned.safetensors beside it; of --sensitivity NAME.sensitivity.json]",
+        rich_help_panel=options.OUTPUT,
+    ),
+]
 _Ratio = Annotated[
     float | None,
     options.number(
@@ -114,8 +138,8 @@ _OF_RECOVERY = (
 
 def prune(
     checkpoint: options.CheckpointFile,
-    data: options.Data,
-    output: options.Output,
+    data: _Data = None,
+    output: _Output = None,
     ratio: _Ratio = None,
     budgets: Budgets = NO_BUDGET,
     chosen: Chosen = LEAST_NORMS,
@@ -148,8 +172,8 @@ def prune(
     what the whole network says on a few images; --recover then trains it, and the unpruned network teaches.
 
     Examples:
+        edgepress prune teacher.safetensors --max-macs 10M
         edgepress prune teacher.safetensors --sensitivity --data digits -o sensitivity.json
-        edgepress prune teacher.safetensors --ratio 0.4 --criterion lamp --scope global --data digits -o cut.safetensors
         edgepress prune teacher.safetensors --ratio 0.5 --epochs 2 --data digits -o pruned.safetensors
     """
     from cli import parse, progress, say
@@ -166,9 +190,11 @@ def prune(
     from compress.tasks import TASKS
     from compress.training.journal import Journal
 
+    output = output or checkpoint.with_name(f"{checkpoint.stem}.{LOOKED if alone.sensitivity else WRITTEN}")
     journal = Journal(output, resume, force, (checkpoint,))
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
-    opened = partial(open_pair, parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
+    taught = data or _trained_on(checkpoint, plain)
+    opened = partial(open_pair, parse.read_file(checkpoint, plain), taught, parse.read_seen(asked, seen))
     if only_looks(alone, _OF_RECOVERY):
         show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
         return
@@ -199,6 +225,20 @@ def prune(
     proven, said = shown(networks, images, None if no_timing else budgets, seed=seed)
     facts = {"output": output, "ratio": ratio, "layers": left.counts, **proven}
     say.result(facts, *said, progress.written(output, stamp))
+
+
+def _trained_on(checkpoint: Path, plain: options.Plain) -> str:
+    """The data set that a network was trained on last; DataError where it is not known or not here."""
+    from cli import say
+    from compress.errors import DataError
+    from compress.header import read_card
+    from compress.opening import training_data
+
+    known = None if plain.arch else training_data(read_card(checkpoint)[0])
+    if known is None:
+        raise DataError(f"{checkpoint}: names no data that are on this machine; give those it was trained on: --data")
+    say.notes([f"no --data was given: {known}, which {checkpoint.name} was trained on"])
+    return known
 
 
 def _named(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -386,3 +387,16 @@ def test_options_of_a_training_need_a_method(folder: Path, edgepress: Run, optio
         in result.stderr
     )
     assert not (folder / "none.safetensors").exists()
+
+
+def test_without_data_it_is_what_the_network_was_trained_on(
+    folder: Path, tmp_path: Path, succeeds: Run, refused: Callable[..., str]
+) -> None:
+    shutil.copy(folder / "small.safetensors", tmp_path)
+    done = succeeds("prune small.safetensors --ratio 0.5 --no-timing", tmp_path)
+    assert "no --data was given: digits, which small.safetensors was trained on" in done.stderr
+    assert load(tmp_path / "small.pruned.safetensors").card.edits
+    succeeds("prune small.safetensors --sensitivity --samples 40 --json", tmp_path)
+    assert sorted(path.suffix for path in tmp_path.glob("small.sensitivity.*")) == [".json", ".png"]
+    torch.save(load(tmp_path / "small.safetensors").network.model.state_dict(), tmp_path / "plain.pt")
+    refused("prune plain.pt --arch cnn-s --ratio 0.5", tmp_path, "plain.pt: names no data that are on this machine")
