@@ -237,7 +237,7 @@ def test_the_command_takes_lists_and_repetitions(folder: Path, tmp_path: Path) -
         (("--batch", "1,x"), "--batch: got 'x'; give whole numbers of at least 1, such as 1,8"),
         (("--batch", "0"), "--batch: got '0'"),
         (("--pin", "-1"), "--pin: got '-1'; give whole numbers of at least 0, such as 0,1"),
-        (("--warm-up", "50"), "give a number above 0 such as 30ms or 2s"),
+        (("--warm-up", "50"), "give a number above 0 and its unit, such as 30ms or 2s"),
         (("--fps", "30"), "error: --fps: 30 frames a second, but for how long? say --minutes as well"),
         (("--pin", "4095"), "error: --pin: "),
         (("--max-drop", "1"), "error: --max-drop: is about a file and what it is held against"),

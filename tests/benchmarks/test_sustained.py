@@ -89,7 +89,7 @@ def test_frames_are_given_by_the_clock() -> None:
     assert wall.slept_ms == pytest.approx([16.0] * 49)
     found = numbers(run)
     assert (found["deadline_misses"].value, found["deadline_misses"].n) == (0, 50)
-    assert found["longest_stall"].value == 20.0
+    assert found["longest_stall"].value == 0.0
 
 
 def test_late_frames_are_counted_and_not_queued() -> None:
@@ -105,7 +105,7 @@ def test_late_frames_are_counted_and_not_queued() -> None:
     share = found["deadline_miss_share"]
     assert (share.value, share.n) == (0.1, 50)
     assert (share.low, share.high) == pytest.approx((0.0435, 0.2136), abs=1e-4)
-    assert found["longest_stall"].value == 90.0
+    assert found["longest_stall"].value == 70.0
 
 
 def test_a_network_that_is_too_slow_misses_every_frame() -> None:
@@ -162,7 +162,8 @@ def test_real_files_run_on_and_on_and_their_numbers_follow_from_the_samples(stud
     assert sum(text.startswith("student.onnx: ") for text in said) > 10
     for file in found.document["files"]:
         median, late, stall = (number(file, name) for name in ("sustained_latency", "sustained_p99", "longest_stall"))
-        assert 0 < median <= late <= stall  # type: ignore[operator]
+        between_ms = 1000 / fps if fps else 0.0
+        assert 0 < median <= late <= stall + between_ms  # type: ignore[operator]
         assert record(file, "drift")["n"] == 10  # type: ignore[index]
         assert number(file, "deadline_misses") is None or record(file, "deadline_misses")["n"] == 50  # type: ignore[index]
     verified = findings(found)
