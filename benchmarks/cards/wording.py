@@ -26,7 +26,7 @@ NAMES = {
     "sustained_latency": "latency in a long run",
     "sustained_p99": "latency in a long run, 99th percentile",
     "drift": "drift of a long run: its last fifth over its first",
-    "longest_stall": "longest time without an answer in a long run",
+    "longest_stall": "longest wait for an answer in a long run, beyond that for a frame",
     "deadline_misses": "frames answered too late",
     "deadline_miss_share": "share of frames answered too late",
     "frames_dropped": "frames not looked at",
