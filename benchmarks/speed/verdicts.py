@@ -38,6 +38,7 @@ from compress.errors import DataError
 from compress.files import check_target
 from compress.models import Architecture, build
 from compress.preprocessing import Preprocessing
+from compress.text import counted
 from exports import noise, ship
 
 SCHEMA = "edgepress-speed-verdicts/2"
@@ -121,7 +122,7 @@ def main(
     for name, found in result["networks"].items():
         same, other, median = found["alike"], found["unlike"], found["median_over_bare"]
         typer.echo(
-            f"{name}: {same['false']} false verdicts in {same['pairs']} pairs of a file with itself, beside "
+            f"{name}: {counted(same['false'], 'false verdict')} in {same['pairs']} pairs of a file with itself, beside "
             f"{same['unsure']} unsure and {same['noisy']} too noisy to judge, and would have seen "
             f"{100 * same['least']['median']:.2g} %; a true {other['value']:.3g}x: {other['right']} of "
             f"{other['pairs']} seen, {other['wrong']} wrong, {other['noisy']} too noisy to judge; median over that of "
