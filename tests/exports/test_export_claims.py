@@ -32,6 +32,12 @@ def verdicts(path: Path, checkpoint: Checkpoint, images: Tensor) -> dict[str, st
     return {claim.record.quantity: claim.verdict for claim in verify(path, checkpoint, [images])}
 
 
+def failed_of(graph: onnx.ModelProto, changed: Path, checkpoint: Checkpoint, images: Tensor) -> set[str]:
+    """The claims of a graph that do not hold, once it is a file."""
+    onnx.save(graph, changed)
+    return {name for name, verdict in verdicts(changed, checkpoint, images).items() if verdict == "FAILED"}
+
+
 def scaled(factor: float) -> Callable[[onnx.ModelProto], None]:
     """One weight of the last layer multiplied."""
 
@@ -93,9 +99,7 @@ def test_an_altered_file_fails_even_when_it_was_sealed_again(
     change(graph)
     del graph.metadata_props[1]
     seal(graph)
-    onnx.save(graph, changed)
-    failed = {name for name, verdict in verdicts(changed, checkpoint, images).items() if verdict == "FAILED"}
-    assert failed == noticed
+    assert failed_of(graph, changed, checkpoint, images) == noticed
 
 
 @pytest.mark.parametrize(
@@ -114,9 +118,7 @@ def test_an_altered_file_breaks_its_seal(
     noticed: set[str],
 ) -> None:
     change(graph)
-    onnx.save(graph, changed)
-    failed = {name for name, verdict in verdicts(changed, checkpoint, images).items() if verdict == "FAILED"}
-    assert failed == {"seal", *noticed}
+    assert failed_of(graph, changed, checkpoint, images) == {"seal", *noticed}
 
 
 def test_the_file_as_exported_holds_what_it_claims(checkpoint: Checkpoint, exported: Artefact, images: Tensor) -> None:
