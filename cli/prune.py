@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from benchmarks.budget import Budget
     from cli.measured import Measured
     from compress.checkpoint import Checkpoint
+    from compress.data import DataOptions, Dataset
     from compress.jobs import Recovery
+    from compress.named import Named
     from compress.phase import Fit
     from compress.pruning import Scored
     from compress.recipes import Method
@@ -184,7 +186,6 @@ def prune(
     from cli.proven import shown
     from cli.steps import Cutting, check_targets, cut_in_steps, say_steps
     from compress.jobs import Job, usual_rate
-    from compress.opening import open_pair
     from compress.pruning import in_steps
     from compress.smaller import scored
     from compress.tasks import TASKS
@@ -193,8 +194,7 @@ def prune(
     output = output or checkpoint.with_name(f"{checkpoint.stem}.{LOOKED if alone.sensitivity else WRITTEN}")
     journal = Journal(output, resume, force, (checkpoint,))
     asked = parse.read_data_options(None, fraction, val_fraction, augment=augment, seed=seed)
-    taught = data or _trained_on(checkpoint, plain)
-    opened = partial(open_pair, parse.read_file(checkpoint, plain), taught, parse.read_seen(asked, seen))
+    opened = partial(_opened, parse.read_file(checkpoint, plain), data, parse.read_seen(asked, seen))
     if only_looks(alone, _OF_RECOVERY):
         show_cuts(alone, chosen, ratio, journal, opened, seed=seed)
         return
@@ -227,18 +227,25 @@ def prune(
     say.result(facts, *said, progress.written(output, stamp))
 
 
-def _trained_on(checkpoint: Path, plain: options.Plain) -> str:
-    """The data set that a network was trained on last; DataError where it is not known or not here."""
+def _opened(named: Named, data: str | None, asked: DataOptions) -> tuple[Checkpoint, Dataset]:
+    """A network and its data, which are those that it was trained on last where none were given.
+
+    Raises:
+        DataError: None were given, and what it was trained on is not known or not here.
+        CompressError: One of them cannot be opened, or they do not fit each other.
+    """
     from cli import say
     from compress.errors import DataError
     from compress.header import read_card
-    from compress.opening import training_data
+    from compress.opening import open_pair, training_data
 
-    known = None if plain.arch else training_data(read_card(checkpoint)[0])
-    if known is None:
-        raise DataError(f"{checkpoint}: names no data that are on this machine; give those it was trained on: --data")
-    say.notes([f"no --data was given: {known}, which {checkpoint.name} was trained on"])
-    return known
+    known = None if data or named.arch else training_data(read_card(named.name)[0])
+    if known is not None:
+        say.notes([f"no --data was given: {known}, which {named.name} was trained on"])
+    taken = data or known
+    if taken is None:
+        raise DataError(f"{named.name}: names no data that are on this machine; give those it was trained on: --data")
+    return open_pair(named, taken, asked)
 
 
 def _named(recover: str | None, epochs: int | None, knobs: list[str] | None) -> Method | None:
